@@ -1,0 +1,295 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one grammar of time: how long a key lives, and until when.
+
+PRIVATE to the collection: anything here may change in any release.
+
+People write a lifetime in many ways; LiteLLM reads one, C(<whole number><unit>), and reads it as a prefix: to every
+release up to 1.106 C(1d12h) is one day, and C(0s) is a key that has already expired. So a value is read here, in full
+or not at all, and handed on as one amount in one unit that every release since 1.53 reads alike.
+
+A duration that people write is a list of terms, amounts with units::
+
+    168, '168', 1.5         a number, in hours unless told otherwise
+    30d, 36h, 90m, 2w, 1mo  LiteLLM's own units, lower case as LiteLLM wants them
+    1d12h, 7 days           the same strung together, or in words (in any case)
+    P7D, PT1H30M, P1M       ISO 8601
+
+Nothing is rounded on the way: what does not come to whole seconds is refused.
+"""
+
+from __future__ import annotations
+
+import calendar
+import math
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from fractions import Fraction
+from typing import Literal
+
+Unit = Literal["mo", "d", "h", "m", "s"]
+
+# The units that have a fixed length, in seconds, the largest first. A month has none.
+_SECONDS: dict[Unit, int] = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+# What people may write, the largest unit first. The letters are LiteLLM's and keep their case; the words do not.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "mo": ("month", "months"),
+    "w": ("week", "weeks"),
+    "d": ("day", "days"),
+    "h": ("hour", "hours", "hr", "hrs"),
+    "m": ("minute", "minutes", "min", "mins"),
+    "s": ("second", "seconds", "sec", "secs"),
+}
+_UNIT_OF_WORD = {word: unit for unit, words in _WORDS.items() for word in words}
+_RANK = {unit: rank for rank, unit in enumerate(_WORDS)}
+
+# What each is handed on as. LiteLLM knows `w` since 1.61.8 only, so that weeks become days.
+_WRITTEN_AS: dict[str, tuple[int, Unit]] = {
+    "mo": (1, "mo"),
+    "w": (7, "d"),
+    "d": (1, "d"),
+    "h": (1, "h"),
+    "m": (1, "m"),
+    "s": (1, "s"),
+}
+
+_NO_YEARS = "years are not known to LiteLLM; write 365d or 12mo"
+_REFUSED_UNITS = {
+    **dict.fromkeys(("y", "Y", "yr", "yrs", "year", "years"), _NO_YEARS),
+    "M": "M could mean minutes or months; write m or mo",
+}
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_TERM = re.compile(rf"\s*({_NUMBER.pattern})\s*([A-Za-z]+)\s*,?\s*")
+_CLOCK = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2})$")
+_ISO_DURATION = re.compile(r"P([0-9.,YMWD]*)(?:T([0-9.,HMS]+))?")
+_ISO_INSTANT = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ](?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)"
+    r"(?:Z|(?P<zone_hours>[+-][0-9]{2}):?(?P<zone_minutes>[0-9]{2})?)?)?",
+    re.IGNORECASE,
+)
+
+# Python's and PostgreSQL's calendars must hold the end of every key. Years end at 9999 in Python, and LiteLLM answers
+# 500 beyond it; this leaves room for any start in the next nine centuries.
+_LONGEST_YEARS = 7000
+_LONGEST_TEXT = 100
+
+_HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
+
+
+class DurationError(ValueError):
+    """What was given is not a duration; the message is one sentence that quotes it and says what is allowed."""
+
+
+class InstantError(ValueError):
+    """What was given is not an instant, or not one that fits; the message is one sentence that quotes it."""
+
+
+@dataclass(frozen=True)
+class Duration:
+    """An exact amount of time in one unit of LiteLLM's: never zero, never negative, never beyond the calendar.
+
+    ``str()`` is the form that LiteLLM takes, such as ``168h``. ``Duration(24, "h")`` and ``Duration(1, "d")`` differ:
+    a duration keeps the unit it was asked in. Raises DurationError for an amount out of bounds.
+    """
+
+    amount: int
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        if self.amount <= 0:
+            raise DurationError("it must be more than zero")
+        in_a_year = 12 if self.unit == "mo" else 365 * _SECONDS["d"] // _SECONDS[self.unit]
+        if self.amount > _LONGEST_YEARS * in_a_year:
+            raise DurationError(f"it must not be longer than {_LONGEST_YEARS} years")
+
+    def __str__(self) -> str:
+        return f"{self.amount}{self.unit}"
+
+    def after(self, start: datetime) -> datetime:
+        """The instant, in UTC, at which this much time has passed since start (a naive start is UTC).
+
+        Months are calendar months in UTC, clipped to the month's end: one month after 31 January is the last of
+        February. LiteLLM counts alike, but in its server's own time zone. Raises DurationError past the year 9999.
+        """
+        start = _as_utc(start)
+        try:
+            if self.unit != "mo":
+                return start + timedelta(seconds=self.amount * _SECONDS[self.unit])
+            year, month = divmod(start.year * 12 + start.month - 1 + self.amount, 12)
+            last_day = calendar.monthrange(year, month + 1)[1]
+            return start.replace(year=year, month=month + 1, day=min(start.day, last_day))
+        except (OverflowError, ValueError):
+            raise DurationError(f"{self} from {format_instant(start)} reaches past the year 9999.") from None
+
+    def seconds(self, start: datetime | None = None) -> int:
+        """Whole seconds. Months are counted from start, by default from now; start changes nothing else."""
+        if self.unit != "mo":
+            return self.amount * _SECONDS[self.unit]
+        start = _as_utc(start or datetime.now(timezone.utc))
+        return (self.after(start) - start) // timedelta(seconds=1)
+
+
+def parse(value: object, unit: str = "h") -> Duration:
+    """Read what a person or a playbook gives as a duration: a number (of unit), a text, a timedelta, a Duration.
+
+    A number and a single amount with its unit keep the unit where the amount is whole (``168`` is ``168h``, and
+    ``48 hours`` is ``48h``); anything else is written in the largest unit that fits exactly (``1.5`` is ``90m``,
+    ``1d12h`` is ``36h``). Weeks are days. Raises DurationError.
+    """
+    try:
+        return _parse(value, _unit(str(unit)))
+    except DurationError as exc:
+        raise DurationError(f"{_quote(value)} is not a duration: {exc}.") from None
+
+
+def from_seconds(seconds: int) -> Duration:
+    """So many seconds in the largest of days, hours, minutes and seconds that fits exactly. Raises DurationError."""
+    try:
+        return _from_seconds(Fraction(seconds))
+    except DurationError as exc:
+        raise DurationError(f"{_quote(seconds)} seconds is not a duration: {exc}.") from None
+
+
+def until(end: datetime, now: datetime) -> Duration:
+    """The time from now to end, a begun second counted as a whole one, so that nothing ends too early.
+
+    Naive datetimes are UTC. Raises InstantError when end is not after now.
+    """
+    seconds = -((_as_utc(now) - _as_utc(end)) // timedelta(seconds=1))
+    if seconds <= 0:
+        raise InstantError(f"'{format_instant(end)}' has passed: it is not after {format_instant(now)}.")
+    return from_seconds(seconds)
+
+
+def human(duration: Duration) -> str:
+    """For people to read: ``7 days``, ``1 day 12 hours``, ``1 month``. parse() reads it back as the same time."""
+    parts: list[tuple[int, Unit]] = []
+    if duration.unit == "mo":
+        parts.append((duration.amount, "mo"))
+    else:
+        rest = duration.seconds()
+        for unit, size in _SECONDS.items():
+            count, rest = divmod(rest, size)
+            if count:
+                parts.append((count, unit))
+    return " ".join(f"{count} {_WORDS[unit][count != 1]}" for count, unit in parts)
+
+
+def parse_instant(value: object) -> datetime:
+    """Read an ISO 8601 instant, or a datetime, as an aware datetime in UTC.
+
+    Without a zone it is UTC, as all of LiteLLM's own times are; a date without a time is its midnight in UTC. Digits
+    past the microsecond are dropped. Raises InstantError.
+    """
+    try:
+        if isinstance(value, datetime):
+            return _as_utc(value)
+        if isinstance(value, date):
+            return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+        if isinstance(value, str) and (match := _ISO_INSTANT.fullmatch(value.strip())):
+            return _as_utc(datetime.fromisoformat(_plain_iso(match)))
+    except (ValueError, OverflowError):
+        # The right form, but no such day, hour or zone.
+        raise InstantError(f"{_quote(value)} is not an instant: the calendar does not have it.") from None
+    raise InstantError(f"{_quote(value)} is not an instant: write it as 2026-11-30T08:00:00Z.")
+
+
+def format_instant(instant: datetime) -> str:
+    """ISO 8601 in UTC, ``2026-11-30T08:00:00Z``; fractions of a second are dropped, and a naive instant is UTC."""
+    return _as_utc(instant).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+# From here down DurationErrors carry the reason only; the public functions put the value in front of it.
+
+
+def _parse(value: object, unit: str) -> Duration:
+    if isinstance(value, Duration):
+        return value
+    if isinstance(value, timedelta):
+        return _from_seconds(Fraction(value // timedelta(microseconds=1), 10**6))
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise DurationError(f"it is of type {type(value).__name__}; {_HOW_TO_WRITE}")
+    if isinstance(value, str):
+        return _from_terms(_terms(value.strip(), unit))
+    if not math.isfinite(value):
+        raise DurationError("it is not finite")
+    # A float is taken at its written value: 1.1 is eleven tenths, not the nearest binary fraction.
+    return _from_terms([(Fraction(repr(value)), unit)])
+
+
+def _terms(text: str, unit: str) -> list[tuple[Fraction, str]]:
+    if not text:
+        raise DurationError(f"it is empty; {_HOW_TO_WRITE}")
+    if len(text) > _LONGEST_TEXT:
+        raise DurationError(f"it is longer than {_LONGEST_TEXT} characters")
+    if _NUMBER.fullmatch(text):
+        return [(Fraction(text), unit)]
+    if iso := _ISO_DURATION.fullmatch(text):
+        # The same terms in other letters; only M depends on the side of the T that it is on.
+        days, clock = iso[1], iso[2] or ""
+        text = (days.replace("M", "mo") + clock).lower().replace(",", ".")
+    # ansible-core before 2.19 turns a timedelta that passes through a variable into its text: '7 days, 0:00:00'.
+    text = _CLOCK.sub(r"\1h\2m\3s", text)
+    terms = _TERM.findall(text)
+    if not terms or _TERM.sub("", text):
+        raise DurationError(_HOW_TO_WRITE)
+    return [(Fraction(number), _unit(name)) for number, name in terms]
+
+
+def _unit(name: str) -> str:
+    if name in _WORDS:
+        return name
+    lower = name.lower()
+    if lower in _UNIT_OF_WORD:
+        return _UNIT_OF_WORD[lower]
+    if reason := _REFUSED_UNITS.get(name) or _REFUSED_UNITS.get(lower):
+        raise DurationError(reason)
+    if lower in _WORDS:
+        raise DurationError(f"the unit {name} is written {lower}")
+    raise DurationError(f"{_quote(name)} is not a unit; use {', '.join(_WORDS)}, or the words for them")
+
+
+def _from_terms(terms: list[tuple[Fraction, str]]) -> Duration:
+    ranks = [_RANK[name] for _amount, name in terms]
+    if ranks != sorted(set(ranks)):
+        raise DurationError("units go from the largest to the smallest, each once")
+    if any(amount < 0 for amount, _name in terms):
+        raise DurationError("it must be more than zero")
+    parts = [(amount * _WRITTEN_AS[name][0], _WRITTEN_AS[name][1]) for amount, name in terms]
+    amount, unit = parts[0]
+    if len(parts) == 1 and amount.denominator == 1:
+        return Duration(amount.numerator, unit)
+    if unit == "mo":
+        raise DurationError("months have no fixed length, so they come whole and alone; use days instead")
+    return _from_seconds(sum((amount * _SECONDS[unit] for amount, unit in parts), Fraction(0)))
+
+
+def _from_seconds(seconds: Fraction) -> Duration:
+    if seconds.denominator != 1:
+        raise DurationError("it does not come to whole seconds")
+    unit, size = next((unit, size) for unit, size in _SECONDS.items() if seconds % size == 0)
+    return Duration(seconds.numerator // size, unit)
+
+
+def _plain_iso(match: re.Match[str]) -> str:
+    """An instant as Python 3.10 reads it: six digits of fraction or none, and a zone with a colon."""
+    clock = match["clock"] or "00:00"
+    if "." in clock:
+        clock = clock[:15].ljust(15, "0")
+    zone = f"{match['zone_hours']}:{match['zone_minutes'] or '00'}" if match["zone_hours"] else "+00:00"
+    return f"{match['date']}T{clock}{zone}"
+
+
+def _as_utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=timezone.utc) if instant.tzinfo is None else instant.astimezone(timezone.utc)
+
+
+def _quote(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
