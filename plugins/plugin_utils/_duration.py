@@ -4,13 +4,13 @@
 
 """The one grammar of time: how long a key lives, and until when.
 
-PRIVATE to the collection: anything here may change in any release.
+Private to this collection: names and behaviour may change in any release.
 
-People write a lifetime in many ways; LiteLLM reads one, C(<whole number><unit>), and reads it as a prefix: to every
-release up to 1.106 C(1d12h) is one day, and C(0s) is a key that has already expired. So a value is read here, in full
+People write a lifetime in many ways; LiteLLM reads one, `<whole number><unit>`, and reads it as a prefix: to every
+release up to 1.106 `1d12h` is one day, and `0s` is a key that has already expired. So a value is read here, in full
 or not at all, and handed on as one amount in one unit that every release since 1.53 reads alike.
 
-A duration that people write is a list of terms, amounts with units::
+What people write is a list of terms, amounts with units:
 
     168, '168', 1.5         a number, in hours unless told otherwise
     30d, 36h, 90m, 2w, 1mo  LiteLLM's own units, lower case as LiteLLM wants them
@@ -59,7 +59,7 @@ _WRITTEN_AS: dict[str, tuple[int, Unit]] = {
 
 _NO_YEARS = "years are not known to LiteLLM; write 365d or 12mo"
 _REFUSED_UNITS = {
-    **dict.fromkeys(("y", "Y", "yr", "yrs", "year", "years"), _NO_YEARS),
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), _NO_YEARS),
     "M": "M could mean minutes or months; write m or mo",
 }
 
@@ -74,8 +74,7 @@ _ISO_INSTANT = re.compile(
     re.IGNORECASE,
 )
 
-# Python's and PostgreSQL's calendars must hold the end of every key. Years end at 9999 in Python, and LiteLLM answers
-# 500 beyond it; this leaves room for any start in the next nine centuries.
+# Python's calendar, ours and LiteLLM's, ends with the year 9999, and must hold the end of every key.
 _LONGEST_YEARS = 7000
 _LONGEST_TEXT = 100
 
@@ -94,8 +93,10 @@ class InstantError(ValueError):
 class Duration:
     """An exact amount of time in one unit of LiteLLM's: never zero, never negative, never beyond the calendar.
 
-    ``str()`` is the form that LiteLLM takes, such as ``168h``. ``Duration(24, "h")`` and ``Duration(1, "d")`` differ:
-    a duration keeps the unit it was asked in. Raises DurationError for an amount out of bounds.
+    `str()` is the form that LiteLLM takes, such as `168h`. `Duration(24, "h")` and `Duration(1, "d")` differ:
+    a duration keeps the unit it was asked in.
+
+    :raises DurationError: for an amount out of bounds.
     """
 
     amount: int
@@ -104,7 +105,7 @@ class Duration:
     def __post_init__(self) -> None:
         if self.amount <= 0:
             raise DurationError("it must be more than zero")
-        in_a_year = 12 if self.unit == "mo" else 365 * _SECONDS["d"] // _SECONDS[self.unit]
+        in_a_year = 12 if self.unit == "mo" else 366 * _SECONDS["d"] // _SECONDS[self.unit]
         if self.amount > _LONGEST_YEARS * in_a_year:
             raise DurationError(f"it must not be longer than {_LONGEST_YEARS} years")
 
@@ -115,7 +116,9 @@ class Duration:
         """The instant, in UTC, at which this much time has passed since start (a naive start is UTC).
 
         Months are calendar months in UTC, clipped to the month's end: one month after 31 January is the last of
-        February. LiteLLM counts alike, but in its server's own time zone. Raises DurationError past the year 9999.
+        February. LiteLLM counts alike, but in its server's own time zone.
+
+        :raises DurationError: past the year 9999.
         """
         start = _as_utc(start)
         try:
@@ -138,9 +141,11 @@ class Duration:
 def parse(value: object, unit: str = "h") -> Duration:
     """Read what a person or a playbook gives as a duration: a number (of unit), a text, a timedelta, a Duration.
 
-    A number and a single amount with its unit keep the unit where the amount is whole (``168`` is ``168h``, and
-    ``48 hours`` is ``48h``); anything else is written in the largest unit that fits exactly (``1.5`` is ``90m``,
-    ``1d12h`` is ``36h``). Weeks are days. Raises DurationError.
+    A number and a single amount with its unit keep the unit where the amount is whole (`168` is `168h`, and
+    `48 hours` is `48h`); anything else is written in the largest unit that fits exactly (`1.5` is `90m`,
+    `1d12h` is `36h`). Weeks are days.
+
+    :raises DurationError: for anything else.
     """
     try:
         return _parse(value, _unit(str(unit)))
@@ -149,7 +154,10 @@ def parse(value: object, unit: str = "h") -> Duration:
 
 
 def from_seconds(seconds: int) -> Duration:
-    """So many seconds in the largest of days, hours, minutes and seconds that fits exactly. Raises DurationError."""
+    """So many seconds in the largest of days, hours, minutes and seconds that fits exactly.
+
+    :raises DurationError: for none, or fewer.
+    """
     try:
         return _from_seconds(Fraction(seconds))
     except DurationError as exc:
@@ -159,7 +167,9 @@ def from_seconds(seconds: int) -> Duration:
 def until(end: datetime, now: datetime) -> Duration:
     """The time from now to end, a begun second counted as a whole one, so that nothing ends too early.
 
-    Naive datetimes are UTC. Raises InstantError when end is not after now.
+    Naive datetimes are UTC.
+
+    :raises InstantError: when end is not after now.
     """
     seconds = -((_as_utc(now) - _as_utc(end)) // timedelta(seconds=1))
     if seconds <= 0:
@@ -168,7 +178,7 @@ def until(end: datetime, now: datetime) -> Duration:
 
 
 def human(duration: Duration) -> str:
-    """For people to read: ``7 days``, ``1 day 12 hours``, ``1 month``. parse() reads it back as the same time."""
+    """For people to read: `7 days`, `1 day 12 hours`, `1 month`. parse() reads it back as the same time."""
     parts: list[tuple[int, Unit]] = []
     if duration.unit == "mo":
         parts.append((duration.amount, "mo"))
@@ -185,7 +195,9 @@ def parse_instant(value: object) -> datetime:
     """Read an ISO 8601 instant, or a datetime, as an aware datetime in UTC.
 
     Without a zone it is UTC, as all of LiteLLM's own times are; a date without a time is its midnight in UTC. Digits
-    past the microsecond are dropped. Raises InstantError.
+    past the microsecond are dropped.
+
+    :raises InstantError: for anything else.
     """
     try:
         if isinstance(value, datetime):
@@ -201,7 +213,7 @@ def parse_instant(value: object) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """ISO 8601 in UTC, ``2026-11-30T08:00:00Z``; fractions of a second are dropped, and a naive instant is UTC."""
+    """ISO 8601 in UTC, `2026-11-30T08:00:00Z`; fractions of a second are dropped, and a naive instant is UTC."""
     return _as_utc(instant).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
@@ -217,7 +229,7 @@ def _parse(value: object, unit: str) -> Duration:
         raise DurationError(f"it is of type {type(value).__name__}; {_HOW_TO_WRITE}")
     if isinstance(value, str):
         return _from_terms(_terms(value.strip(), unit))
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise DurationError("it is not finite")
     # A float is taken at its written value: 1.1 is eleven tenths, not the nearest binary fraction.
     return _from_terms([(Fraction(repr(value)), unit)])
