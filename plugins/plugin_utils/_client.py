@@ -1,0 +1,283 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request to LiteLLM: connection pool, time-outs, what may be repeated, and errors as our own.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import PREFIX, mask
+
+Json = dict[str, Any]
+
+# By these a gateway says "not now".
+_PASSING_STATUSES = (429, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the proxy is and how to talk to it; `timeout` is in seconds, for one request.
+
+    :raises OptionError: when an option cannot be used.
+    """
+
+    url: str
+    master_key: str = field(repr=False)
+    validate_certs: bool = True
+    ca_path: str | None = None
+    timeout: float = 30.0
+    retries: int = 3
+    concurrency: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _endpoint(self.url))
+        if not self.master_key:
+            raise OptionError(
+                "master_key is not set: give the option, the variable litellm_master_key "
+                "or the environment variable LITELLM_MASTER_KEY"
+            )
+        # LiteLLM looks up anything else as a hash and answers with a misleading 401.
+        if not self.master_key.startswith(PREFIX):
+            raise OptionError(f"master_key must start with '{PREFIX}': it is the key itself, not its hash")
+        if not (self.master_key.isascii() and self.master_key.isprintable() and " " not in self.master_key):
+            raise OptionError("master_key must be printable ASCII without blanks")
+        if self.timeout <= 0:
+            raise OptionError(f"timeout is {self.timeout:g}; it must be more than 0 seconds")
+        if self.retries < 0:
+            raise OptionError(f"retries is {self.retries}; it must be 0 or more")
+        if not 1 <= self.concurrency <= 64:
+            raise OptionError(f"concurrency is {self.concurrency}; it must be 1 to 64")
+
+
+def _endpoint(url: str) -> str:
+    """The proxy's address in one form: no trailing slash, no trailing /v1."""
+    if not url:
+        raise OptionError(
+            "url is not set: give the option, the variable litellm_url or the environment variable LITELLM_URL"
+        )
+    try:
+        parts = urlsplit(url.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise OptionError(f"url '{url}' cannot be read: {error}") from None
+    if parts.username or parts.password:
+        raise OptionError("url must not contain credentials; the master key goes into master_key")
+    if parts.scheme not in ("http", "https") or not host:
+        raise OptionError(f"url '{url}' is not usable; it must look like https://litellm.example.com")
+    if parts.query or parts.fragment:
+        raise OptionError(f"url '{url}' must end with the host or a path, without '?' or '#'")
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+class _OnlyIfRefused(urllib3.Retry):
+    """Repeats a request only when it cannot have been carried out.
+
+    That is: no connection came about, or the answer was 429. urllib3 would also repeat a 503 that has
+    `Retry-After`, but behind a gateway that is no proof that nothing happened.
+    """
+
+    RETRY_AFTER_STATUS_CODES = frozenset({429})
+
+
+def _retry(kind: type[urllib3.Retry], retries: int, **options: Any) -> urllib3.Retry:
+    pause = {"backoff_factor": 0.25}
+    if hasattr(urllib3.Retry, "DEFAULT_BACKOFF_JITTER") or not urllib3.__version__.startswith("1."):
+        pause["backoff_jitter"] = 0.25  # urllib3 >= 2: controllers that failed together do not return together
+    return kind(total=retries, allowed_methods=None, raise_on_status=False, **pause, **options)
+
+
+class Client:
+    """Talks to one LiteLLM proxy as its administrator. Threads may share it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.api_calls = 0
+        self._clock_offset = timedelta(0)
+        self._lock = threading.Lock()
+        self._pool = _pool(connection)
+        self._repeatable = _retry(urllib3.Retry, connection.retries, status_forcelist=_PASSING_STATUSES)
+        self._unrepeatable = _retry(_OnlyIfRefused, connection.retries, read=False, other=0, status_forcelist=(429,))
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """Ask. Repeated when the answer is lost or the proxy is busy.
+
+        :raises LiteLLMError: when there is no usable answer.
+        """
+        return self._request("GET", path, self._repeatable, fields=dict(query or {}))
+
+    def post(self, path: str, body: Json) -> Any:
+        """Tell. Repeated only when the proxy cannot have seen it: what may have happened is not done again.
+
+        :raises LiteLLMError: when there is no usable answer; it may have been carried out all the same.
+        """
+        return self._request(
+            "POST",
+            path,
+            self._unrepeatable,
+            body=json.dumps(body).encode(),
+            headers={**self._pool.headers, "Content-Type": "application/json"},
+        )
+
+    def now(self) -> datetime:
+        """The time by the proxy's clock, as its last `Date` header told it."""
+        return datetime.now(timezone.utc) + self._clock_offset
+
+    def _request(self, method: str, path: str, retry: urllib3.Retry, **request: Any) -> Any:
+        doing = f"{method} {path}"
+        try:
+            answer = self._pool.request(
+                method, self.connection.url + path, retries=retry, redirect=False, **request
+            )
+        except MaxRetryError as error:
+            self._count(1 + self.connection.retries)
+            raise self._unanswered(doing, error.reason if isinstance(error.reason, HTTPError) else error) from None
+        except HTTPError as error:
+            self._count(1)
+            raise self._unanswered(doing, error) from None
+        self._count(1 + len(answer.retries.history if answer.retries else ()))
+        self._set_clock(answer.headers.get("Date"))
+        if answer.status >= 400 or answer.status < 200:
+            raise self._refused(doing, answer.status, answer.data)
+        if answer.status >= 300:
+            raise LiteLLMError(
+                f"{self.connection.url} answers {doing} with a redirect ({answer.status}), which is not followed "
+                "with the master key; set url to the address of the proxy itself",
+                passing=False,
+            )
+        try:
+            return json.loads(answer.data)
+        except ValueError:
+            raise LiteLLMError(
+                f"{self.connection.url} answered {doing} with something that is not JSON; is it a LiteLLM proxy?",
+                passing=True,
+            ) from None
+
+    def _count(self, calls: int) -> None:
+        with self._lock:
+            self.api_calls += calls
+
+    def _set_clock(self, date: str | None) -> None:
+        try:
+            told = parsedate_to_datetime(date or "")
+        except ValueError:
+            return  # the local clock has to do
+        self._clock_offset = told.astimezone(timezone.utc) - datetime.now(timezone.utc)
+
+    def _unanswered(self, doing: str, error: HTTPError) -> LiteLLMError:
+        where, seconds = self.connection.url, f"{self.connection.timeout:g} s"
+        if isinstance(error, NameResolutionError):
+            message = f"The host of {where} cannot be found; check url"
+        elif isinstance(error, ConnectTimeoutError):
+            message = f"{where} could not be reached within {seconds}; check url and the network"
+        elif isinstance(error, NewConnectionError):
+            message = f"No LiteLLM proxy answers at {where} ({_root_cause(error)}); check url, and that the proxy runs"
+        elif isinstance(error, ProxyError):
+            message = f"The HTTP proxy on the way to {where} failed ({_root_cause(error)})"
+        elif isinstance(error, SSLError):
+            message = (
+                f"The TLS connection to {where} failed ({_root_cause(error)}); "
+                "for a private certificate authority set ca_path"
+            )
+        elif isinstance(error, ReadTimeoutError):
+            message = f"{where} did not answer {doing} within {seconds}"
+        elif isinstance(error, ProtocolError):
+            message = f"{where} closed the connection before it answered {doing}"
+        else:
+            message = f"{where} gave no usable answer to {doing} ({_root_cause(error)})"
+        return LiteLLMError(self._masked(message), passing=True)
+
+    def _refused(self, doing: str, status: int, body: bytes) -> LiteLLMError:
+        said = self._masked(_said(body))
+        if status == 401:
+            message = f"{self.connection.url} does not accept the master key (401): {said}"
+        elif status in (404, 405) and not said:
+            message = f"{self.connection.url} has no {doing} ({status}); is it a LiteLLM proxy?"
+        else:
+            message = f"LiteLLM answered {doing} with {status}: {said or 'no reason given'}"
+        return LiteLLMError(message, passing=status in _PASSING_STATUSES)
+
+    def _masked(self, text: str) -> str:
+        return mask(text, [self.connection.master_key])
+
+
+def _pool(connection: Connection) -> urllib3.PoolManager:
+    scheme, host = urlsplit(connection.url)[:2]
+    options: dict[str, Any] = {
+        "maxsize": connection.concurrency,
+        "timeout": urllib3.Timeout(connection.timeout),
+        "headers": {
+            "Authorization": f"Bearer {connection.master_key}",
+            "Accept": "application/json",
+            "User-Agent": "rhpds.litellm_virtual_keys",
+        },
+    }
+    if scheme == "https":
+        options["cert_reqs"] = "CERT_REQUIRED" if connection.validate_certs else "CERT_NONE"
+        if connection.ca_path:
+            options["ca_certs"] = connection.ca_path
+        if not connection.validate_certs:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    way = None if proxy_bypass(host) else getproxies().get(scheme)
+    if not way:
+        return urllib3.PoolManager(**options)
+    credentials = urllib3.util.parse_url(way).auth
+    headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
+    return urllib3.ProxyManager(way, proxy_headers=headers, **options)
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost reason in few words: urllib3 wraps the operating system's word several times."""
+    while (inner := error.__cause__ or error.__context__ or getattr(error, "original_error", None)) is not None:
+        error = inner
+    return (getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)).strip()
+
+
+def _said(body: bytes) -> str:
+    """What LiteLLM says is wrong, of the several shapes it says it in, on one line."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return ""
+    said: Any = answer
+    if isinstance(answer, dict):
+        error = answer.get("error", answer)
+        said = error.get("message", error.get("detail", error)) if isinstance(error, dict) else error
+    if isinstance(said, str) and said.startswith("{"):
+        # LiteLLM often puts a Python dict, as text, where the message should be.
+        try:
+            said = ast.literal_eval(said)
+        except (ValueError, SyntaxError):
+            pass
+    if isinstance(said, dict):
+        said = said.get("error", said)
+    if isinstance(said, list):  # FastAPI's validation errors
+        said = "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in said if item)
+    return " ".join(str(said).split())[:500]

@@ -1,0 +1,27 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two ways in which our work can fail. Their messages are whole sentences for the user, and hold no secret.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+
+class OptionError(ValueError):
+    """Something was asked for that cannot be: found before any request."""
+
+
+class LiteLLMError(Exception):
+    """A request that did not succeed.
+
+    One that changes something may have been carried out all the same: only looking again can tell.
+
+    :ivar passing: the cause may pass by itself (no answer, or a gateway's 429, 502, 503, 504). LiteLLM's own 500
+        is not among them: it also stands for bad input and for a missing licence.
+    """
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing

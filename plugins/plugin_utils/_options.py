@@ -1,0 +1,145 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options for the front ends: where they come from, and one clear sentence for each that cannot be used.
+
+ansible-core's ArgumentSpecValidator neither quotes the wrong value nor keeps a secret out of its messages,
+and turns a string into a list in silence. Hence this small reader of the same kind of specification.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float, check_type_int
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a plugin.
+
+    :ivar variable: the Ansible variable, and
+    :ivar environment: the environment variables that it comes from when it is not given, in this order.
+    """
+
+    type: str = "str"
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    variable: str | None = None
+    environment: tuple[str, ...] = ()
+
+
+CONNECTION = {
+    "url": Option(variable="litellm_url", environment=("LITELLM_URL", "LITELLM_PROXY_URL")),
+    "master_key": Option(
+        secret=True, variable="litellm_master_key", environment=("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY")
+    ),
+    "validate_certs": Option("bool", True, variable="litellm_validate_certs", environment=("LITELLM_VALIDATE_CERTS",)),
+    "ca_path": Option("path", variable="litellm_ca_path", environment=("LITELLM_CA_PATH",)),
+    "timeout": Option("float", 30.0, variable="litellm_timeout", environment=("LITELLM_TIMEOUT",)),
+    "retries": Option("int", 3, variable="litellm_retries", environment=("LITELLM_RETRIES",)),
+    "concurrency": Option("int", 8, variable="litellm_concurrency", environment=("LITELLM_CONCURRENCY",)),
+}
+
+
+def with_sources(
+    options: Mapping[str, Option], given: Mapping[str, Any], variable: Callable[[str], Any]
+) -> dict[str, Any]:
+    """What was given, completed from variables and then from the environment. Empty means not given.
+
+    :param variable: gives an Ansible variable's value, or None.
+    """
+    complete = dict(given)
+    for name, option in options.items():
+        sources = [variable(option.variable)] if option.variable and _empty(complete.get(name)) else []
+        sources += map(os.environ.get, option.environment)
+        if _empty(complete.get(name)):
+            complete[name] = next((value for value in sources if not _empty(value)), None)
+    return complete
+
+
+def typed(options: Mapping[str, Option], given: Mapping[str, Any], of: str) -> dict[str, Any]:
+    """Every option with its value in its type, or its default.
+
+    :param of: whose options these are, for messages.
+    :raises OptionError: for an unknown option, a wrong type or a value that is not among the choices.
+    """
+    for name in given:
+        if name not in options:
+            near = difflib.get_close_matches(str(name), options, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(sorted(options))}"
+            raise OptionError(f"{of} has no option '{name}'; {hint}")
+    return {name: _typed(name, option, given.get(name)) for name, option in options.items()}
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _typed(name: str, option: Option, value: Any) -> Any:
+    if value is None:
+        return option.default
+    try:
+        value = _READERS[option.type](value)
+    except (TypeError, ValueError):
+        got = f"a value of type {type(value).__name__}" if option.secret else repr(value)
+        raise OptionError(f"{name} must be {_MEANINGS[option.type]}, but is {got}") from None
+    if option.choices and value not in option.choices:
+        raise OptionError(f"{name} must be one of {', '.join(option.choices)}, but is {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    return str(value)
+
+
+def _list_of_text(value: Any) -> list[str]:
+    # A string is most often a list that lost its type in a template; as one name it would be a wrong one.
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return [_text(member) for member in value]
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return list(value)
+
+
+def _path(value: Any) -> str:
+    return os.path.expanduser(os.path.expandvars(_text(value)))
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "path": _path,
+    "bool": check_type_bool,
+    "int": check_type_int,
+    "float": check_type_float,
+    "dict": check_type_dict,
+    "list of str": _list_of_text,
+    "list": _list,
+    "raw": lambda value: value,
+}
+
+_MEANINGS = {
+    "str": "text",
+    "path": "a path",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a dictionary",
+    "list of str": "a list of names, like [a, b]",
+    "list": "a list",
+}

@@ -1,0 +1,87 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of the keys, as users see it. Every value here is plain data.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant, from_seconds
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
+
+Json = dict[str, Any]
+
+_NO_KEY = Observed(key_id="", alias=None)
+
+
+def entry(outcome: Outcome) -> Json:
+    """One key as the result's `virtual_keys` list it. It holds the secret, where that is known."""
+    wanted, secret = outcome.wanted, outcome.secret
+    key = outcome.after or outcome.before or _NO_KEY
+    shown: Json = {
+        "key": secret.value if secret else None,
+        "key_source": secret.source if secret else None,
+        "key_alias": wanted.alias,
+        "key_id": key.key_id or None,
+        "key_name": key.name,
+        "guid": wanted.guid,
+        "operation": "failed" if outcome.error else outcome.operation,
+        "models": key.settings.get("models"),
+        "duration": wanted.lifetime.asked if wanted.lifetime and wanted.lifetime.asked else lifespan(key),
+        "expires": _text(key.expires),
+        "created_at": _text(key.created_at),
+        "blocked": key.blocked,
+        "user_id": key.settings.get("user_id"),
+        "team_id": key.team_id,
+        "max_budget": key.settings.get("max_budget"),
+        "spend": key.spend,
+        "metadata": key.settings.get("metadata"),
+    }
+    if outcome.error:
+        shown["error"] = outcome.error
+    return shown
+
+
+def lifespan(key: Observed) -> str | None:
+    """How long the key lives, from creation to expiry, to the minute: `30d`. None if it never expires."""
+    if key.expires is None or key.created_at is None:
+        return None
+    seconds = round((key.expires - key.created_at) / timedelta(minutes=1)) * 60
+    return str(from_seconds(seconds)) if seconds > 0 else "0m"
+
+
+def difference(outcome: Outcome) -> Json | None:
+    """The key before and after, for diff mode. It holds no secret."""
+    before, after = _diffable(outcome.before), _diffable(outcome.after)
+    if before == after:
+        return None
+    header = f"virtual key {outcome.wanted.alias}"
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def failure(outcomes: Sequence[Outcome]) -> str | None:
+    """What went wrong, in one message; None if nothing did."""
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    if not errors:
+        return None
+    if len(outcomes) == 1:
+        return errors[0]
+    return f"{len(errors)} of {len(outcomes)} keys failed. " + " ".join(f"{error}." for error in errors)
+
+
+def _diffable(key: Observed | None) -> Json:
+    if key is None:
+        return {}
+    settings = {name: value for name in SETTINGS if (value := key.settings.get(name)) not in (None, [], {})}
+    return {"key_alias": key.alias, "expires": _text(key.expires), "blocked": key.blocked, **settings}
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else format_instant(instant)

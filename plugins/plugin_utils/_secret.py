@@ -1,0 +1,87 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a virtual key's secret is: how it is made, named and hidden.
+
+A secret is the `sk-…` value that a client sends. LiteLLM stores only its SHA-256, which is the key id.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+PREFIX = "sk-"
+# LiteLLM >= 1.94 refuses shorter secrets that a caller chose (its MINIMUM_CUSTOM_KEY_LENGTH).
+MINIMUM_LENGTH = 16
+MINIMUM_SEED_LENGTH = 32
+
+# 192 bits, written as 32 characters of the alphabet that LiteLLM's own keys use.
+_ENTROPY_BYTES = 24
+
+_NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
+
+Source = Literal["given", "derived", "generated", "server"]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A virtual key's secret, and where it came from. Its repr does not show it."""
+
+    value: str = field(repr=False)
+    source: Source
+
+    @property
+    def key_id(self) -> str:
+        """LiteLLM's name for the key: the SHA-256 of the whole secret, `sk-` included, in hex."""
+        return hashlib.sha256(self.value.encode()).hexdigest()
+
+
+def given(value: str) -> Secret:
+    """A secret that the caller knows or chooses.
+
+    :raises OptionError: when LiteLLM, or an HTTP header, would not take it.
+    """
+    if not value.startswith(PREFIX):
+        raise OptionError(f"key must start with '{PREFIX}': this is what LiteLLM takes for a virtual key")
+    if len(value) < MINIMUM_LENGTH:
+        raise OptionError(f"key is {len(value)} characters long; LiteLLM takes {MINIMUM_LENGTH} or more")
+    if _NOT_IN_A_HEADER.search(value):
+        raise OptionError("key must be printable ASCII without blanks: it travels in an HTTP header")
+    return Secret(value, "given")
+
+
+def generate() -> Secret:
+    """A new random secret."""
+    return Secret(PREFIX + secrets.token_urlsafe(_ENTROPY_BYTES), "generated")
+
+
+def derive(seed: str, alias: str, version: int = 1) -> Secret:
+    """The secret that belongs to this seed, alias and version, on any controller, with nothing stored.
+
+    :raises OptionError: when the seed is too short to resist guessing.
+    """
+    if len(seed) < MINIMUM_SEED_LENGTH:
+        raise OptionError(f"key_seed is {len(seed)} characters long; it must have {MINIMUM_SEED_LENGTH} or more")
+    # The purpose comes first, so that no other use of the same seed can ever yield one of our secrets.
+    message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
+    digest = hmac.digest(seed.encode(), message.encode(), "sha256")
+    return Secret(PREFIX + base64.urlsafe_b64encode(digest[:_ENTROPY_BYTES]).decode(), "derived")
+
+
+def mask(text: str, known: Iterable[str]) -> str:
+    """The text without these secrets, and without anything that looks like one."""
+    for secret in sorted((s for s in known if len(s) > len(PREFIX)), key=len, reverse=True):
+        text = text.replace(secret, "********")
+    return re.sub(r"\bsk-[A-Za-z0-9_-]{8,}", "sk-********", text)
