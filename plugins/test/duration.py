@@ -1,0 +1,29 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether the duration filter takes a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import DurationError, parse
+from jinja2 import Undefined
+
+
+def duration(value: object) -> bool | Undefined:
+    if isinstance(value, Undefined):
+        return value  # as ansible-core 2.19 and later do by themselves
+    try:
+        parse(value)
+    except DurationError:
+        return False
+    return True
+
+
+class TestModule:
+    """What ansible-core asks for tests."""
+
+    def tests(self) -> dict[str, Callable[..., object]]:
+        return {"duration": duration}

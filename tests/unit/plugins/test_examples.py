@@ -1,0 +1,29 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The examples in the pages of filters and tests give what the comments below them say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
+
+
+def examples():
+    for page in sorted([*PLUGINS.glob("filter/*.yml"), *PLUGINS.glob("test/*.yml")]):
+        text = yaml.safe_load(page.read_text(encoding="utf-8"))["EXAMPLES"]
+        results = re.findall(r"^# => (.+)$", text, re.MULTILINE)
+        for (name, example), result in zip(yaml.safe_load(text).items(), results, strict=True):
+            yield pytest.param(example, result, id=f"{page.parent.name}-{page.stem}-{name}")
+
+
+@pytest.mark.parametrize(("example", "result"), list(examples()))
+def test_example(template, example, result):
+    # As texts, which is what ansible-core before 2.19 makes of numbers.
+    assert str(template(example)) == result
