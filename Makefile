@@ -1,0 +1,54 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Installs the tools and hands over: what each part runs stands in noxfile.py, the tools' versions in pyproject.toml.
+# Arguments for the tool inside: make unit ARGS='tests/unit/plugins/filter -k human'
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .cache/venv
+NOX := $(VENV)/bin/nox
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(READY) ## Show the collection at work on a real LiteLLM proxy
+	@$(VENV)/bin/python tests/demo/demo.py
+
+.PHONY: test
+test: $(READY) ## Run every check: lint, unit, sanity, integration
+	@$(NOX) --parallel auto
+
+.PHONY: lint unit sanity integration
+lint: ## Read everything: ruff, mypy, ansible-lint, antsibull
+unit: ## Run tests/unit, without a server
+sanity: ## Run ansible-test sanity, with no ignore file
+integration: ## Run tests/integration and tests/end_to_end on a real proxy
+lint unit sanity integration: $(READY)
+	@$(NOX) --tags $@ -- $(ARGS)
+
+.PHONY: sandbox
+sandbox: $(READY) ## Start a LiteLLM proxy to try things on
+	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)
+
+.PHONY: clean
+clean: ## Remove all that was installed and built
+	@rm -rf .cache
+
+$(READY): pyproject.toml
+	@for python in python3.11 python3 python3.12 python3.13; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; python=; \
+	done; \
+	if [ -z "$$python" ]; then echo 'This needs Python 3.11 or later: no python3.11 or python3 that is.' >&2; exit 1; fi; \
+	echo 'Installing ansible-core and nox in .cache/venv: about 10 seconds, once.'; \
+	"$$python" -m venv $(VENV); \
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv; \
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --group tools; \
+	touch $@

@@ -1,0 +1,246 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What `make test` runs; the Makefile installs nox, and lint, unit, sanity and integration are tags here.
+
+One session: `.cache/venv/bin/nox -s unit-2.16`; all of them: `--list`; arguments for the tool inside come after `--`.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+ROOT = Path(__file__).parent
+CACHE = ROOT / ".cache"
+COLLECTIONS = CACHE / "collections"
+COLLECTION = Path("ansible_collections", "rhpds", "litellm_virtual_keys")
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+# ansible-core → the Pythons that both its controller and its ansible-test support.
+CORES = {
+    "2.16": ">=3.10,<3.13",
+    "2.17": ">=3.10,<3.13",
+    "2.18": ">=3.11,<3.14",
+    "2.19": ">=3.11,<3.14",
+    "2.20": ">=3.12,<3.15",
+    "2.21": ">=3.12,<3.15",
+}
+# What runs unless another is asked for: the one of pyproject.toml's tools, and the oldest that we promise.
+CORE, OLDEST_CORE = "2.19", "2.16"
+
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.envdir = str(CACHE / "nox")
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+
+# nox runs sessions side by side by starting itself again, and each of those reads this file, too.
+RUN = os.environ.setdefault("NOX_RUN", str(os.getpid()))
+IS_FIRST = str(os.getpid()) == RUN
+SANDBOX = f"test-{RUN}"
+
+# pyenv's shims fail for a version that is not active: let the Pythons themselves be found.
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path.home().glob(".pyenv/versions/3.1?.*/bin"))])
+
+if IS_FIRST:
+    # A termination is an ordinary end: what is registered with atexit still runs.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+    # Ansible, Python and the linters see the repository as an installed collection through this link.
+    (COLLECTIONS / COLLECTION).parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (COLLECTIONS / COLLECTION).symlink_to(Path("..", "..", "..", ".."))
+
+if any(character.isspace() for character in str(ROOT)):
+    # ansible-test fails when the path of its Python has a space in it.
+    nox.options.envdir = os.environ.setdefault("NOX_ENVDIR", tempfile.mkdtemp() if IS_FIRST else "")
+    if IS_FIRST:
+        atexit.register(shutil.rmtree, nox.options.envdir, ignore_errors=True)
+
+
+Part = Callable[[nox.Session, str], None]
+
+
+def session_per_core(
+    *default: str, tag: str, allow_parallel: bool = True, requires: tuple[str, ...] = ()
+) -> Callable[[Part], Part]:
+    """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag."""
+
+    def register(part: Part) -> Part:
+        for core, pythons in CORES.items():
+
+            def session(session: nox.Session, core: str = core) -> None:
+                part(session, core)
+
+            session.__doc__ = part.__doc__
+            nox.session(
+                python=pythons,
+                name=f"{part.__name__}-{core}",
+                tags=[tag] if core in default else [],
+                default=core in default,
+                requires=requires,
+                allow_parallel=allow_parallel,
+            )(session)
+        return part
+
+    return register
+
+
+def install(session: nox.Session, *groups: str, core: str = CORE) -> None:
+    """Install groups of pyproject.toml with an ansible-core; the oldest one proves the oldest urllib3 as well."""
+    urllib3 = "urllib3~=1.26.0" if core == OLDEST_CORE else "urllib3>=1.26"
+    session.install(f"ansible-core~={core}.0", urllib3, *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+def copy_of_tree(session: nox.Session) -> Path:
+    """Copy what git knows, or would add, to where ansible-test expects a collection; it takes no symbolic link."""
+    copy = CACHE / session.name / COLLECTION
+    shutil.rmtree(copy, ignore_errors=True)
+    listed = session.run(
+        *("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"), external=True, silent=True, log=False
+    )
+    for path in filter(os.path.lexists, str(listed).split("\0")):
+        target = copy / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target, follow_symlinks=False)
+    # Without a repository of its own, ansible-test asks the one around it, which ignores the copy.
+    session.run("git", "init", "-q", str(copy), external=True, log=False)
+    return copy
+
+
+def users_pip_settings() -> str:
+    """A pip.conf with what the user's environment and files say: ansible-test passes neither on to pip."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    found = [line.split("=", 1) for line in listed.stdout.splitlines()]
+    found.sort(key=lambda setting: setting[0].startswith(":env:"))  # which wins
+    settings = {name.split(".")[-1]: " ".join(ast.literal_eval(value).split()) for name, value in found}
+    settings["quiet"] = "2"  # errors only
+    return "\n".join(["[global]", *(f"{name} = {value}" for name, value in settings.items()), ""])
+
+
+def ansible_test(session: nox.Session, copy: Path, *arguments: str) -> None:
+    """Run ansible-test in the copy, away from the user's home, with pip from Python instead of a download."""
+    home = CACHE / session.name / "home"
+    downloads = home / ".ansible" / "test" / "cache"
+    downloads.mkdir(parents=True, exist_ok=True)
+    for version in ("23_1_2", "24_2", "25_2"):  # ansible-core 2.16 and 2.17; 2.18 and 2.19; 2.20 and 2.21
+        shutil.copy(ROOT / "tests" / "get_pip.py", downloads / f"get_pip_{version}.py")
+    pip_settings = home / ".config" / "pip" / "pip.conf"
+    pip_settings.parent.mkdir(parents=True, exist_ok=True)
+    pip_settings.write_text(users_pip_settings())
+    python = session.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True, log=False)
+    with session.chdir(copy):
+        session.run(
+            *("ansible-test", *arguments, "--local", "--python", str(python).strip()), env={"HOME": str(home)}
+        )
+
+
+def proxy_environment() -> dict[str, str]:
+    """Where the tests find a proxy, and its master key: as the caller says, otherwise the sandbox."""
+    if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
+        names = ("LITELLM_URL", "LITELLM_MASTER_KEY", "DATABASE_URL")
+        return {name: os.environ[name] for name in names if name in os.environ}
+    lines = (CACHE / "sandbox" / "instances" / SANDBOX / "env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@nox.session(tags=["lint"], allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Read everything: Python, types, YAML, roles, changelog, documentation."""
+    install(session, "lint")
+    collection = COLLECTIONS.relative_to(ROOT) / COLLECTION
+    commands = (
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        ("mypy", f"{collection}/plugins", f"{collection}/tests", f"{collection}/noxfile.py"),
+        ("ansible-lint", "--profile", "production", "--offline"),
+        ("antsibull-changelog", "lint"),
+        ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "."),
+    )
+    failed = []
+    for command in commands:  # all of them, so that one finding does not hide the next
+        try:
+            session.run(*command, env={"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "MYPYPATH": str(COLLECTIONS)})
+        except CommandFailed:
+            failed.append(" ".join(command[:2]))
+    if failed:
+        raise CommandFailed(f"failed: {', '.join(failed)}")
+
+
+@session_per_core(CORE, tag="unit")
+def unit(session: nox.Session, core: str) -> None:
+    """Test each part by itself, without a server."""
+    install(session, "tests", core=core)
+    session.run(
+        *("pytest", "--cov=plugins", "--cov-report=term", *(session.posargs or ["tests/unit"])),
+        env={
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
+            "PYTHONPATH": str(COLLECTIONS),
+        },
+    )
+
+
+@session_per_core(CORE, tag="sanity")
+def sanity(session: nox.Session, core: str) -> None:
+    """Hold the collection to Ansible's own rules, with no exception."""
+    install(session, core=core)
+    ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
+
+
+@nox.session(venv_backend="none", allow_parallel=True)
+def sandbox(session: nox.Session) -> None:
+    """Start a LiteLLM proxy for the tests that need one, unless LITELLM_URL and LITELLM_MASTER_KEY name one."""
+    if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
+        session.log(f"using the proxy at {os.environ['LITELLM_URL']}, as the environment says")
+        return
+    program = (sys.executable, "tests/sandbox/sandbox.py")
+    session.run(*program, "start", "--name", SANDBOX, "--port", "0")
+
+
+@atexit.register
+def stop_sandbox() -> None:
+    if IS_FIRST and (CACHE / "sandbox" / "instances" / SANDBOX).exists():
+        subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=False)
+
+
+# One at a time: they share the proxy, and some measure.
+@session_per_core(CORE, OLDEST_CORE, tag="integration", allow_parallel=False, requires=("sandbox",))
+def integration(session: nox.Session, core: str) -> None:
+    """Run tests/integration/targets on a real proxy."""
+    install(session, core=core)
+    copy = copy_of_tree(session)
+    config = copy / "tests" / "integration" / "integration_config.yml"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({name.lower(): value for name, value in proxy_environment().items()}))
+    ansible_test(session, copy, "integration", *session.posargs)
+
+
+@session_per_core(CORE, OLDEST_CORE, tag="integration", allow_parallel=False, requires=("sandbox",))
+def end_to_end(session: nox.Session, core: str) -> None:
+    """Run Ansible as its users do, on a real proxy, and read what it prints."""
+    install(session, "tests", core=core)
+    session.run(
+        *("pytest", *(session.posargs or ["tests/end_to_end"])),
+        env={
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
+            "PYTHONPATH": str(COLLECTIONS),
+            **proxy_environment(),
+        },
+    )
