@@ -109,8 +109,8 @@ class _OnlyIfRefused(urllib3.Retry):
 
 def _retry(kind: type[urllib3.Retry], retries: int, **options: Any) -> urllib3.Retry:
     pause = {"backoff_factor": 0.25}
-    if hasattr(urllib3.Retry, "DEFAULT_BACKOFF_JITTER") or not urllib3.__version__.startswith("1."):
-        pause["backoff_jitter"] = 0.25  # urllib3 >= 2: controllers that failed together do not return together
+    if not urllib3.__version__.startswith("1."):
+        pause["backoff_jitter"] = 0.25  # controllers that failed together do not return together
     return kind(total=retries, allowed_methods=None, raise_on_status=False, **pause, **options)
 
 
@@ -195,17 +195,18 @@ class Client:
         where, seconds = self.connection.url, f"{self.connection.timeout:g} s"
         if isinstance(error, NameResolutionError):
             message = f"The host of {where} cannot be found; check url"
-        elif isinstance(error, ConnectTimeoutError):
-            message = f"{where} could not be reached within {seconds}; check url and the network"
         elif isinstance(error, NewConnectionError):
             message = f"No LiteLLM proxy answers at {where} ({_root_cause(error)}); check url, and that the proxy runs"
+        elif isinstance(error, ConnectTimeoutError):
+            message = f"{where} could not be reached within {seconds}; check url and the network"
         elif isinstance(error, ProxyError):
             message = f"The HTTP proxy on the way to {where} failed ({_root_cause(error)})"
         elif isinstance(error, SSLError):
-            message = (
-                f"The TLS connection to {where} failed ({_root_cause(error)}); "
-                "for a private certificate authority set ca_path"
-            )
+            cause = _root_cause(error)
+            advice = "for a private certificate authority set ca_path"
+            if "WRONG_VERSION_NUMBER" in cause:
+                advice = "the proxy may speak http and not https"
+            message = f"The TLS connection to {where} failed ({cause}); {advice}"
         elif isinstance(error, ReadTimeoutError):
             message = f"{where} did not answer {doing} within {seconds}"
         elif isinstance(error, ProtocolError):
@@ -216,8 +217,11 @@ class Client:
 
     def _refused(self, doing: str, status: int, body: bytes) -> LiteLLMError:
         said = self._masked(_said(body))
-        if status == 401:
-            message = f"{self.connection.url} does not accept the master key (401): {said}"
+        if status == 401 and "Only proxy admin" in said:
+            message = f"{self.connection.url} takes the key given as master_key for a user's, not for the master key"
+        elif status == 401:
+            # LiteLLM's own words would tell the unsalted hash of the key that it did not accept.
+            message = f"{self.connection.url} does not accept the master key (401); check master_key"
         elif status in (404, 405) and not said:
             message = f"{self.connection.url} has no {doing} ({status}); is it a LiteLLM proxy?"
         else:

@@ -1,0 +1,90 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action `agnosticd_user_info`: tells the users of an environment what they need to know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option, typed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import UserDataError, save
+
+OPTIONS = {
+    "msg": Option("raw"),
+    "body": Option(),
+    "data": Option("dict"),
+    "data_prefix": Option(default=""),
+    "user": Option(),
+}
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        problem = None
+        try:
+            result.update(self._told(typed(OPTIONS, self._task.args, "agnosticd_user_info"), task_vars or {}))
+        except (OptionError, UserDataError) as error:
+            problem = mask(str(error), ())
+        if problem:
+            # AgnosticD's own action gives its reason as `error`.
+            result.update(failed=True, msg=problem, error=problem)
+        return result
+
+    def _told(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        messages = _lines("msg", options["msg"])
+        bodies = _lines("body", options["body"])
+        if messages and bodies:
+            raise OptionError("msg and body cannot both be given")
+        data = _plain({options["data_prefix"] + name: value for name, value in (options["data"] or {}).items()})
+        user = options["user"]
+        if not self._task.check_mode:
+            folder = Path(str(self._platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
+            action = str(self._platform("ACTION", task_vars, "provision"))
+            save(folder, action, messages=messages, bodies=bodies, data=data, user=user)
+        # The platform reads these prefixes from the log, so that the messages are shown always. The data are not for
+        # the log: they hold secrets.
+        result: dict[str, Any] = {"changed": False, "_ansible_verbose_always": bool(messages or bodies)}
+        prefix = "" if user else "user.info: " if messages else "user.body: "
+        shown = [prefix + line for line in messages or bodies]
+        if shown:
+            result["msg"] = shown if isinstance(options["msg"], list) else shown[0]
+        if data:
+            result["data"] = json.loads(mask(json.dumps(data), ()))
+        if user:
+            result["user"] = user
+        return result
+
+    def _platform(self, name: str, task_vars: dict[str, Any], default: Any) -> Any:
+        """A variable of the platform: this host's, or else that of localhost, which runs its own plays."""
+        localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
+        value = task_vars.get(name, localhost.get(name))
+        return self._templar.template(value) or default
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    lines = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    if not all(isinstance(line, str | int | float) for line in lines):
+        raise OptionError(f"{name} must be text or a list of texts")
+    return [str(line) for line in lines]
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """The data as JSON knows it: plain types, whatever ansible-core has made of them."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(data))
+    except (TypeError, ValueError):
+        raise OptionError("data holds something that JSON cannot") from None
+    return plain

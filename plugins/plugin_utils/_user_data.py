@@ -1,0 +1,143 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What AgnosticD tells the users of an environment: its files, how they are written, and how a secret is found in them.
+
+The files are those of AgnosticD's own `agnosticd_user_info`: `<action>-user-info.yaml` and `<action>-user-body.yaml`
+are lists of messages, `<action>-user-data.yaml` is a dictionary, with one more for each user below `users`.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_ALIAS, _SECRET = "key_alias", "virtual_key"
+
+
+class UserDataError(Exception):
+    """The platform's files cannot be read or written; the message is a sentence for the user."""
+
+
+def save(
+    folder: Path,
+    action: str,
+    *,
+    messages: Sequence[str] = (),
+    bodies: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    user: str | None = None,
+) -> None:
+    """Add messages and data to what the files hold. Each file is written whole or not at all.
+
+    :raises UserDataError: when a file cannot be read or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            if not user:
+                _append(folder / f"{action}-user-info.yaml", messages)
+                _append(folder / f"{action}-user-body.yaml", bodies)
+            if data or user:
+                _merge(folder / f"{action}-user-data.yaml", data or {}, user, messages, bodies)
+    except OSError as error:
+        raise UserDataError(f"User data cannot be saved in {folder}: {error.strerror or error}") from None
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """What was saved when the environment was provisioned; empty if nothing was.
+
+    :raises UserDataError: when there is a file and it cannot be read.
+    """
+    try:
+        return _load(folder / "provision-user-data.yaml")
+    except OSError as error:
+        raise UserDataError(f"User data cannot be read from {folder}: {error.strerror or error}") from None
+
+
+def find_secret(data: Mapping[str, Any], alias: str) -> str | None:
+    """The secret that was saved beside this alias.
+
+    That may be at the top, below a user, or under names that carry a prefix or a user in front.
+    """
+    for name, value in data.items():
+        if str(name).endswith(_ALIAS) and value == alias:
+            secret = data.get(str(name).removesuffix(_ALIAS) + _SECRET)
+            if isinstance(secret, str) and secret:
+                return secret
+    users = data.get("users")
+    for entry in users.values() if isinstance(users, Mapping) else ():
+        if isinstance(entry, Mapping) and (secret := find_secret(entry, alias)):
+            return secret
+    return None
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One writer at a time. The folder itself is locked, so that no lock file stays behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    _write(path, text + "".join(f"- {json.dumps(line)}\n" for line in lines))
+
+
+def _merge(
+    path: Path, data: Mapping[str, Any], user: str | None, messages: Sequence[str], bodies: Sequence[str]
+) -> None:
+    saved = _load(path)
+    target = saved.setdefault("users", {}).setdefault(user, {}) if user else saved
+    target.update(data)
+    if user:
+        for name, lines in (("msg", messages), ("body", bodies)):
+            if lines:
+                target[name] = "\n".join([target[name], *lines] if name in target else lines)
+    _write(path, yaml.safe_dump(saved, explicit_start=True))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        # The parser's own words would quote the file, and the file holds secrets.
+        raise UserDataError(f"{path} is not YAML; mend it or move it away") from None
+    if not isinstance(saved, dict):
+        raise UserDataError(f"{path} does not hold a dictionary; mend it or move it away")
+    return saved
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step; only its owner can read it."""
+    path = path.resolve()  # a link stays a link
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
