@@ -36,12 +36,9 @@ PRISMA_ENGINE = "393aa359c9ad4a4bb28630fb5613f9c281cde053"  # the build that npm
 RARE_GARBAGE_COLLECTION = "import gc; gc.set_threshold(1_000_000, 20, 100)\n"
 
 STAND_INS = {
-    "query-engine": """
-        if [ "$1" = --version ]; then echo "query-engine {engine}"; exit; fi
-        exec {node} {script} "$@"
-    """,
+    "query-engine": 'if [ "$1" = --version ]; then echo "query-engine {version}"; else exec {query_engine} "$@"; fi',
     # `prisma generate` only asks for its version
-    "schema-engine": 'echo "schema-engine-cli {engine}"',
+    "schema-engine": 'echo "schema-engine-cli {version}"',
     # LiteLLM looks for the Prisma CLI and asks it to compare schemas; the sandbox has made the schema already
     "prisma": 'if [ "$1 $2" = "migrate diff" ]; then echo "-- This is an empty migration."; fi',
 }
@@ -55,7 +52,7 @@ class Release:
 
     @property
     def id(self) -> str:
-        inputs = hashlib.sha256(f"{self.version} {platform.python_version()} {platform.machine()}".encode())
+        inputs = hashlib.sha256(f"{self.version} {platform.machine()}".encode())
         for path in (HERE / "_install.py", HERE / "_postgres.py", HERE / "requirements.txt", *_engine_files()):
             inputs.update(path.read_bytes())
         return f"{self.version}-{inputs.hexdigest()[:10]}"
@@ -97,18 +94,19 @@ class Release:
     def path(self) -> str:
         return os.pathsep.join([str(self.stand_ins), str(self.venv / "bin"), os.defpath])
 
-    @property
-    def installed(self) -> bool:
-        return (self.folder / "complete").exists() and self.node.exists()  # a system's Node.js may have gone since
+    def is_installed(self) -> bool:
+        # the system's Python or Node.js may have gone since
+        return all(path.exists() for path in (self.folder / "complete", self.python, self.node))
 
     def install(self, in_use: Collection[str]) -> None:
         """Install what is missing, and remove the version's outdated installs but those in use."""
-        if self.installed:
+        if self.is_installed():
             return
         RELEASES.mkdir(parents=True, exist_ok=True)
         with locked(STATE / "install.lock"):
-            if self.installed:
+            if self.is_installed():
                 return
+            end(lambda: processes(self.folder), signal.SIGINT, 10)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             self._install()
@@ -158,10 +156,10 @@ class Release:
         run(command, "The npm packages could not be installed.", log, env=env, cwd=engine)
 
         self.stand_ins.mkdir()
-        values = {"engine": PRISMA_ENGINE, "node": shlex.quote(node), "script": shlex.quote(f"{engine}/query-engine.js")}
+        query_engine = f"{shlex.quote(node)} {shlex.quote(str(engine / 'query-engine.js'))}"
         for name, script in STAND_INS.items():
             program = self.stand_ins / name
-            program.write_text("#!/bin/sh\n" + script.format(**values))
+            program.write_text("#!/bin/sh\n" + script.format(version=PRISMA_ENGINE, query_engine=query_engine) + "\n")
             program.chmod(0o755)
 
     def _client(self, log: Path) -> None:
@@ -218,10 +216,10 @@ def _environment() -> dict[str, str]:
 
 
 def _uv(log: Path) -> list[str | Path]:
-    if uv := shutil.which("uv"):
-        return [uv]
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv"]
+    if (uv := shutil.which("uv")) and _output(uv, "--version").startswith("uv "):  # it may be a shim of another Python
+        return [uv]
     venv = STATE / "uv"
     if not (venv / "bin" / "uv").exists():
         with step("installing uv"):
@@ -232,6 +230,9 @@ def _uv(log: Path) -> list[str | Path]:
 
 
 def _major(node: str) -> int:
-    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
-    found = re.match(r"v(\d+)\.", done.stdout)
+    found = re.match(r"v(\d+)\.", _output(node, "--version"))
     return int(found[1]) if found else 0
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

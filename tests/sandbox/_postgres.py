@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,10 @@ def _everybody_reaches(folder: Path) -> bool:
 
 
 def _temporary_folder() -> Path:
-    for candidate in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108
+    for candidate in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         if _everybody_reaches(Path(candidate).resolve()):
             return Path(tempfile.mkdtemp(prefix="litellm-sandbox-", dir=Path(candidate).resolve()))
-    raise SandboxError("PostgreSQL runs as the user nobody for root, and nobody can reach none of the temporary folders.")
+    raise SandboxError("The user nobody, as whom PostgreSQL runs for root, can enter none of the temporary folders.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Postgres:
         options = ["--no-locale", "--encoding=UTF8", "--no-sync", "--auth=reject", "--wal-segsize=1"]
         self._run("initdb", ["-D", self.data, "-U", ROLE, *options], "PostgreSQL's initdb failed.", log)
         (self.data / "pg_hba.conf").write_text(ACCESS)
-        with open(self.data / "postgresql.conf", "a", encoding="utf-8") as conf:
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
             conf.write(SETTINGS)
         self.execute(f"CREATE DATABASE {DATABASE}", log)
 
@@ -110,7 +110,7 @@ class Postgres:
 
     def start(self, port: int, log: Path, instance: Path) -> subprocess.Popen[bytes]:
         """Start the server and return once it takes connections."""
-        with open(log, "ab") as output:
+        with log.open("ab") as output:
             server = subprocess.Popen(
                 [self.home / "bin" / "postgres", "-D", self.data, "-p", str(port)],
                 stdin=subprocess.DEVNULL,
@@ -138,5 +138,5 @@ class Postgres:
         """Run SQL scripts in order, up to the first error."""
         files = [argument for script in scripts for argument in ("-f", script)]
         options = ["-X", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", ROLE, "-d", DATABASE, "-v", "ON_ERROR_STOP=1"]
-        env: Mapping[str, str] = {**ENVIRONMENT, "PGPASSWORD": password}
+        env = {**ENVIRONMENT, "PGPASSWORD": password}
         run([self.home / "bin" / "psql", *options, *files], "The database schema could not be made.", log, env=env)

@@ -45,7 +45,7 @@ def step(title: str) -> Iterator[None]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file. The kernel lets go of it when this process ends, however it ends."""
-    with open(path, "a", encoding="utf-8") as lock:
+    with path.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,7 +58,7 @@ def private_file(path: Path, text: str = "") -> None:
     """(Re)write a file that nobody else could read at any moment."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
     draft.replace(path)
 
@@ -74,7 +74,7 @@ def run(
     account: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a program to its end, its output going to the log; raise SandboxError(failure) when it fails."""
-    with open(log, "ab") as output:
+    with log.open("ab") as output:
         done = subprocess.run(
             command,
             input=text.encode(),
@@ -115,7 +115,7 @@ def belongs(pid: int, instance: Path) -> bool:
 
 def processes(instance: Path) -> list[int]:
     """The pids of all processes of the sandbox whose folder this is."""
-    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [pid for pid in pids if belongs(pid, instance)]
 
 

@@ -173,11 +173,10 @@ class Instance:
             "LITELLM_SALT_KEY": f"sk-{secrets.token_urlsafe(32)}",
             MARK: str(self.folder),
         }
-        command = [release.python, release.venv / "bin" / "litellm", "--config", wish.config]
-        command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", str(wish.workers)]
-        with open(self.logs["proxy"], "ab") as log:
+        options = ["--host", "127.0.0.1", "--port", str(port), "--num_workers", str(wish.workers)]
+        with self.logs["proxy"].open("ab") as log:
             return subprocess.Popen(
-                command,
+                [release.python, release.venv / "bin" / "litellm", "--config", wish.config, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -231,7 +230,7 @@ class Instance:
     def show_log(self, program: str, follow: bool) -> None:
         if not self.logs[program].exists():
             raise SandboxError(f"The sandbox {self.name} has no log.")
-        with open(self.logs[program], encoding="utf-8", errors="replace") as log:
+        with self.logs[program].open(encoding="utf-8", errors="replace") as log:
             shutil.copyfileobj(log, sys.stdout)
             while follow:
                 sys.stdout.flush()
@@ -240,8 +239,8 @@ class Instance:
 
 
 def _releases_in_use() -> set[str]:
-    instances = [Instance(folder.name) for folder in INSTANCES.iterdir() if folder.is_dir()]
-    return {instance.state["wish"]["release"] for instance in instances if processes(instance.folder) and instance.state}
+    states = [Instance(folder.name).state for folder in INSTANCES.iterdir() if processes(folder)]
+    return {state["wish"]["release"] for state in states if state}
 
 
 def _program(pid: int) -> str:
@@ -282,6 +281,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _version(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\w+)+", value):
+        raise argparse.ArgumentTypeError("a release like 1.85.0")
+    return value
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A real LiteLLM proxy with a real PostgreSQL, for tests and demos.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -293,7 +298,9 @@ def _arguments() -> argparse.Namespace:
 
     start = command("start", "install what is missing and start a sandbox with an empty database")
     start.add_argument("--port", type=int, help=f"where LiteLLM listens (default: {DEFAULT_PORT}; 0: any free port)")
-    start.add_argument("--litellm-version", default=LITELLM, help="which LiteLLM release (default: %(default)s)")
+    start.add_argument(
+        "--litellm-version", type=_version, default=LITELLM, help="which LiteLLM release (default: %(default)s)"
+    )
     start.add_argument("--workers", type=int, default=1, help="processes of the proxy (default: %(default)s)")
     start.add_argument("--config", type=Path, default=HERE / "config.yaml", help="LiteLLM's configuration file")
     stop = command("stop", "stop a sandbox and remove its database and keys")
@@ -360,8 +367,9 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except SandboxError as error:
-        if error.log and error.log.exists():
-            print(*error.log.read_text(encoding="utf-8", errors="replace").splitlines()[-30:], sep="\n", file=sys.stderr)
+        if error.log:
+            lines = error.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            print(*lines[-30:], sep="\n", file=sys.stderr)
         sys.exit(f"sandbox: {error}")
     except KeyboardInterrupt:
         sys.exit("sandbox: interrupted")
