@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option, typed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask

@@ -10,7 +10,6 @@ from typing import Any
 
 from ansible import context
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _secret
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import (
     DurationError,
@@ -28,18 +27,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key im
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
     CONNECTION,
     Option,
+    connect,
     typed,
     with_sources,
 )
-
-try:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import difference, entry, failure
-except ImportError as error:
-    URLLIB3_IMPORT_ERROR: ImportError | None = error
-else:
-    URLLIB3_IMPORT_ERROR = None
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import difference, entry, failure
 
 KEY = {
     "guid": Option(),
@@ -47,6 +40,7 @@ KEY = {
     "key_alias": Option(),
     "state": Option(default="present", choices=("present", "absent")),
     "key": Option(secret=True),
+    "on_unknown_key": Option(default="ignore", choices=("ignore", "fail")),
     "duration": Option("raw"),
     "runtime": Option("raw"),
     "expires_at": Option("raw"),
@@ -83,13 +77,8 @@ class ActionModule(ActionBase):
         return self._templar.template(task_vars[name]) if name in task_vars else None
 
     def _reconciled(self, options: dict[str, Any]) -> dict[str, Any]:
-        if URLLIB3_IMPORT_ERROR:
-            raise OptionError(
-                f"litellm_key needs the Python package urllib3 where Ansible runs ({URLLIB3_IMPORT_ERROR}); "
-                "install it with: python -m pip install urllib3"
-            )
         wanted = _wanted(options)
-        client = Client(Connection(**{name: options[name] for name in CONNECTION}))
+        client = connect(options)
         outcomes = reconcile(client, [wanted], check_mode=self._task.check_mode)
         entries = [entry(outcome) for outcome in outcomes]
         result: dict[str, Any] = {
@@ -129,6 +118,7 @@ def _wanted(options: Mapping[str, Any]) -> Wanted:
         settings={name: options[name] for name in SETTINGS if options[name] is not None},
         lifetime=_lifetime(options),
         secret=_secret.given(key) if key else None,
+        secret_required=options["on_unknown_key"] == "fail",
     )
 
 

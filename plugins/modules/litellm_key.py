@@ -42,7 +42,16 @@ options:
       - A secret that you know or choose. It starts with V(sk-) and has at least 16 characters.
       - A new key gets it. If the key exists with another secret, the action fails and changes nothing.
       - Without it a new key gets a random secret. The secret of a key that exists is then not known.
+      - Empty means not given.
     type: str
+  on_unknown_key:
+    description:
+      - What to do if the key exists and its secret is not known.
+      - With V(ignore) its settings are reconciled, and RV(virtual_key.key) is null.
+      - With V(fail) the action fails and leaves the key as it is.
+    type: str
+    choices: [ignore, fail]
+    default: ignore
   models:
     description: The names of the models that may be used. An empty list means all. The order does not matter.
     type: list

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
+
+if TYPE_CHECKING:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 
 def change(client: Client, step: Create | Update, secret: Secret) -> None:

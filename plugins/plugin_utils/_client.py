@@ -9,6 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import PREFIX, mask
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,9 +34,6 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import PREFIX, mask
 
 Json = dict[str, Any]
 
@@ -153,9 +153,7 @@ class Client:
     def _request(self, method: str, path: str, retry: urllib3.Retry, **request: Any) -> Any:
         doing = f"{method} {path}"
         try:
-            answer = self._pool.request(
-                method, self.connection.url + path, retries=retry, redirect=False, **request
-            )
+            answer = self._pool.request(method, self.connection.url + path, retries=retry, redirect=False, **request)
         except MaxRetryError as error:
             self._count(1 + self.connection.retries)
             raise self._unanswered(doing, error.reason if isinstance(error.reason, HTTPError) else error) from None
@@ -276,10 +274,8 @@ def _said(body: bytes) -> str:
         said = error.get("message", error.get("detail", error)) if isinstance(error, dict) else error
     if isinstance(said, str) and said.startswith("{"):
         # LiteLLM often puts a Python dict, as text, where the message should be.
-        try:
+        with contextlib.suppress(ValueError, SyntaxError):
             said = ast.literal_eval(said)
-        except (ValueError, SyntaxError):
-            pass
     if isinstance(said, dict):
         said = said.get("error", said)
     if isinstance(said, list):  # FastAPI's validation errors

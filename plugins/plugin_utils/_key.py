@@ -103,7 +103,11 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One key as the user wants it. Settings and a lifetime that were not given are left alone."""
+    """One key as the user wants it. Settings and a lifetime that were not given are left alone.
+
+    :ivar secret: the secret it must have; None where any will do.
+    :ivar secret_required: leave a key alone whose secret is not known.
+    """
 
     alias: str
     guid: str | None = None
@@ -111,6 +115,7 @@ class Wanted:
     settings: Mapping[str, Any] = field(default_factory=dict)
     lifetime: Lifetime | None = None
     secret: Secret | None = None
+    secret_required: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,14 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
+
+if TYPE_CHECKING:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 # LiteLLM answers 422 to more, in every release.
 _PAGE_SIZE = 100

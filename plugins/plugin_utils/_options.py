@@ -15,11 +15,14 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float, check_type_int
-
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+if TYPE_CHECKING:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,21 @@ def typed(options: Mapping[str, Option], given: Mapping[str, Any], of: str) -> d
     return {name: _typed(name, option, given.get(name)) for name, option in options.items()}
 
 
+def connect(options: Mapping[str, Any]) -> Client:
+    """A client for the proxy that the connection options name.
+
+    :raises OptionError: when one of them cannot be used, or urllib3 is not there.
+    """
+    try:
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
+    except ImportError as error:
+        # Only here, so that playbooks can be read, checked and documented without it.
+        problem = f"The Python package urllib3 is missing where Ansible runs ({error}); install it with pip or dnf"
+    else:
+        return Client(Connection(**{name: options[name] for name in CONNECTION}))
+    raise OptionError(problem)
+
+
 def _empty(value: Any) -> bool:
     return value is None or value == ""
 
@@ -118,7 +136,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _path(value: Any) -> str:
-    return os.path.expanduser(os.path.expandvars(_text(value)))
+    return str(Path(os.path.expandvars(_text(value))).expanduser())
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {

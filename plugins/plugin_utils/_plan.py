@@ -93,6 +93,8 @@ def plan(wanted: Wanted, rows: Sequence[Observed], now: datetime, created: str |
         key = next((row for row in rows if row.key_id == wanted.secret.key_id), oldest)
         if key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
+    elif wanted.secret_required and created != key.key_id:
+        return Plan("unchanged", key=key, problem=_unknown(wanted, key))
     notes = ()
     if len(rows) > 1:
         notes = (f"{len(rows)} keys carry the alias {wanted.alias}; this is about {key.name or key.key_id}",)
@@ -158,6 +160,14 @@ def _mismatch(wanted: Wanted, key: Observed) -> str:
     return (
         f"The key {wanted.alias} exists with another secret than the one given "
         f"(it is {key.name or key.key_id}); give the right one, or remove the key first (state: absent)"
+    )
+
+
+def _unknown(wanted: Wanted, key: Observed) -> str:
+    return (
+        f"The key {wanted.alias} exists and its secret is not known: LiteLLM shows a secret only once "
+        f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first (state: absent), "
+        "or use another guid"
     )
 
 

@@ -15,9 +15,9 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import change, delete
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Rows, observe
@@ -32,6 +32,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan i
     plan,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
+
+if TYPE_CHECKING:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 # One to work, one to mend what the proxy understood in its own way, one to see that it is well.
 _ROUNDS = 3
@@ -185,7 +188,7 @@ def _delete(client: Client, runs: Sequence[_Run]) -> None:
 
 def _pause(attempt: int) -> None:
     """Longer each time, and not at the same moment as other controllers."""
-    time.sleep(min(_LONGEST_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))  # noqa: S311
+    time.sleep(min(_LONGEST_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))
 
 
 def _doing(run: _Run) -> str:

@@ -11,11 +11,11 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
 import secrets
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,8 +27,9 @@ PREFIX = "sk-"
 MINIMUM_LENGTH = 16
 MINIMUM_SEED_LENGTH = 32
 
-# 192 bits, written as 32 characters of the alphabet that LiteLLM's own keys use.
-_ENTROPY_BYTES = 24
+# Letters and digits only, so that a double click selects the whole. 32 of them hold 190 bits.
+_ALPHABET = string.ascii_letters + string.digits
+_LENGTH = 32
 
 _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
 
@@ -64,7 +65,7 @@ def given(value: str) -> Secret:
 
 def generate() -> Secret:
     """A new random secret."""
-    return Secret(PREFIX + secrets.token_urlsafe(_ENTROPY_BYTES), "generated")
+    return Secret(_spelled(secrets.token_bytes(32)), "generated")
 
 
 def derive(seed: str, alias: str, version: int = 1) -> Secret:
@@ -76,8 +77,7 @@ def derive(seed: str, alias: str, version: int = 1) -> Secret:
         raise OptionError(f"key_seed is {len(seed)} characters long; it must have {MINIMUM_SEED_LENGTH} or more")
     # The purpose comes first, so that no other use of the same seed can ever yield one of our secrets.
     message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
-    digest = hmac.digest(seed.encode(), message.encode(), "sha256")
-    return Secret(PREFIX + base64.urlsafe_b64encode(digest[:_ENTROPY_BYTES]).decode(), "derived")
+    return Secret(_spelled(hmac.digest(seed.encode(), message.encode(), "sha256")), "derived")
 
 
 def mask(text: str, known: Iterable[str]) -> str:
@@ -85,3 +85,12 @@ def mask(text: str, known: Iterable[str]) -> str:
     for secret in sorted((s for s in known if len(s) > len(PREFIX)), key=len, reverse=True):
         text = text.replace(secret, "********")
     return re.sub(r"\bsk-[A-Za-z0-9_-]{8,}", "sk-********", text)
+
+
+def _spelled(entropy: bytes) -> str:
+    """256 bits as the text of a secret."""
+    number, letters = int.from_bytes(entropy, "big"), []
+    for _ in range(_LENGTH):
+        number, letter = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    return PREFIX + "".join(letters)
