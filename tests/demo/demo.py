@@ -1,0 +1,158 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of one virtual key, told in a terminal: `make demo`.
+
+Everything here is real: the proxy, its database, the role, the key. Only the model's words are canned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".cache" / "collections"
+SANDBOX = ROOT / "tests" / "sandbox" / "sandbox.py"
+NAME = "demo"
+GUID = "demo1"
+QUESTION = "Hello! Who are you?"
+TERMINAL = sys.stdout.isatty()
+
+
+class DemoError(Exception):
+    """The story cannot go on; the message says why."""
+
+
+def main() -> int:
+    started = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory() as output:
+            tell(Path(output))
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 130
+    except DemoError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    finally:
+        subprocess.run([sys.executable, str(SANDBOX), "stop", "--name", NAME], check=False, capture_output=True)
+    print(f"\nThe proxy is stopped, and nothing is left. That took {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+def tell(output: Path) -> None:
+    chapter("A LiteLLM proxy, with its database")
+    if subprocess.run([sys.executable, str(SANDBOX), "start", "--name", NAME, "--port", "0"], check=False).returncode:
+        raise DemoError("The sandbox did not start; the reason stands above.")
+    proxy = dict(
+        line.split("=", 1)
+        for line in (ROOT / ".cache" / "sandbox" / "instances" / NAME / "env").read_text().splitlines()
+    )
+
+    chapter("A lab is built, and the role gives it a key")
+    play("provision_key", output, proxy, expect="changed=1")
+    for message in yaml.safe_load((output / "provision-user-info.yaml").read_text()):
+        say(message)
+    told = yaml.safe_load((output / "provision-user-data.yaml").read_text())
+
+    chapter("The user asks a model with that key")
+    model = told["litellm_available_models"][0]
+    status, answer = ask(told["litellm_api_base_url"], told["litellm_virtual_key"], model)
+    if status != 200:
+        raise DemoError(f"The key does not work: {status} {answer}")
+    say(f"you: {QUESTION}")
+    say(f"{model}: {answer['choices'][0]['message']['content']}")
+
+    chapter("The lab is built once more")
+    play("provision_key", output, proxy, expect="changed=0")
+    again = yaml.safe_load((output / "provision-user-data.yaml").read_text())
+    if again["litellm_virtual_key"] != told["litellm_virtual_key"]:
+        raise DemoError("The second run gave another key.")
+    say("The same key, and nothing changed.")
+
+    chapter("The lab is destroyed, and its key with it")
+    play("destroy_key", output, proxy, expect="changed=1")
+    status, answer = ask(told["litellm_api_base_url"], told["litellm_virtual_key"], model)
+    if status != 401:
+        raise DemoError(f"The key still works: {status} {answer}")
+    say(f"you: {QUESTION}")
+    say(f"LiteLLM: {status}, this key is not known.")
+
+
+def play(playbook: str, output: Path, proxy: dict[str, str], expect: str) -> None:
+    """Run a playbook of the collection as its users would, and look at the recap."""
+    print(f"  $ ansible-playbook rhpds.litellm_virtual_keys.{playbook} -e guid={GUID}", flush=True)
+    started = time.monotonic()
+    run = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("ansible-playbook")), f"rhpds.litellm_virtual_keys.{playbook}"),
+            *("-e", json.dumps({"guid": GUID, "output_dir": str(output)})),
+        ],
+        env={
+            **os.environ,
+            **proxy,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        },
+        cwd=output,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    recap = re.search(r"^localhost +: (.*)$", run.stdout, re.MULTILINE)
+    if run.returncode or not recap or expect not in recap[1].split():
+        raise DemoError(f"Expected {expect}, but:\n{run.stdout}{run.stderr}")
+    say(f"{expect} failed=0, in {time.monotonic() - started:.1f} s")
+
+
+def ask(base_url: str, key: str, model: str) -> tuple[int, Any]:
+    """A chat request as any OpenAI client would make it."""
+    request = urllib.request.Request(
+        f"{base_url}/chat/completions",
+        data=json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]}).encode(),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def chapter(title: str) -> None:
+    print(f"\n\033[1m{title}\033[0m" if TERMINAL else f"\n{title}", flush=True)
+
+
+def say(text: str) -> None:
+    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    "), flush=True)
+
+
+def link_collection() -> None:
+    """Let ansible find this clone as an installed collection, whatever its folder is called."""
+    link = COLLECTIONS / "ansible_collections" / "rhpds" / "litellm_virtual_keys"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(Path("..", "..", "..", ".."))
+
+
+if __name__ == "__main__":
+    link_collection()
+    sys.exit(main())
