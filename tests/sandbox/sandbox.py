@@ -136,7 +136,7 @@ class Instance:
         database_port = free_port()
         state = {"wish": wanted, "port": port, "started": began, "pids": {}}
         with step(f"starting LiteLLM {wish.version}"):
-            postgres = Postgres.settle(self.folder / "postgres", release.postgres, STATE)
+            postgres = Postgres.settle(self.folder / "postgres", release.packages, STATE)
             state["database"] = str(postgres.folder)
             private_file(self.state_file, json.dumps(state))
             postgres.copy_from(release.database)
