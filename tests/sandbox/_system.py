@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# In the environment of every process of a sandbox, and inherited by all their children: the folder of the sandbox.
+# In the environment of the processes of a sandbox, and inherited by their children: the folder of the sandbox.
 # So its processes are found without a pid file, and a reused pid is never taken for one of them.
 MARK = "SANDBOX_INSTANCE"
+# The same as an argument of PostgreSQL, which runs as somebody else for root: in a container not even root may read the
+# environment of others.
+ARGUMENT = "sandbox.instance"
 
 
 class SandboxError(Exception):
@@ -106,15 +109,16 @@ def port_is_free(port: int) -> bool:
 
 
 def belongs(pid: int, instance: Path) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return f"{MARK}={instance}".encode() in environment.split(b"\0")
+    """Is this a process of the sandbox whose folder is `instance`?"""
+    marks = {"environ": f"{MARK}={instance}", "cmdline": f"{ARGUMENT}={instance}"}
+    for file, mark in marks.items():
+        with contextlib.suppress(OSError):
+            if os.fsencode(mark) in Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def processes(instance: Path) -> list[int]:
-    """The pids of all processes of the sandbox whose folder this is."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [pid for pid in pids if belongs(pid, instance)]
 
