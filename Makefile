@@ -39,7 +39,8 @@ sandbox: $(READY) ## Start a LiteLLM proxy to try things on
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)
 
 .PHONY: clean
-clean: ## Remove all that was installed and built
+clean: ## Stop the sandboxes and remove all that was installed and built
+	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python tests/sandbox/sandbox.py stop --all; fi
 	@rm -rf .cache
 
 $(READY): pyproject.toml

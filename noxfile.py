@@ -215,8 +215,14 @@ def sandbox(session: nox.Session) -> None:
 
 @atexit.register
 def stop_sandbox() -> None:
-    if IS_FIRST and (CACHE / "sandbox" / "instances" / SANDBOX).exists():
-        subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=False)
+    """Stop it, whatever happened, and keep its logs until the next run."""
+    instance = CACHE / "sandbox" / "instances" / SANDBOX
+    if IS_FIRST and instance.exists():
+        subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=True)
+        logs = CACHE / "sandbox" / "last-test"
+        shutil.rmtree(logs, ignore_errors=True)
+        instance.rename(logs)
+        instance.with_suffix(".lock").unlink(missing_ok=True)
 
 
 # One at a time: they share the proxy, and some measure.
