@@ -5,24 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from ansible import context
 from ansible.plugins.action import ActionBase
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _secret
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import (
-    DurationError,
-    InstantError,
-    parse,
-    parse_instant,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
+    KEY_TYPES,
     SETTINGS,
     Lifetime,
     Wanted,
     checked_alias,
+    setting,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
     CONNECTION,
@@ -31,24 +32,41 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     typed,
     with_sources,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome, reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import difference, entry, failure
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, given, mask
+
+_LIFETIME = ("expires_at", "runtime", "duration")
+_SECRETS = ("key", "key_seed")
+_NUMBERS = ("int", "float")
+_SECONDS_BETWEEN_PROGRESS = 5.0
 
 KEY = {
     "guid": Option(),
     "alias_prefix": Option(default="virtkey-"),
     "key_alias": Option(),
+    "key_id": Option(),
     "state": Option(default="present", choices=("present", "absent")),
     "key": Option(secret=True),
+    "key_seed": Option(secret=True),
+    "key_version": Option("int", 1),
+    "regenerate": Option(default="never", choices=("never", "if_unrecoverable", "always")),
     "on_unknown_key": Option(default="ignore", choices=("ignore", "fail")),
-    "duration": Option("raw"),
-    "runtime": Option("raw"),
     "expires_at": Option("raw"),
+    "runtime": Option("raw"),
+    "duration": Option("raw"),
+    "duration_from": Option(default="creation", choices=("creation", "now")),
     "shorten": Option("bool", True),
-    "models": Option("list of str"),
-    "max_budget": Option("float"),
-    "user_id": Option(),
-    "metadata": Option("dict"),
+    **{name: Option(known.kind) for name, known in SETTINGS.items()},
+    "key_type": Option(choices=KEY_TYPES),
+    "extra_params": Option("dict"),
+    "unset": Option("list of str"),
+}
+ALL = {
+    **CONNECTION,
+    **KEY,
+    "virtual_keys": Option("list"),
+    "on_unknown_models": Option(default="fail", choices=("fail", "warn", "ignore")),
 }
 
 
@@ -63,11 +81,11 @@ class ActionModule(ActionBase):
         secrets: list[str] = []
         problem = None
         try:
-            given = with_sources(CONNECTION, self._task.args, lambda name: self._variable(name, task_vars or {}))
-            secrets = [str(given[name]) for name in ("master_key", "key") if given.get(name)]
-            result.update(self._reconciled(typed({**CONNECTION, **KEY}, given, "litellm_key")))
-        except (OptionError, LiteLLMError, DurationError, InstantError) as error:
-            problem = _secret.mask(str(error), secrets)
+            options = with_sources(CONNECTION, self._task.args, lambda name: self._variable(name, task_vars or {}))
+            secrets = _secrets_in(options)
+            result.update(self._reconciled(options))
+        except (OptionError, LiteLLMError) as error:
+            problem = mask(str(error), secrets)
         if problem:
             # Returned and not raised: ansible-core 2.19 prints an exception and its causes whatever no_log says.
             result.update(failed=True, changed=False, msg=problem)
@@ -76,59 +94,185 @@ class ActionModule(ActionBase):
     def _variable(self, name: str, task_vars: Mapping[str, Any]) -> Any:
         return self._templar.template(task_vars[name]) if name in task_vars else None
 
-    def _reconciled(self, options: dict[str, Any]) -> dict[str, Any]:
-        wanted = _wanted(options)
+    def _reconciled(self, given_options: Mapping[str, Any]) -> dict[str, Any]:
+        options = typed(ALL, given_options, "litellm_key")
+        wanted = _all_wanted(options, given_options)
         client = connect(options)
-        outcomes = reconcile(client, [wanted], check_mode=self._task.check_mode)
+        outcomes = reconcile(
+            client,
+            wanted,
+            check_mode=self._task.check_mode,
+            on_unknown_models=options["on_unknown_models"],
+            warn=self._display.warning,
+            progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
+        )
         entries = [entry(outcome) for outcome in outcomes]
         result: dict[str, Any] = {
             "changed": any(outcome.changed for outcome in outcomes),
             "virtual_keys": entries,
-            "virtual_key": entries[0],
             "api_endpoint": client.connection.url,
             "api_base_url": f"{client.connection.url}/v1",
             "api_calls": client.api_calls,
         }
+        if len(entries) == 1:
+            result["virtual_key"] = entries[0]
         if self._task.diff:
             result["diff"] = [diff for outcome in outcomes if (diff := difference(outcome))]
         if message := failure(outcomes):
-            result.update(failed=True, msg=message)
-        # A registered result keeps its secrets and no output shows them, but ad hoc, where the output is all there is.
-        if any(outcome.secret for outcome in outcomes) and not context.CLIARGS.get("module_name"):
-            result["_ansible_no_log"] = True
+            result.update(failed=True, msg=mask(message, _secrets_in(given_options)))
+        self._keep_secrets_from_the_output(result, outcomes)
         return result
 
+    def _keep_secrets_from_the_output(self, result: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+        """A registered result keeps its secrets and no output shows it; but ad hoc, the output is all there is."""
+        if context.CLIARGS.get("module_name") or not any(outcome.secret for outcome in outcomes):
+            return
+        result["_ansible_no_log"] = True
+        # That hides the rest of the result, too.
+        for diff in result.get("diff", ()):
+            self._display.display(_unified(diff), stderr=True)
 
-def _wanted(options: Mapping[str, Any]) -> Wanted:
-    guid, alias = options["guid"], options["key_alias"]
-    if (guid is None) == (alias is None):
-        found = "neither is given" if guid is None else "both are given"
-        raise OptionError(f"which key: guid or key_alias must name it, and {found}")
-    if guid is not None:
-        if not guid:
-            raise OptionError("guid is empty; it must name the environment")
-        alias = checked_alias(options["alias_prefix"] + guid, "guid")
-    else:
-        alias = checked_alias(alias)
-    key = options["key"]
+
+def _all_wanted(options: Mapping[str, Any], given_options: Mapping[str, Any]) -> list[Wanted]:
+    if options["virtual_keys"] is None:
+        return [_wanted(options, options["master_key"])]
+    for name in ("guid", "key_alias", "key_id"):
+        if options[name] is not None:
+            raise OptionError(f"{name} names one key and virtual_keys names many; give one of them")
+    common = {name: value for name, value in given_options.items() if name in KEY}
+    wanted = []
+    for index, one in enumerate(options["virtual_keys"]):
+        where = f"virtual_keys[{index}]"
+        if not isinstance(one, Mapping):
+            raise OptionError(f"{where} must be a dictionary like {{guid: user1}}")
+        try:
+            wanted.append(_wanted(typed(KEY, _overridden(common, one), "it"), options["master_key"]))
+        except OptionError as error:
+            raise OptionError(f"{where}: {error}") from None
+    names = [key.alias or key.key_id for key in wanted]
+    if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+        raise OptionError(f"virtual_keys names {', '.join(twice)} more than once")
+    return wanted
+
+
+def _overridden(common: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of one key: its own, and where it says nothing the common ones."""
+    silent = {
+        name
+        for names in (_LIFETIME, _SECRETS)  # of several ways to say one thing, its own counts
+        if any(one.get(name) not in (None, "") for name in names)
+        for name in names
+    }
+    return {**{name: value for name, value in common.items() if name not in silent}, **one}
+
+
+def _wanted(options: Mapping[str, Any], master_key: str | None) -> Wanted:
+    alias, key_id = _identity(options)
+    for one, other in (("key", "key_seed"), ("key_type", "allowed_routes"), ("soft_budget", "budget_id")):
+        if options[one] not in (None, "") and options[other] not in (None, ""):
+            raise OptionError(f"{one} and {other} cannot both be given")
+    if options["regenerate"] != "never" and alias is None:
+        raise OptionError("regenerate needs guid or key_alias: it makes another key, with another key_id")
     return Wanted(
         alias=alias,
-        guid=guid,
+        key_id=key_id,
+        guid=options["guid"],
         present=options["state"] == "present",
-        settings={name: options[name] for name in SETTINGS if options[name] is not None},
+        settings=_settings(options),
         lifetime=_lifetime(options),
-        secret=_secret.given(key) if key else None,
+        secret=_secret(options, alias, master_key),
         secret_required=options["on_unknown_key"] == "fail",
+        regenerate=options["regenerate"],
     )
+
+
+def _identity(options: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The alias or the id of the key."""
+    names = [name for name in ("guid", "key_alias", "key_id") if options[name] is not None]
+    if len(names) != 1:
+        found = f"{' and '.join(names)} are given" if names else "none is given"
+        raise OptionError(f"exactly one of guid, key_alias and key_id must name the key, but {found}")
+    if names == ["key_id"]:
+        if not re.fullmatch("[0-9a-f]{64}", options["key_id"]):
+            raise OptionError("key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret")
+        return None, options["key_id"]
+    if names == ["guid"]:
+        if not options["guid"]:
+            raise OptionError("guid is empty; it must name the environment")
+        return checked_alias(options["alias_prefix"] + options["guid"], "guid"), None
+    return checked_alias(options["key_alias"]), None
+
+
+def _secret(options: Mapping[str, Any], alias: str | None, master_key: str | None) -> Secret | None:
+    if options["key"]:
+        return given(options["key"])
+    if not options["key_seed"]:
+        return None
+    if options["key_seed"] == master_key:
+        raise OptionError("key_seed must not be the master key: any virtual key would let its user guess at it offline")
+    if alias is None:
+        raise OptionError("key_seed needs guid or key_alias: the secret is derived from the alias")
+    if options["key_version"] < 1:
+        raise OptionError(f"key_version is {options['key_version']}; it must be 1 or more")
+    return derive(options["key_seed"], alias, options["key_version"])
 
 
 def _lifetime(options: Mapping[str, Any]) -> Lifetime | None:
     """`expires_at` before `runtime` before `duration`; empty means not given."""
     shorten = options["shorten"]
+    if "expires_at" in (options["unset"] or ()):
+        return Lifetime(None)
     if options["expires_at"] not in (None, ""):
-        return Lifetime(parse_instant(options["expires_at"]), shorten)
+        return Lifetime(parse_instant(options["expires_at"]), shorten=shorten)
     for name in ("runtime", "duration"):
         if options[name] not in (None, ""):
-            length = parse(options[name])
-            return Lifetime(length, shorten, asked=str(length))
+            return Lifetime(parse(options[name]), from_now=options["duration_from"] == "now", shorten=shorten)
     return None
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = dict(options["extra_params"] or {})
+    for name in settings:
+        if name in ALL or any(name == known.field for known in SETTINGS.values()):
+            raise OptionError(f"extra_params has '{name}', which is an option of its own")
+        if name in ("duration", "expires", "token", "key_name"):
+            raise OptionError(f"extra_params cannot have '{name}'")
+    for name, known in SETTINGS.items():
+        value = options[name]
+        if value is None or value == "":
+            continue
+        if known.kind in _NUMBERS and not (math.isfinite(value) and value >= 0):
+            raise OptionError(f"{name} is {value:g}; it must be 0 or more")
+        settings[name] = str(parse(value)) if name == "budget_duration" else value
+    for name in options["unset"] or ():
+        if name not in SETTINGS and name != "expires_at":
+            raise OptionError(f"unset has '{name}'; it can have expires_at, {', '.join(sorted(SETTINGS))}")
+        if options[name] not in (None, ""):
+            raise OptionError(f"{name} is both given and in unset")
+        if name in SETTINGS:
+            settings[name] = setting(name).nothing
+    return settings
+
+
+def _secrets_in(options: Mapping[str, Any]) -> list[str]:
+    many = options.get("virtual_keys")
+    entries = [one for one in many if isinstance(one, Mapping)] if isinstance(many, list | tuple) else []
+    return [str(one[name]) for one in (options, *entries) for name in ("master_key", *_SECRETS) if one.get(name)]
+
+
+def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Tell of progress, but only when there was nothing to read for a while."""
+    last = time.monotonic()
+
+    def told(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_PROGRESS:
+            last = time.monotonic()
+            tell(text)
+
+    return told
+
+
+def _unified(diff: Mapping[str, Any]) -> str:
+    before, after = (yaml.safe_dump(diff[name] or None).splitlines() for name in ("before", "after"))
+    return "\n".join(difflib.unified_diff(before, after, diff["before_header"], diff["after_header"], lineterm=""))

@@ -72,7 +72,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import observe
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION, connect
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import given
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import (
@@ -107,7 +107,7 @@ class LookupModule(LookupBase):
                 )
         if self.get_option("verify"):
             client = connect({name: self.get_option(name) for name in CONNECTION})
-            for alias, rows in observe(client, aliases).items():
+            for alias, rows in Observer(client).with_aliases(aliases).items():
                 _verify(alias, str(secrets[alias]), rows, client.now())
         return [str(secrets[alias]) for alias in aliases]
 
@@ -129,7 +129,7 @@ def _verify(alias: str, secret: str, rows: tuple[Observed, ...], now: datetime) 
     key = next((row for row in rows if row.key_id == given(secret).key_id), None)
     if key is None:
         raise OptionError(f"The key {alias} has another secret than the one that was saved; provision it again")
-    if key.blocked:
+    if key.value("blocked"):
         raise OptionError(f"The key {alias} is blocked")
     if key.expires is not None and key.expires <= now:
         raise OptionError(f"The key {alias} expired at {format_instant(key.expires)}; extend it")

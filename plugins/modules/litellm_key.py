@@ -28,7 +28,7 @@ options:
   guid:
     description:
       - The environment that the key is for. The alias of the key is O(alias_prefix) and this.
-      - Exactly one of O(guid) and O(key_alias) is required.
+      - Exactly one of O(guid), O(key_alias), O(key_id) and O(virtual_keys) is required.
     type: str
   alias_prefix:
     description: What the alias begins with, before O(guid).
@@ -37,53 +37,177 @@ options:
   key_alias:
     description: The unique name of the key, up to 255 characters.
     type: str
+  key_id:
+    description: The SHA-256 of the secret, by which LiteLLM knows a key that exists.
+    type: str
+  virtual_keys:
+    description:
+      - Many keys in one task. Each is a dictionary that names one key by RV(virtual_keys[].guid), C(key_alias) or
+        C(key_id), and may have any other option of a key. What it does not say is taken from the task.
+      - No alias may be there twice.
+    type: list
+    elements: dict
   key:
     description:
       - A secret that you know or choose. It starts with V(sk-) and has at least 16 characters.
-      - A new key gets it. If the key exists with another secret, the action fails and changes nothing.
-      - Without it a new key gets a random secret. The secret of a key that exists is then not known.
+      - A new key gets it. If the key exists with another secret, see O(regenerate).
+      - With neither O(key) nor O(key_seed) a new key gets a random secret. The secret of a key that exists is then not
+        known.
       - Empty means not given.
     type: str
+  key_seed:
+    description:
+      - Derives the secret from this, the alias and O(key_version). The same three give the same secret on any
+        controller, with nothing stored. It has at least 32 characters and must not be the master key.
+      - Empty means not given. It cannot be given with O(key).
+    type: str
+  key_version:
+    description: Derives another secret from the same O(key_seed).
+    type: int
+    default: 1
+  regenerate:
+    description:
+      - Whether a key gets a new secret, and keeps its alias, its settings and what was spent with it. The old one works
+        until the new one exists.
+      - V(never) fails if the key exists with another secret than the one given.
+      - V(if_unrecoverable) replaces a key whose secret is not known, or is another than the one given.
+      - V(always) replaces the key in each run.
+    type: str
+    choices: [never, if_unrecoverable, always]
+    default: never
   on_unknown_key:
     description:
-      - What to do if the key exists and its secret is not known.
+      - What to do if the key exists, its secret is not known, and O(regenerate=never).
       - With V(ignore) its settings are reconciled, and RV(virtual_key.key) is null.
       - With V(fail) the action fails and leaves the key as it is.
     type: str
     choices: [ignore, fail]
     default: ignore
-  models:
-    description: The names of the models that may be used. An empty list means all. The order does not matter.
-    type: list
-    elements: str
+  expires_at:
+    description:
+      - The instant at which the key ends, in ISO 8601.
+      - O(expires_at) comes before O(runtime), and that before O(duration). Empty means not given. If there is none of
+        them, a new key never expires, and the expiry of a key that exists is left alone.
+    type: raw
+  runtime:
+    description: How long the environment lives, and the key with it. Like O(duration).
+    type: raw
   duration:
     description:
       - How long the key lives, from its creation on. A number is hours. V(30d), V(7 days), V(1d12h), V(P7D) and
         V(1mo) are understood as well.
       - A second run changes nothing, because the time is counted from the creation of the key. A longer one
         extends it. A key that has expired, and whose time is over, begins a new life from now on.
-      - Empty means not given. If there is none of O(expires_at), O(runtime) and O(duration), a new key never
-        expires, and the expiry of a key that exists is left alone.
     type: raw
-  runtime:
-    description: How long the environment lives, like O(duration) and before it.
-    type: raw
-  expires_at:
-    description: The instant at which the key ends, in ISO 8601, before O(runtime) and O(duration).
-    type: raw
+  duration_from:
+    description:
+      - Whether O(duration) and O(runtime) count from the V(creation) of the key, or from V(now), which moves its end
+        with every run.
+    type: str
+    choices: [creation, now]
+    default: creation
   shorten:
     description: Whether the expiry of a key that exists may be brought forward.
     type: bool
     default: true
+  models:
+    description: The names of the models that may be used. An empty list means all. The order does not matter.
+    type: list
+    elements: str
+  on_unknown_models:
+    description:
+      - What to do about names in O(models) that the proxy does not serve. LiteLLM itself takes any name.
+      - Patterns like V(openai/*), access groups, and names with a meaning of their own like V(all-team-models) are
+        understood.
+    type: str
+    choices: [fail, warn, ignore]
+    default: fail
+  model_aliases:
+    description: Other names for models, each with the model that it stands for.
+    type: dict
   max_budget:
     description: How much may be spent with the key, in US dollars.
     type: float
-  user_id:
-    description: The user that the key belongs to. LiteLLM does not check that there is such a user.
+  soft_budget:
+    description:
+      - From when on LiteLLM warns, in US dollars. Releases before 1.102 take it only for a new key.
+      - LiteLLM keeps it in a budget of its own, so that it cannot be given with O(budget_id).
+    type: float
+  budget_duration:
+    description: After which time LiteLLM counts what is spent anew, like V(30d).
     type: str
+  budget_id:
+    description: The budget of LiteLLM that applies to the key.
+    type: str
+  tpm_limit:
+    description: How many tokens may be used in a minute.
+    type: int
+  rpm_limit:
+    description: How many requests may be made in a minute.
+    type: int
+  max_parallel_requests:
+    description: How many requests may be under way at the same time.
+    type: int
+  model_tpm_limit:
+    description: How many tokens of each model may be used in a minute, by model.
+    type: dict
+  model_rpm_limit:
+    description: How many requests may be made to each model in a minute, by model.
+    type: dict
+  model_max_budget:
+    description: How much may be spent on each model, by model. It needs a LiteLLM Enterprise licence.
+    type: dict
   metadata:
     description: What else to remember about the key. It is merged over what is there.
     type: dict
+  tags:
+    description: Labels by which spending is counted. They need a LiteLLM Enterprise licence.
+    type: list
+    elements: str
+  guardrails:
+    description: Guardrails that apply to each request. They need a LiteLLM Enterprise licence.
+    type: list
+    elements: str
+  user_id:
+    description: The user that the key belongs to. LiteLLM does not check that there is such a user.
+    type: str
+  team_id:
+    description: The team that the key belongs to.
+    type: str
+  organization_id:
+    description: The organization that the key belongs to.
+    type: str
+  project_id:
+    description: The project that the key belongs to. LiteLLM takes it only for a new key.
+    type: str
+  key_type:
+    description: What the key is for, in place of O(allowed_routes). LiteLLM keeps it as the routes that it stands for.
+    type: str
+    choices: [default, llm_api, management, read_only]
+  allowed_routes:
+    description: The routes of the proxy that may be used. An empty list means all that a user may use.
+    type: list
+    elements: str
+  permissions:
+    description: Permissions of LiteLLM, by name.
+    type: dict
+  object_permission:
+    description: What the key may reach besides models, like C(mcp_servers). Only what is named here is compared.
+    type: dict
+  blocked:
+    description: Whether the key is refused, without being removed.
+    type: bool
+  extra_params:
+    description:
+      - Further fields of LiteLLM's API, by name. They are sent as they are and read back, so that a name that the
+        proxy does not know is an error.
+    type: dict
+  unset:
+    description:
+      - Names of settings to take off, because an empty value means that nothing is said about them. V(expires_at) is
+        one of them, which makes a key that never expires (LiteLLM 1.80.12 or later).
+    type: list
+    elements: str
 attributes:
   check_mode:
     description: Can run in check mode and tells what would be done, without doing it.
@@ -127,6 +251,23 @@ EXAMPLES = r"""
     guid: user123
     duration: 14 days
 
+- name: Give each user of a workshop a key, in one task
+  rhpds.litellm_virtual_keys.litellm_key:
+    duration: 7d
+    max_budget: 10
+    virtual_keys:
+      - guid: user123-user1
+        user_id: user1@example.com
+      - guid: user123-user2
+        user_id: user2@example.com
+  register: workshop
+
+- name: Make the secret one that any controller can derive again
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    key_seed: "{{ lookup('ansible.builtin.password', playbook_dir ~ '/seed', length=40) }}"
+    regenerate: if_unrecoverable
+
 - name: Take the key away
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
@@ -139,7 +280,7 @@ EXAMPLES = r"""
 RETURN = r"""
 virtual_key:
   description: The key that was asked for.
-  returned: when the proxy answered
+  returned: when the proxy answered, and one key was asked for
   type: dict
   contains:
     key:
@@ -148,8 +289,8 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key), or V(generated) by this run. It is null when the
-          secret is not known.
+        - Where the secret came from. It is V(given) by O(key), V(derived) from O(key_seed), V(generated) by this run, or
+          made by the V(server) where that insists. It is null when the secret is not known.
       type: str
       sample: generated
     key_alias:
@@ -169,7 +310,8 @@ virtual_key:
       type: str
       sample: user123
     operation:
-      description: One of V(created), V(updated), V(unchanged), V(deleted), V(absent) and V(failed).
+      description:
+        - One of V(created), V(updated), V(unchanged), V(regenerated), V(deleted), V(absent) and V(failed).
       type: str
       sample: created
     models:

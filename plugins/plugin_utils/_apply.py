@@ -9,31 +9,55 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import NEVER, Create, End, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
 
 if TYPE_CHECKING:
     from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
+Body = dict[str, Any]
 
-def change(client: Client, step: Create | Update, secret: Secret) -> None:
-    """Create or update one key. What became of it is for the next look to tell: the proxy's answer is an echo.
 
-    :param secret: what a new key is to have.
-    :raises LiteLLMError: when there was trouble; the step may have been done all the same.
+def create(client: Client, step: Create, secret: Secret | None) -> Secret:
+    """Make a key. What became of it is for the next look to tell: the proxy's answer is an echo.
+
+    :param secret: what the key is to have; None where the proxy insists on making it.
+    :returns: the key's secret.
+    :raises LiteLLMError: when there was trouble; the key may be there all the same.
     """
-    if isinstance(step, Create):
-        path, body = "/key/generate", {"key_alias": step.alias, "key": secret.value, **step.settings}
-    else:
-        path, body = "/key/update", {"key": step.key_id, **step.settings}
-    if step.end is not None:
+    body: Body = {"key_alias": step.alias, **_fields(step.settings, new=True)}
+    if secret:
+        body["key"] = secret.value
+    if step.end is not NEVER:
         body["duration"] = _from_now(step.end, client.now())
-    client.post(path, body)
+    if step.spend:
+        body["spend"] = step.spend
+    answer = client.post("/key/generate", body)
+    return secret or Secret(answer["key"], "server")
+
+
+def update(client: Client, step: Update | Rename, *, again: bool = False) -> None:
+    """Change a key.
+
+    :param again: the same was sent before and not understood.
+    :raises LiteLLMError: when there was trouble; it may be done all the same.
+    """
+    body: Body = {"key": step.key_id}
+    if isinstance(step, Rename):
+        body["key_alias"] = step.alias
+    else:
+        body.update(_fields(step.settings, new=False))
+        if step.end is NEVER:
+            body["duration"] = "-1" if again else None  # 1.80.12 to 1.82.1 ignore null
+        elif step.end is not None:
+            body["duration"] = _from_now(step.end, client.now())
+    client.post("/key/update", body)
 
 
 def delete(client: Client, key_ids: Sequence[str]) -> None:
@@ -44,8 +68,16 @@ def delete(client: Client, key_ids: Sequence[str]) -> None:
     client.post("/key/delete", {"keys": list(key_ids)})
 
 
-def _from_now(end: datetime | Duration, now: datetime) -> str:
+def _fields(settings: Mapping[str, Any], *, new: bool) -> Body:
+    fields: Body = {}
+    for name, value in settings.items():
+        fields.update(setting(name).sent(value, new=new))
+    return fields
+
+
+def _from_now(end: End, now: datetime) -> str:
     """The end as LiteLLM's duration, which every release counts from the moment it handles the request."""
     if isinstance(end, Duration):
         end = end.after(now)
+    assert isinstance(end, datetime)
     return f"{max(1, math.ceil((end - now).total_seconds()))}s"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import json
 import threading
 from collections.abc import Mapping
@@ -108,8 +109,8 @@ class _OnlyIfRefused(urllib3.Retry):
 
 
 def _retry(kind: type[urllib3.Retry], retries: int, **options: Any) -> urllib3.Retry:
-    pause = {"backoff_factor": 0.25}
-    if not urllib3.__version__.startswith("1."):
+    pause: dict[str, Any] = {"backoff_factor": 0.25}
+    if "backoff_jitter" in inspect.signature(urllib3.Retry).parameters:  # urllib3 >= 2
         pause["backoff_jitter"] = 0.25  # controllers that failed together do not return together
     return kind(total=retries, allowed_methods=None, raise_on_status=False, **pause, **options)
 
@@ -224,7 +225,7 @@ class Client:
             message = f"{self.connection.url} has no {doing} ({status}); is it a LiteLLM proxy?"
         else:
             message = f"LiteLLM answered {doing} with {status}: {said or 'no reason given'}"
-        return LiteLLMError(message, passing=status in _PASSING_STATUSES)
+        return LiteLLMError(message, passing=status in _PASSING_STATUSES, status=status)
 
     def _masked(self, text: str) -> str:
         return mask(text, [self.connection.master_key])
@@ -280,4 +281,5 @@ def _said(body: bytes) -> str:
         said = said.get("error", said)
     if isinstance(said, list):  # FastAPI's validation errors
         said = "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in said if item)
-    return " ".join(str(said).split())[:500]
+    text = " ".join(str(said).split()).removeprefix("Authentication Error, ")
+    return text.partition(" You must be a LiteLLM Enterprise user")[0][:500]

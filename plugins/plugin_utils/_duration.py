@@ -30,6 +30,8 @@ from datetime import date, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Literal
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
 Unit = Literal["mo", "d", "h", "m", "s"]
 
 # The units that have a fixed length, in seconds, the largest first. A month has none.
@@ -65,7 +67,7 @@ _REFUSED_UNITS = {
 
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TERM = re.compile(rf"\s*({_NUMBER.pattern})\s*([A-Za-z]+)\s*,?\s*")
-_CLOCK = re.compile(r"([0-9]+):([0-9]{2}):([0-9]{2})$")
+_CLOCK = re.compile(r"(?<!\S)([0-9]+):([0-5][0-9]):([0-5][0-9])$")
 _ISO_DURATION = re.compile(r"P([0-9.,YMWD]*)(?:T([0-9.,HMS]+))?")
 _ISO_INSTANT = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -81,11 +83,11 @@ _LONGEST_TEXT = 100
 _HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
 
 
-class DurationError(ValueError):
+class DurationError(OptionError):
     """What was given is not a duration; the message is one sentence that quotes it and says what is allowed."""
 
 
-class InstantError(ValueError):
+class InstantError(OptionError):
     """What was given is not an instant, or not one that fits; the message is one sentence that quotes it."""
 
 

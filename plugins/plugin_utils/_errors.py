@@ -18,10 +18,12 @@ class LiteLLMError(Exception):
 
     One that changes something may have been carried out all the same: only looking again can tell.
 
+    :ivar status: the HTTP status, if there was an answer.
     :ivar passing: the cause may pass by itself (no answer, or a gateway's 429, 502, 503, 504). LiteLLM's own 500
         is not among them: it also stands for bad input and for a missing licence.
     """
 
-    def __init__(self, message: str, *, passing: bool) -> None:
+    def __init__(self, message: str, *, passing: bool, status: int | None = None) -> None:
         super().__init__(message)
         self.passing = passing
+        self.status = status

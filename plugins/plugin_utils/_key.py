@@ -8,10 +8,10 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
@@ -45,107 +45,230 @@ def checked_alias(alias: str, option: str = "key_alias") -> str:
     return alias
 
 
-def _same(wanted: Any, present: Any) -> bool:
-    return bool(wanted == present)
+# What LiteLLM makes of a key's type, which it keeps nowhere else before 1.94: the routes that the key may use.
+_ROUTES_OF_TYPE = {
+    "default": [],
+    "llm_api": ["llm_api_routes"],
+    "management": ["management_routes"],
+    "read_only": ["info_routes"],
+}
+KEY_TYPES = tuple(_ROUTES_OF_TYPE)
 
-
-def _same_members(wanted: Any, present: Any) -> bool:
-    return set(wanted) == set(present or ())
-
-
-def _replaced(wanted: Any, present: Any) -> Any:
-    return wanted
-
-
-def _merged(wanted: Any, present: Any) -> Any:
-    return {**(present or {}), **wanted}
+Row = Mapping[str, Any]
+Kind = Literal["str", "int", "float", "bool", "list of str", "dict"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One option of a key that LiteLLM stores, and how it is compared and changed.
+    """One option of a key that LiteLLM stores: where it is read, how it is compared, changed and taken off.
 
-    :ivar name: the option's name, which is the field's name in LiteLLM too.
-    :ivar same: whether the value wanted and the value present mean the same.
-    :ivar combined: the value to send, from the value wanted and the value present. LiteLLM replaces whole values.
+    :ivar name: the option's name; the field's name too, unless `field` says otherwise.
+    :ivar in_metadata: LiteLLM keeps it inside of the key's metadata.
+    :ivar merged: what is not named in it stays.
+    :ivar inherited: a key that replaces another gets it too.
     """
 
     name: str
-    same: Callable[[Any, Any], bool] = _same
-    combined: Callable[[Any, Any], Any] = _replaced
+    kind: Kind = "str"
+    field: str = ""
+    in_metadata: bool = False
+    merged: bool = False
+    inherited: bool = True
 
-    def target(self, wanted: Any, present: Any) -> Any:
-        """The value that the key should have, given the one it has."""
-        target = self.combined(wanted, present)
-        return present if self.same(target, present) else target
+    @property
+    def nothing(self) -> Any:
+        """What takes it off. LiteLLM refuses null for lists; null in one of its JSON columns breaks the key."""
+        return {"list of str": [], "dict": {}}.get(self.kind)
+
+    def read(self, row: Row) -> Any:
+        if self.in_metadata:
+            row = row.get("metadata") or {}
+        return row.get(self.field or self.name)
+
+    def combined(self, wanted: Any, present: Any) -> Any:
+        """The value to send: LiteLLM replaces whole values."""
+        return {**(present or {}), **wanted} if self.merged else wanted
+
+    def same(self, wanted: Any, present: Any) -> bool:
+        if self.kind == "list of str":
+            return set(wanted or ()) == set(present or ())
+        if self.kind == "dict":
+            return bool((wanted or {}) == (present or {}))
+        if self.kind == "bool":
+            return bool(wanted) == bool(present)
+        return bool(wanted == present)
+
+    def sent(self, value: Any, *, new: bool) -> dict[str, Any]:
+        """The fields of a request that gives this value to a new key, or to one that exists."""
+        return {self.field or self.name: value}
 
 
-SETTINGS = {
-    setting.name: setting
-    for setting in (
-        Setting("models", same=_same_members),
-        Setting("max_budget"),
+class _KeyType(Setting):
+    """`key_type` can be given at creation only; later it is the routes that it stands for."""
+
+    def read(self, row: Row) -> Any:
+        routes = row.get("allowed_routes") or []
+        return next((name for name, those in _ROUTES_OF_TYPE.items() if those == routes), None)
+
+    def sent(self, value: Any, *, new: bool) -> dict[str, Any]:
+        return {"key_type": value} if new else {"allowed_routes": _ROUTES_OF_TYPE[value or "default"]}
+
+
+class _Organization(Setting):
+    """`/key/list` calls it otherwise than all other routes."""
+
+    def read(self, row: Row) -> Any:
+        return row.get("organization_id") or row.get("org_id")
+
+
+class _SoftBudget(Setting):
+    """It is kept in a budget of its own, which takes the place of the key's `budget_id`."""
+
+    def read(self, row: Row) -> Any:
+        return (row.get("litellm_budget_table") or {}).get("soft_budget")
+
+
+class _AsFarAsAsked(Setting):
+    """LiteLLM shows more than it was given; only what was asked for counts."""
+
+    def same(self, wanted: Any, present: Any) -> bool:
+        if not isinstance(wanted, Mapping):
+            return bool(wanted == present)
+        shown = present or {}
+        return all(_unordered(shown.get(name)) == _unordered(value) for name, value in wanted.items())
+
+
+class _Extra(_AsFarAsAsked):
+    """A field that we know nothing of. LiteLLM may keep it inside of the metadata."""
+
+    def read(self, row: Row) -> Any:
+        value = row.get(self.name)
+        return (row.get("metadata") or {}).get(self.name) if value is None else value
+
+
+def _unordered(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, list) else value or []
+
+
+SETTINGS: dict[str, Setting] = {
+    known.name: known
+    for known in (
+        Setting("models", "list of str"),
+        Setting("model_aliases", "dict", field="aliases"),
+        Setting("max_budget", "float"),
+        _SoftBudget("soft_budget", "float", inherited=False),
+        Setting("budget_duration"),
+        Setting("budget_id"),
+        Setting("tpm_limit", "int"),
+        Setting("rpm_limit", "int"),
+        Setting("max_parallel_requests", "int"),
+        Setting("model_tpm_limit", "dict", in_metadata=True),
+        Setting("model_rpm_limit", "dict", in_metadata=True),
+        Setting("model_max_budget", "dict"),
+        # Some of LiteLLM's own settings live inside of a key's metadata: what is not named must stay.
+        Setting("metadata", "dict", merged=True),
+        Setting("tags", "list of str", in_metadata=True),
+        Setting("guardrails", "list of str", in_metadata=True),
         Setting("user_id"),
-        # Some of LiteLLM's own settings live inside a key's metadata: what is not named must stay.
-        Setting("metadata", combined=_merged),
+        Setting("team_id"),
+        _Organization("organization_id"),
+        Setting("project_id"),
+        _KeyType("key_type", inherited=False),
+        Setting("allowed_routes", "list of str"),
+        Setting("permissions", "dict"),
+        _AsFarAsAsked("object_permission", "dict"),
+        Setting("blocked", "bool"),
     )
 }
 
 
+def setting(name: str) -> Setting:
+    """The setting of this name; a field of `extra_params` is one, too."""
+    return SETTINGS.get(name) or _Extra(name)
+
+
 @dataclass(frozen=True)
 class Lifetime:
-    """When a key should end: at an instant, or some time after it was created."""
+    """When a key should end: at an instant, some time after its creation, or (None) never.
 
-    end: datetime | Duration
+    :ivar from_now: the time counts from now, not from the creation.
+    :ivar shorten: an expiry may be brought forward.
+    """
+
+    end: datetime | Duration | None
+    from_now: bool = False
     shorten: bool = True
-    asked: str | None = None
+
+
+Regenerate = Literal["never", "if_unrecoverable", "always"]
 
 
 @dataclass(frozen=True)
 class Wanted:
     """One key as the user wants it. Settings and a lifetime that were not given are left alone.
 
+    :ivar alias: names the key, unless `key_id` does.
+    :ivar settings: values by name; a setting's `nothing` takes it off. Names that are not among SETTINGS are fields
+        of LiteLLM's that we know nothing of.
     :ivar secret: the secret it must have; None where any will do.
     :ivar secret_required: leave a key alone whose secret is not known.
     """
 
-    alias: str
+    alias: str | None
+    key_id: str | None = None
     guid: str | None = None
     present: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     lifetime: Lifetime | None = None
     secret: Secret | None = None
     secret_required: bool = False
+    regenerate: Regenerate = "never"
+
+    @property
+    def name(self) -> str:
+        """The key's name for people."""
+        return self.alias or f"{str(self.key_id)[:12]}…"
+
+    @property
+    def old_alias(self) -> str | None:
+        """What the key is called while another takes its place; None if no key can."""
+        return f"{self.alias}.replaced" if self.regenerate != "never" else None
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One key as the proxy has it. All times are UTC."""
+    """One key as the proxy has it. All times are UTC.
+
+    :ivar settings: the values of all SETTINGS.
+    :ivar row: all that LiteLLM says of the key.
+    """
 
     key_id: str
     alias: str | None
     name: str | None = None
     created_at: datetime | None = None
     expires: datetime | None = None
-    blocked: bool = False
     spend: float | None = None
-    team_id: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    row: Row = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Observed:
-        """A row of LiteLLM's `/key/list?return_full_object=true`."""
+    def from_row(cls, row: Row) -> Observed:
+        """A row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`."""
         return cls(
             key_id=row["token"],
             alias=row.get("key_alias"),
             name=row.get("key_name"),
             created_at=_instant(row.get("created_at")),
             expires=_instant(row.get("expires")),
-            blocked=bool(row.get("blocked")),
             spend=row.get("spend"),
-            team_id=row.get("team_id"),
-            settings={name: row.get(name) for name in SETTINGS},
+            settings={name: known.read(row) for name, known in SETTINGS.items()},
+            row=row,
         )
+
+    def value(self, name: str) -> Any:
+        """The value of a setting."""
+        return self.settings[name] if name in self.settings else setting(name).read(self.row)
 
 
 def _instant(value: Any) -> datetime | None:

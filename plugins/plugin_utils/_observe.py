@@ -1,15 +1,16 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proxy's rows as observed keys.
+"""The proxy's rows as observed keys: how they are found with few requests, whatever else the proxy holds.
 
 Private to this collection: names and behaviour may change in any release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed
@@ -20,34 +21,121 @@ if TYPE_CHECKING:
 
 # LiteLLM answers 422 to more, in every release.
 _PAGE_SIZE = 100
+# Up to here exact questions are as quick as a listing.
+_FEW = 3
 
 Rows = dict[str, tuple[Observed, ...]]
 
 
-def observe(client: Client, aliases: Iterable[str]) -> Rows:
-    """Every key that carries one of these aliases, the oldest first.
+class Observer:
+    """Finds keys on one proxy, and remembers what its release can do."""
 
-    :raises LiteLLMError: when the proxy cannot be asked.
-    """
-    names = list(dict.fromkeys(aliases))
-    found = side_by_side(lambda alias: _with_alias(client, alias), names, client.connection.concurrency)
-    return dict(zip(names, found, strict=True))
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._concurrency = client.connection.concurrency
+        self._finds_parts: bool | None = None
 
+    def with_aliases(self, aliases: Iterable[str]) -> Rows:
+        """Every key that carries one of these aliases, the oldest first; an alias without a key has none.
 
-def _with_alias(client: Client, alias: str) -> tuple[Observed, ...]:
-    keys: dict[str, Observed] = {}  # by key id: paging shifts when others create keys meanwhile
-    page = pages = 1
-    while page <= pages:
-        listing = client.get(
-            "/key/list",
-            {"key_alias": alias, "return_full_object": "true", "size": str(_PAGE_SIZE), "page": str(page)},
-        )
+        :raises LiteLLMError: when the proxy cannot be asked.
+        """
+        names = list(dict.fromkeys(aliases))
+        rows = self._with_common_part(names) if len(names) > _FEW else None
+        if rows is None:
+            pages = side_by_side(lambda name: self._list({"key_alias": name}), names, self._concurrency)
+            rows = [row for page in pages for row in page or ()]
+        keys = {row["token"]: Observed.from_row(row) for row in rows}
+        found: dict[str, list[Observed]] = {name: [] for name in names}
+        for key in keys.values():
+            # 1.83.3 to 1.89 find every alias that contains the one asked for, in any case of letters.
+            if key.alias in found:
+                found[key.alias].append(key)
+        return {name: tuple(sorted(keys, key=_age)) for name, keys in found.items()}
+
+    def with_id(self, key_id: str) -> tuple[Observed, ...]:
+        """The key with this id, if there is one.
+
+        :raises LiteLLMError: when the proxy cannot be asked.
+        """
+        row = self._info(key_id)
+        return (Observed.from_row(row),) if row else ()
+
+    def all(self, query: Mapping[str, str]) -> list[Observed]:
+        """Every key that LiteLLM lists for these filters, some of which its release may ignore.
+
+        :raises LiteLLMError: when the proxy cannot be asked.
+        """
+        rows = self._list(query) or []
+        return sorted((Observed.from_row(row) for row in rows), key=_age)
+
+    def _with_common_part(self, names: Sequence[str]) -> list[dict[str, Any]] | None:
+        """One listing of all that contains what the names begin with; None if it cannot be had or is too long."""
+        part = _common_beginning(names).strip()
+        if not part or self._finds_parts is False:
+            return None
+        pages = 2 + 2 * (len(names) // _PAGE_SIZE)
+        rows = self._list({"key_alias": part, "substring_matching": "true"}, at_most_pages=pages)
+        if rows is None:
+            return None
+        if self._finds_parts is None:
+            # An empty answer may mean that nothing is there, or that this release compares whole aliases.
+            found_part = any(row.get("key_alias") != part for row in rows)
+            self._finds_parts = found_part or self._knows_substring_matching()
+        return rows if self._finds_parts else None
+
+    def _knows_substring_matching(self) -> bool:
+        """Whether the release has the filter (>= 1.90): if so, it refuses a value that makes no sense."""
+        try:
+            self._client.get("/key/list", {"substring_matching": "neither", "size": "1"})
+        except LiteLLMError as error:
+            return error.status == 422
+        return False
+
+    def _list(self, query: Mapping[str, str], at_most_pages: int | None = None) -> list[dict[str, Any]] | None:
+        """All pages of a listing; None if they are more than that."""
+        first = self._page(query, 1)
+        pages = first.get("total_pages") or 1
+        if at_most_pages is not None and pages > at_most_pages:
+            return None
+        further = side_by_side(lambda page: self._page(query, page), range(2, pages + 1), self._concurrency)
+        listed = [self._row(row) for page in (first, *further) for row in page["keys"]]
+        rows = list({row["token"]: row for row in listed if row}.values())
+        if further and len(rows) < first["total_count"] and at_most_pages is not None:
+            return None  # keys came or went meanwhile, which moves others from page to page
+        return rows
+
+    def _page(self, query: Mapping[str, str], page: int) -> dict[str, Any]:
+        paged = {**query, "size": str(_PAGE_SIZE), "page": str(page)}
+        try:
+            listing = self._client.get("/key/list", {**paged, "return_full_object": "true"})
+        except LiteLLMError as error:
+            if error.status != 400 or "Unsupported parameter" not in str(error):
+                raise
+            listing = self._client.get("/key/list", paged)  # before 1.61.8: ids only
         if not isinstance(listing, dict) or not isinstance(listing.get("keys"), list):
-            raise LiteLLMError(f"{client.connection.url} listed no keys; is it a LiteLLM proxy?")
-        for row in listing["keys"]:
-            # 1.83.3 to 1.89 find every alias that contains this one, in any case.
-            if row.get("key_alias") == alias:
-                keys[row["token"]] = Observed.from_row(row)
-        pages = listing.get("total_pages") or 1
-        page += 1
-    return tuple(sorted(keys.values(), key=lambda key: (key.created_at is None, key.created_at, key.key_id)))
+            raise LiteLLMError(f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy?", passing=False)
+        return listing
+
+    def _row(self, row: Any) -> dict[str, Any] | None:
+        return self._info(row) if isinstance(row, str) else dict(row)
+
+    def _info(self, key_id: str) -> dict[str, Any] | None:
+        try:
+            row: dict[str, Any] = self._client.get("/key/info", {"key": key_id})["info"]
+        except LiteLLMError as error:
+            if error.status != 404:
+                raise
+            return None
+        # From 1.103 on LiteLLM remembers deleted keys.
+        return None if row.get("status") == "deleted" else {**row, "token": key_id}
+
+
+def _common_beginning(names: Sequence[str]) -> str:
+    first, last = min(names), max(names)  # what these two begin with, all do
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(letter for letter, _ in same)
+
+
+def _age(key: Observed) -> tuple[bool, Any, str]:
+    return (key.created_at is None, key.created_at, key.key_id)

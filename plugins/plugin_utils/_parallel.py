@@ -9,19 +9,33 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], concurrency: int) -> list[Result]:
-    """The work's results in the items' order. The first failure is raised, and what has not begun is not done."""
+def side_by_side(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    concurrency: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Result]:
+    """The work's results, in the items' order.
+
+    On the first failure, or when it is interrupted, what has begun is brought to its end and the rest is not begun.
+
+    :param progress: is told, in the caller's thread, how many are done.
+    """
     if len(items) < 2:
         return [work(item) for item in items]
     executor = ThreadPoolExecutor(max_workers=min(concurrency, len(items)))
     try:
-        return list(executor.map(work, items))
+        futures = [executor.submit(work, item) for item in items]
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            progress(done)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+    return [future.result() for future in futures]

@@ -8,9 +8,10 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, format_instant
@@ -19,21 +20,33 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key im
     Lifetime,
     Observed,
     Wanted,
+    setting,
 )
 
 # LiteLLM computes an expiry from the moment it handles the request, and clocks and waiting times differ a little.
 TOLERANCE = timedelta(seconds=60)
 
-Operation = Literal["created", "updated", "unchanged", "deleted", "absent"]
+Operation = Literal["created", "updated", "unchanged", "regenerated", "deleted", "absent"]
+
+
+class Never(Enum):
+    """The end of a key that does not expire, where None means that nothing is said about it."""
+
+    NEVER = "never"
+
+
+NEVER = Never.NEVER
+End = datetime | Duration | Never
 
 
 @dataclass(frozen=True)
 class Create:
-    """Make the key. `end` is an instant, or a duration from the moment of creation, or None: never."""
+    """Make the key. `end` is an instant, or a duration from the moment of creation, or never."""
 
     alias: str
     settings: Mapping[str, Any]
-    end: datetime | Duration | None
+    end: End
+    spend: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,15 @@ class Update:
 
     key_id: str
     settings: Mapping[str, Any]
-    end: datetime | None
+    end: End | None
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Free the alias for the key that is to take this one's place, or give it back."""
+
+    key_id: str
+    alias: str
 
 
 @dataclass(frozen=True)
@@ -52,13 +73,27 @@ class Delete:
     key_ids: tuple[str, ...]
 
 
-Step = Create | Update | Delete
+Step = Create | Update | Rename | Delete
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the proxy has, at one time by its clock.
+
+    :ivar keys: every key that carries the alias, or the id, the oldest first.
+    :ivar old: keys that were to be replaced, under the name they have until then.
+    """
+
+    keys: tuple[Observed, ...]
+    now: datetime
+    old: tuple[Observed, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to do about one wanted key.
 
+    :ivar operation: what it comes to, for people.
     :ivar key: the key as it is, before the step; None when there is none.
     :ivar step: what to do now; None when all is as wanted.
     :ivar problem: why nothing can be done, as a sentence.
@@ -68,80 +103,144 @@ class Plan:
     key: Observed | None = None
     step: Step | None = None
     problem: str | None = None
-    notes: tuple[str, ...] = field(default=())
 
 
-def plan(wanted: Wanted, rows: Sequence[Observed], now: datetime, created: str | None = None) -> Plan:
-    """What to do about one key.
+def settled(wanted: Wanted, now: datetime) -> Wanted:
+    """The same with a lifetime that counts from now as the instant that it means, however long the work takes."""
+    lifetime = wanted.lifetime
+    if lifetime and lifetime.from_now and isinstance(lifetime.end, Duration):
+        return replace(wanted, lifetime=replace(lifetime, end=lifetime.end.after(now), from_now=False))
+    return wanted
 
-    :param rows: every key that carries the alias, the oldest first.
-    :param now: the time by the proxy's clock.
+
+def plan(wanted: Wanted, seen: Seen, created: str | None = None) -> Plan:
+    """What to do next about one key.
+
+    :param wanted: the key, `settled`.
     :param created: the id of the key that this run has made, once it has tried to.
     """
     if not wanted.present:
-        step = Delete(tuple(row.key_id for row in rows)) if rows else None
-        return Plan("deleted" if rows else "absent", key=rows[0] if rows else None, step=step)
-    if not rows:
-        return _creation(wanted, now)
-    oldest = rows[0]
-    if created is not None and created != oldest.key_id and any(row.key_id == created for row in rows):
+        return _removal(seen)
+    if seen.old:
+        return _replacement(wanted, seen, created)
+    if not seen.keys:
+        return _creation(wanted, seen.now)
+    oldest = seen.keys[0]
+    if created not in (None, oldest.key_id) and any(key.key_id == created for key in seen.keys):
         # LiteLLM does not keep aliases unique when two runs create at the same time. The oldest key stays,
         # and each run takes back only what it made itself.
-        return Plan("unchanged", key=oldest, step=Delete((created,)))
-    key = oldest
-    if wanted.secret:
-        key = next((row for row in rows if row.key_id == wanted.secret.key_id), oldest)
-        if key.key_id != wanted.secret.key_id:
+        return Plan("unchanged", key=oldest, step=Delete((str(created),)))
+    key = next((key for key in seen.keys if wanted.secret and key.key_id == wanted.secret.key_id), oldest)
+    if key.key_id != created:
+        if wanted.regenerate == "always" or (wanted.regenerate != "never" and not _recoverable(wanted, key)):
+            return _renewal(wanted, key, seen.now)
+        if wanted.secret and key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
-    elif wanted.secret_required and created != key.key_id:
-        return Plan("unchanged", key=key, problem=_unknown(wanted, key))
-    notes = ()
-    if len(rows) > 1:
-        notes = (f"{len(rows)} keys carry the alias {wanted.alias}; this is about {key.name or key.key_id}",)
-    return _reconciliation(wanted, key, now, notes)
+        if wanted.secret_required and not _recoverable(wanted, key):
+            return Plan("unchanged", key=key, problem=_unknown(wanted, key))
+    return _reconciliation(wanted, key, seen.now)
+
+
+def differences(wanted: Wanted, key: Observed) -> dict[str, Any]:
+    """The settings that are not as wanted, with the values they should have."""
+    found = {}
+    for name, value in wanted.settings.items():
+        present, known = key.value(name), setting(name)
+        target = known.combined(value, present)
+        if not known.same(target, present):
+            found[name] = target
+    return found
 
 
 def foreseen(wanted: Wanted, plan: Plan, now: datetime) -> Observed | None:
-    """The key as it will be after the plan, as far as that can be known: for check mode and for diffs."""
-    step = plan.step
+    """The key as it will be, as far as that can be known: for check mode and for diffs."""
+    step, key = plan.step, plan.key
+    if isinstance(step, Rename):
+        step = _successor(wanted, key, now) if key else None
     if isinstance(step, Create):
-        end = step.end.after(now) if isinstance(step.end, Duration) else step.end
         key_id = wanted.secret.key_id if wanted.secret else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
-        return Observed(key_id, wanted.alias, created_at=now, expires=end, settings=settings)
-    if isinstance(step, Update) and plan.key:
-        settings = {**plan.key.settings, **step.settings}
-        return replace(plan.key, expires=step.end or plan.key.expires, settings=settings)
+        return Observed(key_id, wanted.alias, created_at=now, expires=_instant(step.end, now), settings=settings)
+    if isinstance(step, Update) and key:
+        expires = _instant(step.end, now) if step.end else key.expires
+        return replace(key, expires=expires, settings={**key.settings, **step.settings})
     if isinstance(step, Delete) and not wanted.present:
         return None
-    return plan.key
+    return key
+
+
+def _removal(seen: Seen) -> Plan:
+    doomed = (*seen.keys, *seen.old)
+    if not doomed:
+        return Plan("absent")
+    return Plan("deleted", key=doomed[0], step=Delete(tuple(key.key_id for key in doomed)))
 
 
 def _creation(wanted: Wanted, now: datetime) -> Plan:
+    if wanted.alias is None:
+        return Plan("absent", problem=f"There is no key with the id {wanted.key_id}")
     end = wanted.lifetime.end if wanted.lifetime else None
     if isinstance(end, datetime) and end <= now:
         return Plan("absent", problem=_past(wanted, end))
-    return Plan("created", step=Create(wanted.alias, dict(wanted.settings), end))
+    given = {name: value for name, value in wanted.settings.items() if value != setting(name).nothing}
+    return Plan("created", step=Create(wanted.alias, given, end or NEVER))
 
 
-def _reconciliation(wanted: Wanted, key: Observed, now: datetime, notes: tuple[str, ...]) -> Plan:
-    changes = {}
+def _renewal(wanted: Wanted, key: Observed, now: datetime) -> Plan:
+    """The first step towards a new secret. The key itself works until the new one exists."""
+    if wanted.secret and wanted.secret.key_id == key.key_id:
+        return Plan("unchanged", key=key, problem=_same_secret(wanted))
+    if not wanted.lifetime and key.expires and key.expires <= now:
+        return Plan("unchanged", key=key, problem=_expired(wanted, key.expires))
+    return Plan("regenerated", key=key, step=Rename(key.key_id, str(wanted.old_alias)))
+
+
+def _replacement(wanted: Wanted, seen: Seen, created: str | None) -> Plan:
+    """A key is being replaced, by this run or by one that did not come to its end."""
+    if seen.keys:
+        made = next((key for key in seen.keys if key.key_id == created), seen.keys[0])
+        return Plan("regenerated", key=made, step=Delete(tuple(key.key_id for key in seen.old)))
+    return Plan("regenerated", key=seen.old[0], step=_successor(wanted, seen.old[0], seen.now))
+
+
+def restoration(wanted: Wanted, seen: Seen) -> Plan:
+    """The way back, when the new key cannot be made: the old one gets its name again."""
+    return Plan("unchanged", key=seen.old[0], step=Rename(seen.old[0].key_id, str(wanted.alias)))
+
+
+def _successor(wanted: Wanted, old: Observed, now: datetime) -> Create:
+    """The key that takes the place of another: all of its settings, and what is asked for besides."""
+    settings = {
+        name: value
+        for name, value in old.settings.items()
+        if SETTINGS[name].inherited and value != SETTINGS[name].nothing and value is not None
+    }
     for name, value in wanted.settings.items():
-        setting, present = SETTINGS[name], key.settings.get(name)
-        target = setting.combined(value, present)
-        if not setting.same(target, present):
-            changes[name] = target
+        settings[name] = setting(name).combined(value, settings.get(name))
+    settings = {name: value for name, value in settings.items() if value != setting(name).nothing}
+    end: End = old.expires or NEVER
+    if wanted.lifetime:
+        asked = wanted.lifetime.end or NEVER
+        if wanted.lifetime.shorten or _later(asked, end, now):
+            end = asked
+    return Create(str(wanted.alias), settings, end, old.spend)
+
+
+def _reconciliation(wanted: Wanted, key: Observed, now: datetime) -> Plan:
+    changes = differences(wanted, key)
     end = _new_end(wanted.lifetime, key, now) if wanted.lifetime else None
-    if end and end <= now:
+    if isinstance(end, datetime) and end <= now:
         return Plan("unchanged", key=key, problem=_past(wanted, end))
     if not changes and not end:
-        return Plan("unchanged", key=key, notes=notes)
-    return Plan("updated", key=key, step=Update(key.key_id, changes, end), notes=notes)
+        return Plan("unchanged", key=key)
+    return Plan("updated", key=key, step=Update(key.key_id, changes, end))
 
 
-def _new_end(lifetime: Lifetime, key: Observed, now: datetime) -> datetime | None:
-    """The expiry that the key should get; None when the one it has may stay."""
+def _new_end(lifetime: Lifetime, key: Observed, now: datetime) -> datetime | Never | None:
+    """The end that the key should get; None when the one it has may stay."""
     end = lifetime.end
+    if end is None:
+        return NEVER if key.expires else None
     if isinstance(end, Duration):
         length, end = end, end.after(key.created_at or now)
         if end <= now:
@@ -151,25 +250,58 @@ def _new_end(lifetime: Lifetime, key: Observed, now: datetime) -> datetime | Non
             end = length.after(now)
     if key.expires is not None and abs(key.expires - end) <= TOLERANCE:
         return None
-    if not lifetime.shorten and (key.expires is None or key.expires > end):
+    if not lifetime.shorten and not _later(end, key.expires or NEVER, now):
         return None
     return end
 
 
+def _later(one: End, other: End, now: datetime) -> bool:
+    first, second = _instant(one, now), _instant(other, now)
+    return second is not None and (first is None or first > second)
+
+
+def _instant(end: End, now: datetime) -> datetime | None:
+    """The end as an instant; None stands for never."""
+    if isinstance(end, Never):
+        return None
+    return end.after(now) if isinstance(end, Duration) else end
+
+
+def _recoverable(wanted: Wanted, key: Observed) -> bool:
+    """Whether the secret of this key is known."""
+    return wanted.secret is not None and wanted.secret.key_id == key.key_id
+
+
 def _mismatch(wanted: Wanted, key: Observed) -> str:
     return (
-        f"The key {wanted.alias} exists with another secret than the one given "
-        f"(it is {key.name or key.key_id}); give the right one, or remove the key first (state: absent)"
+        f"The key {wanted.name} exists with another secret than the one given "
+        f"(it is {key.name or key.key_id}); give the right one, remove the key first (state: absent), "
+        "or have it replaced (regenerate: if_unrecoverable)"
     )
 
 
 def _unknown(wanted: Wanted, key: Observed) -> str:
     return (
-        f"The key {wanted.alias} exists and its secret is not known: LiteLLM shows a secret only once "
+        f"The key {wanted.name} exists and its secret is not known: LiteLLM shows a secret only once "
         f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first (state: absent), "
-        "or use another guid"
+        "use another guid, derive secrets from a key_seed from the start, or have it replaced "
+        "(regenerate: if_unrecoverable)"
+    )
+
+
+def _same_secret(wanted: Wanted) -> str:
+    return (
+        f"The key {wanted.name} cannot be regenerated with the secret that it has; "
+        "give another key, or another key_version"
+    )
+
+
+def _expired(wanted: Wanted, expires: datetime) -> str:
+    return (
+        f"The key {wanted.name} expired at {format_instant(expires)}, and its successor would, too; "
+        "say how long it should live (duration, runtime or expires_at)"
     )
 
 
 def _past(wanted: Wanted, end: datetime) -> str:
-    return f"{wanted.alias}: expires_at {format_instant(end)} is in the past; give an instant to come"
+    return f"{wanted.name}: expires_at {format_instant(end)} is in the past; give an instant to come"

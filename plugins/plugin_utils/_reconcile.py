@@ -13,33 +13,46 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import change, delete
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import create, delete, update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Rows, observe
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._models import (
+    complaint,
+    served_models,
+    unknown_models,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
+    NEVER,
     Create,
     Delete,
     Operation,
     Plan,
+    Rename,
+    Seen,
+    Step,
     Update,
     foreseen,
     plan,
+    restoration,
+    settled,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
 
 if TYPE_CHECKING:
     from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
-# One to work, one to mend what the proxy understood in its own way, one to see that it is well.
-_ROUNDS = 3
+# A replacement takes three steps; one more is for what the proxy understood in its own way.
+_ROUNDS = 4
 _LONGEST_PAUSE = 8.0  # seconds
-_KEYS_IN_ONE_DELETION = 100
+
+OnUnknownModels = Literal["fail", "warn", "ignore"]
+Progress = Callable[[str], None]
 
 
 @dataclass
@@ -58,125 +71,220 @@ class Outcome:
     after: Observed | None
     secret: Secret | None = None
     error: str | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
-        return self.operation in ("created", "updated", "deleted")
+        return self.operation not in ("unchanged", "absent")
 
 
 @dataclass
 class _Run:
-    """One wanted key on its way through the rounds."""
+    """One wanted key on its way through the rounds.
+
+    :ivar goal: the same as `wanted`, with its lifetime settled when the proxy's clock was first seen.
+    :ivar secret: what a new key gets. Chosen before anything is sent: by its hash, a lost answer can be told from a
+        lost request. None once the proxy has said that it makes secrets itself.
+    :ivar created: the id of the key that this run has made, as far as it knows.
+    :ivar done: the steps that were tried.
+    :ivar trouble: what the last of them met with.
+    """
 
     wanted: Wanted
-    # Chosen before anything is sent: by its hash a lost answer can be told from a lost request.
-    secret: Secret
+    secret: Secret | None
+    goal: Wanted = field(init=False)
     plan: Plan = field(default_factory=lambda: Plan("unchanged"))
-    before: Observed | None = None
-    tried: list[Create | Update | Delete] = field(default_factory=list)
+    first: Plan | None = None
+    created: str | None = None
+    done: list[Step] = field(default_factory=list)
     trouble: LiteLLMError | None = None
     error: str | None = None
 
-    def decide(self, rows: Rows, client: Client) -> None:
-        created = self.secret.key_id if any(isinstance(step, Create) for step in self.tried) else None
-        self.plan = plan(self.wanted, rows[self.wanted.alias], client.now(), created)
-        if not self.tried:
-            self.before = self.plan.key
-        self.error = self.plan.problem
-        step = self.plan.step
-        if step and self.tried and type(step) is type(self.tried[-1]) and self.trouble and not self.trouble.passing:
-            self.error = str(self.trouble)
+    def __post_init__(self) -> None:
+        self.goal = self.wanted
 
     @property
     def pending(self) -> bool:
         return self.plan.step is not None and self.error is None
 
+    def decide(self, seen: Seen) -> None:
+        if self.first is None:
+            self.goal = settled(self.wanted, seen.now)
+        self.plan = plan(self.goal, seen, self.created)
+        if self.first is None:
+            self.first = self.plan
+        self.error = self.plan.problem
+        if self.trouble and not self.trouble.passing and self._same_again():
+            self.error = str(self.trouble)
+            if seen.old and not seen.keys:
+                self.plan = restoration(self.wanted, seen)
+        if self.created is None and self.secret is None and self.plan.key and self._tried(Create):
+            self.error = (
+                f"The key {self.wanted.name} was created, but the proxy made its secret and the answer was lost; "
+                "run again with regenerate: if_unrecoverable"
+            )
+
     def outcome(self) -> Outcome:
         key = self.plan.key
+        before = self.first.key if self.first else None
         operation: Operation = "unchanged"
         if not self.wanted.present:
-            operation = "deleted" if self.before else "absent"
-        elif key and key.key_id == self.secret.key_id and any(isinstance(step, Create) for step in self.tried):
-            operation = "created"
-        elif any(isinstance(step, Update) for step in self.tried):
+            operation = "deleted" if before else "absent"
+        elif key and key.key_id == self.created:
+            operation = "regenerated" if before else "created"
+        elif self._tried(Update):
             operation = "updated"
-        return Outcome(
-            self.wanted,
-            operation,
-            self.before,
-            key,
-            self.secret if key and key.key_id == self.secret.key_id else None,
-            self.error,
-            self.plan.notes,
-        )
+        known = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
+        return Outcome(self.wanted, operation, before, key, known, self.error)
 
-    def foreseen(self, client: Client) -> Outcome:
-        after = foreseen(self.wanted, self.plan, client.now())
-        known = self.wanted.secret if after else None
-        return Outcome(self.wanted, self.plan.operation, self.before, after, known, self.error, self.plan.notes)
+    def foreseen(self, seen: Seen) -> Outcome:
+        after = foreseen(self.goal, self.plan, seen.now)
+        known = self.wanted.secret if after and self.error is None else None
+        return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
+
+    def _tried(self, kind: type[Step]) -> bool:
+        return any(isinstance(step, kind) for step in self.done)
+
+    def _same_again(self) -> bool:
+        return bool(self.done) and type(self.plan.step) is type(self.done[-1])
 
 
-def reconcile(client: Client, wanted: Sequence[Wanted], *, check_mode: bool = False) -> list[Outcome]:
+def reconcile(
+    client: Client,
+    wanted: Sequence[Wanted],
+    *,
+    check_mode: bool = False,
+    on_unknown_models: OnUnknownModels = "fail",
+    warn: Progress = lambda text: None,
+    progress: Progress = lambda text: None,
+) -> list[Outcome]:
     """Bring the keys about, and report them in the order in which they were asked for.
 
+    When it is interrupted, what has begun is brought to its end, and the outcomes tell what was done and what not.
+
     :param check_mode: change nothing; the outcomes tell what would be.
+    :param warn: is told what the user should know.
+    :param progress: is told how far it is, now and then.
     :raises LiteLLMError: when the first look fails, so that nothing was done. Later trouble is in the outcomes.
     """
+    observer = Observer(client)
     runs = [_Run(key, key.secret or generate()) for key in wanted]
-    _decide(client, runs)
+    seen = _look(client, observer, runs)
+    _check_models(client, runs, on_unknown_models, warn)
     if check_mode:
-        return [run.foreseen(client) for run in runs]
-    for attempt in range(_ROUNDS + client.connection.retries):
-        pending = [run for run in runs if run.pending]
-        if not pending:
-            break
-        if any(run.trouble for run in pending):
-            _pause(attempt)
-        _work(client, pending)
-        try:
-            _decide(client, pending)
-        except LiteLLMError as error:
-            for run in pending:
-                run.error = f"{_doing(run)} may or may not have been done: {run.trouble or error}"
+        return [run.foreseen(seen[index]) for index, run in enumerate(runs)]
+    try:
+        _rounds(client, observer, runs, progress)
+    except BaseException as interruption:  # noqa: BLE001 - also a task's time-out: what was done must be told
+        _account_for(client, observer, runs, interruption)
     for run in runs:
         if run.pending:
-            run.error = str(run.trouble) if run.trouble else _left_undone(run)
+            run.error = str(run.trouble) if run.trouble else _left_undone(client, observer, run)
     return [run.outcome() for run in runs]
 
 
-def _decide(client: Client, runs: Sequence[_Run]) -> None:
-    rows = observe(client, [run.wanted.alias for run in runs])
+def _rounds(client: Client, observer: Observer, runs: Sequence[_Run], progress: Progress) -> None:
+    for attempt in range(_ROUNDS + client.connection.retries):
+        pending = [run for run in runs if run.pending]
+        if not pending:
+            return
+        if any(run.trouble for run in pending):
+            _pause(attempt)
+        _work(client, pending, progress)
+        try:
+            _look(client, observer, pending)
+        except LiteLLMError as error:
+            for run in pending:
+                run.error = f"The key {run.wanted.name} may or may not be as wanted; look again: {run.trouble or error}"
+        _give_back_aliases(client, pending)
+
+
+def _look(client: Client, observer: Observer, runs: Sequence[_Run]) -> list[Seen]:
+    """See what there is for each run, and let it decide."""
+    names = {name for run in runs for name in (run.wanted.alias, run.wanted.old_alias) if name}
+    rows = observer.with_aliases(sorted(names))
+    ids = [run.wanted.key_id for run in runs if run.wanted.key_id]
+    by_id = dict(zip(ids, side_by_side(observer.with_id, ids, client.connection.concurrency), strict=True))
+    now, all_seen = client.now(), []
     for run in runs:
-        run.decide(rows, client)
+        alias, key_id, old = run.wanted.alias, run.wanted.key_id, run.wanted.old_alias
+        keys = rows[alias] if alias else by_id[str(key_id)]
+        all_seen.append(Seen(keys, now, rows[old] if old else ()))
+        run.decide(all_seen[-1])
+    return all_seen
 
 
-def _work(client: Client, runs: Sequence[_Run]) -> None:
+def _check_models(client: Client, runs: Sequence[_Run], on_unknown: OnUnknownModels, warn: Progress) -> None:
+    """Let the runs fail that would give a key models that are not there."""
+    if on_unknown == "ignore":
+        return
+    asking = {
+        run.wanted.name: run
+        for run in runs
+        if run.pending
+        and isinstance(run.plan.step, Create | Update | Rename)
+        and ("models" in getattr(run.plan.step, "settings", ()) or isinstance(run.plan.step, Rename))
+        and run.wanted.settings.get("models")
+    }
+    if not asking:
+        return
+    served = served_models(client)
+    for name, run in asking.items():
+        if unknown := unknown_models(run.wanted.settings["models"], served):
+            sentence = f"The key {name} is to have models, but {complaint(unknown, served)}"
+            if on_unknown == "warn":
+                warn(sentence)
+            else:
+                run.error = f"{sentence} (on_unknown_models: warn lets it pass)"
+
+
+def _work(client: Client, runs: Sequence[_Run], progress: Progress) -> None:
     """Do every run's step, and note what trouble there was."""
     deletions = [run for run in runs if isinstance(run.plan.step, Delete)]
-    for start in range(0, len(deletions), _KEYS_IN_ONE_DELETION):
-        _delete(client, deletions[start : start + _KEYS_IN_ONE_DELETION])
+    if deletions:
+        _delete(client, deletions)
     changes = [run for run in runs if not isinstance(run.plan.step, Delete)]
-    side_by_side(lambda run: _change(client, run), changes, client.connection.concurrency)
+    side_by_side(
+        lambda run: _change(client, run),
+        changes,
+        client.connection.concurrency,
+        lambda done: progress(f"{done} of {len(changes)} virtual keys written"),
+    )
 
 
 def _change(client: Client, run: _Run) -> None:
     step = run.plan.step
-    assert isinstance(step, Create | Update)
-    run.tried.append(step)
     try:
-        change(client, step, run.secret)
+        if isinstance(step, Create):
+            run.created = run.secret.key_id if run.secret else None
+            run.done.append(step)
+            run.secret = create(client, step, run.secret)
+            run.created = run.secret.key_id
+        elif isinstance(step, Update | Rename):
+            again = step in run.done
+            run.done.append(step)
+            update(client, step, again=again)
         run.trouble = None
     except LiteLLMError as error:
         run.trouble = error
+        if error.status == 403 and "Custom API key" in str(error):  # general_settings.disable_custom_api_keys
+            if run.wanted.secret:
+                source = "key" if run.wanted.secret.source == "given" else "key_seed"
+                run.trouble = LiteLLMError(
+                    f"The proxy makes all secrets itself (disable_custom_api_keys), so that {source} cannot be used "
+                    f"for the key {run.wanted.name}",
+                    passing=False,
+                )
+            else:
+                run.secret, run.created = None, None
+                run.trouble = LiteLLMError(str(error), passing=True)
 
 
 def _delete(client: Client, runs: Sequence[_Run]) -> None:
     key_ids: list[str] = []
     for run in runs:
-        assert isinstance(run.plan.step, Delete)
-        run.tried.append(run.plan.step)
-        key_ids.extend(run.plan.step.key_ids)
+        if isinstance(run.plan.step, Delete):
+            run.done.append(run.plan.step)
+            key_ids.extend(run.plan.step.key_ids)
     trouble = None
     try:
         delete(client, key_ids)
@@ -186,25 +294,52 @@ def _delete(client: Client, runs: Sequence[_Run]) -> None:
         run.trouble = trouble
 
 
+def _give_back_aliases(client: Client, runs: Sequence[_Run]) -> None:
+    """Where a successor could not be made, let the old key have its name again."""
+    for run in runs:
+        if run.error and isinstance(run.plan.step, Rename) and run.plan.step.alias == run.wanted.alias:
+            try:
+                update(client, run.plan.step)
+            except LiteLLMError as error:
+                run.error += f"; the old key works, but is called {run.wanted.old_alias}: {error}"
+
+
+def _account_for(client: Client, observer: Observer, runs: Sequence[_Run], interruption: BaseException) -> None:
+    """Look once more, and say of every key what became of it."""
+    reason = f"interrupted ({type(interruption).__name__})"
+    pending = [run for run in runs if run.pending]
+    try:
+        _look(client, observer, pending)
+    except LiteLLMError as error:
+        reason += f", and the proxy could not be asked what was done: {error}"
+    for run in pending:
+        if run.pending:
+            run.error = f"The key {run.wanted.name} is not as wanted: {reason}"
+
+
 def _pause(attempt: int) -> None:
     """Longer each time, and not at the same moment as other controllers."""
     time.sleep(min(_LONGEST_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))
 
 
-def _doing(run: _Run) -> str:
-    verbs = {Create: "creating", Update: "updating", Delete: "deleting"}
-    return f"{verbs[type(run.tried[-1])]} the key {run.wanted.alias}"
-
-
-def _left_undone(run: _Run) -> str:
+def _left_undone(client: Client, observer: Observer, run: _Run) -> str:
     """Why the proxy's yes was not enough."""
-    step, alias, key = run.plan.step, run.wanted.alias, run.plan.key
-    if isinstance(step, Update) and key:
-        differences = [f"{name} is {key.settings.get(name)!r}" for name in sorted(step.settings)]
-        if step.end:
-            differences.append(f"it expires {key.expires}")
-        return f"LiteLLM accepted the settings of the key {alias} but did not take them: {', '.join(differences)}"
+    step, name, key = run.plan.step, run.wanted.name, run.plan.key
+    if isinstance(step, Create) and run.secret:
+        # LiteLLM answers 200, and writes nothing, when the secret belongs to a key that exists.
+        try:
+            others = observer.with_id(run.secret.key_id)
+        except LiteLLMError:
+            others = ()
+        if others:
+            return f"The secret given for the key {name} is that of the key {others[0].alias or others[0].name} already"
+        return f"LiteLLM accepted the key {name} but does not list it"
     if isinstance(step, Delete):
-        return f"LiteLLM says that it deleted the key {alias}, but it is still there"
-    # LiteLLM answers 200, and writes nothing, when the secret belongs to a key that exists.
-    return f"LiteLLM accepted the key {alias} but does not have it; its secret may belong to another key already"
+        return f"LiteLLM says that it deleted the key {name}, but it is still there"
+    parts = []
+    if isinstance(step, Update) and key:
+        parts = [f"{setting} is {key.value(setting)!r}" for setting in sorted(step.settings)]
+        if step.end is not None:
+            asked = "never" if step.end is NEVER else step.end
+            parts.append(f"it expires at {key.expires} and not {asked}")
+    return f"LiteLLM accepted the change of the key {name} but did not make it: {', '.join(parts)}"

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant, from_seconds
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import (
+    Duration,
+    format_instant,
+    from_seconds,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
 
 Json = dict[str, Any]
@@ -25,21 +29,22 @@ def entry(outcome: Outcome) -> Json:
     """One key as the result's `virtual_keys` list it. It holds the secret, where that is known."""
     wanted, secret = outcome.wanted, outcome.secret
     key = outcome.after or outcome.before or _NO_KEY
+    asked = wanted.lifetime.end if wanted.lifetime else None
     shown: Json = {
         "key": secret.value if secret else None,
         "key_source": secret.source if secret else None,
-        "key_alias": wanted.alias,
+        "key_alias": wanted.alias or key.alias,
         "key_id": key.key_id or None,
         "key_name": key.name,
         "guid": wanted.guid,
         "operation": "failed" if outcome.error else outcome.operation,
         "models": key.settings.get("models"),
-        "duration": wanted.lifetime.asked if wanted.lifetime and wanted.lifetime.asked else lifespan(key),
+        "duration": str(asked) if isinstance(asked, Duration) else lifespan(key),
         "expires": _text(key.expires),
         "created_at": _text(key.created_at),
-        "blocked": key.blocked,
+        "blocked": bool(key.settings.get("blocked")),
         "user_id": key.settings.get("user_id"),
-        "team_id": key.team_id,
+        "team_id": key.settings.get("team_id"),
         "max_budget": key.settings.get("max_budget"),
         "spend": key.spend,
         "metadata": key.settings.get("metadata"),
@@ -62,7 +67,7 @@ def difference(outcome: Outcome) -> Json | None:
     before, after = _diffable(outcome.before), _diffable(outcome.after)
     if before == after:
         return None
-    header = f"virtual key {outcome.wanted.alias}"
+    header = f"virtual key {outcome.wanted.name}"
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
@@ -79,8 +84,8 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
 def _diffable(key: Observed | None) -> Json:
     if key is None:
         return {}
-    settings = {name: value for name in SETTINGS if (value := key.settings.get(name)) not in (None, [], {})}
-    return {"key_alias": key.alias, "expires": _text(key.expires), "blocked": key.blocked, **settings}
+    settings = {name: value for name, value in key.settings.items() if value not in (None, [], {}, False)}
+    return {"key_alias": key.alias, "expires": _text(key.expires), **settings}
 
 
 def _text(instant: datetime | None) -> str | None:

@@ -1,0 +1,58 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the proxy serves the models that a key is to reach: LiteLLM itself takes any name.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
+
+# Names with a meaning of their own, which no listing has.
+_SPECIAL = {"*", "all-team-models", "all-proxy-models", "no-default-models"}
+
+
+def served_models(client: Client) -> frozenset[str]:
+    """Every name by which the proxy serves models: models, patterns like `openai/*`, and access groups (>= 1.72).
+
+    :raises LiteLLMError: when the proxy cannot be asked.
+    """
+    listing = client.get("/v1/models", {"return_wildcard_routes": "true", "include_model_access_groups": "true"})
+    return frozenset(str(model["id"]) for model in listing.get("data", ()))
+
+
+def unknown_models(wanted: Iterable[str], served: frozenset[str]) -> dict[str, list[str]]:
+    """The names that the proxy does not serve, each with the nearest ones that it does."""
+    return {
+        name: difflib.get_close_matches(name, served, n=3)
+        for name in wanted
+        if name not in _SPECIAL and not _is_served(name, served)
+    }
+
+
+def complaint(unknown: dict[str, list[str]], served: frozenset[str]) -> str:
+    """The same as a sentence."""
+    parts = [
+        f"'{name}'" + (f" (did you mean {' or '.join(repr(near) for near in nearest)}?)" if nearest else "")
+        for name, nearest in unknown.items()
+    ]
+    some = sorted(served)[:10]
+    listed = ", ".join(some) + (", ..." if len(served) > len(some) else "")
+    return f"the proxy does not serve {', '.join(parts)}; it serves {listed or 'no models'}"
+
+
+def _is_served(name: str, served: frozenset[str]) -> bool:
+    return name in served or any(
+        (("*" in model and fnmatchcase(name, model)) or ("*" in name and fnmatchcase(model, name)))
+        # A provider's model may be named without the provider, as in gpt-4o for openai/gpt-4o.
+        or ("/" not in name and model.endswith(f"/{name}"))
+        for model in served
+    )
