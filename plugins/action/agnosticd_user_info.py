@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option, typed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import UserDataError, save
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import save
 
 OPTIONS = {
     "msg": Option("raw"),
@@ -24,25 +25,9 @@ OPTIONS = {
 }
 
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        problem = None
-        try:
-            result.update(self._told(typed(OPTIONS, self._task.args, "agnosticd_user_info"), task_vars or {}))
-        except (OptionError, UserDataError) as error:
-            problem = mask(str(error), ())
-        if problem:
-            # AgnosticD's own action gives its reason as `error`.
-            result.update(failed=True, msg=problem, error=problem)
-        return result
-
-    def _told(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+class ActionModule(ControllerAction):
+    def outcome(self, task_vars: Mapping[str, Any]) -> Result:
+        options = typed(OPTIONS, self._task.args, "agnosticd_user_info")
         messages = _lines("msg", options["msg"])
         bodies = _lines("body", options["body"])
         if messages and bodies:
@@ -55,7 +40,7 @@ class ActionModule(ActionBase):
             save(folder, action, messages=messages, bodies=bodies, data=data, user=user)
         # The platform reads these prefixes from the log, so that the messages are shown always. The data are not for
         # the log: they hold secrets.
-        result: dict[str, Any] = {"changed": False, "_ansible_verbose_always": bool(messages or bodies)}
+        result: Result = {"changed": False, "_ansible_verbose_always": bool(messages or bodies)}
         prefix = "" if user else "user.info: " if messages else "user.body: "
         shown = [prefix + line for line in messages or bodies]
         if shown:
@@ -66,7 +51,7 @@ class ActionModule(ActionBase):
             result["user"] = user
         return result
 
-    def _platform(self, name: str, task_vars: dict[str, Any], default: Any) -> Any:
+    def _platform(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
         """A variable of the platform: this host's, or else that of localhost, which runs its own plays."""
         localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
         value = task_vars.get(name, localhost.get(name))

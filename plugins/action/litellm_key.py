@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from ansible import context
-from ansible.plugins.action import ActionBase
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
     KEY_TYPES,
     SETTINGS,
     Lifetime,
     Wanted,
     checked_alias,
+    checked_id,
     setting,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
@@ -30,7 +30,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     Option,
     connect,
     typed,
-    with_sources,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome, reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import difference, entry, failure
@@ -70,33 +69,11 @@ ALL = {
 }
 
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        secrets: list[str] = []
-        problem = None
-        try:
-            options = with_sources(CONNECTION, self._task.args, lambda name: self._variable(name, task_vars or {}))
-            secrets = _secrets_in(options)
-            result.update(self._reconciled(options))
-        except (OptionError, LiteLLMError) as error:
-            problem = mask(str(error), secrets)
-        if problem:
-            # Returned and not raised: ansible-core 2.19 prints an exception and its causes whatever no_log says.
-            result.update(failed=True, changed=False, msg=problem)
-        return result
-
-    def _variable(self, name: str, task_vars: Mapping[str, Any]) -> Any:
-        return self._templar.template(task_vars[name]) if name in task_vars else None
-
-    def _reconciled(self, given_options: Mapping[str, Any]) -> dict[str, Any]:
-        options = typed(ALL, given_options, "litellm_key")
-        wanted = _all_wanted(options, given_options)
+class ActionModule(ControllerAction):
+    def outcome(self, task_vars: Mapping[str, Any]) -> Result:
+        self._given = self.with_connection(task_vars)
+        options = typed(ALL, self._given, "litellm_key")
+        wanted = _all_wanted(options, self._given)
         client = connect(options)
         outcomes = reconcile(
             client,
@@ -107,7 +84,7 @@ class ActionModule(ActionBase):
             progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
         )
         entries = [entry(outcome) for outcome in outcomes]
-        result: dict[str, Any] = {
+        result: Result = {
             "changed": any(outcome.changed for outcome in outcomes),
             "virtual_keys": entries,
             "api_endpoint": client.connection.url,
@@ -119,11 +96,19 @@ class ActionModule(ActionBase):
         if self._task.diff:
             result["diff"] = [diff for outcome in outcomes if (diff := difference(outcome))]
         if message := failure(outcomes):
-            result.update(failed=True, msg=mask(message, _secrets_in(given_options)))
+            result.update(failed=True, msg=mask(message, self.secrets()))
         self._keep_secrets_from_the_output(result, outcomes)
         return result
 
-    def _keep_secrets_from_the_output(self, result: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
+    def secrets(self) -> list[str]:
+        given_options = getattr(self, "_given", self._task.args)
+        many = given_options.get("virtual_keys")
+        entries = [one for one in many if isinstance(one, Mapping)] if isinstance(many, list | tuple) else []
+        return [
+            str(one[name]) for one in (given_options, *entries) for name in ("master_key", *_SECRETS) if one.get(name)
+        ]
+
+    def _keep_secrets_from_the_output(self, result: Result, outcomes: Sequence[Outcome]) -> None:
         """A registered result keeps its secrets and no output shows it; but ad hoc, the output is all there is."""
         if context.CLIARGS.get("module_name") or not any(outcome.secret for outcome in outcomes):
             return
@@ -193,9 +178,7 @@ def _identity(options: Mapping[str, Any]) -> tuple[str | None, str | None]:
         found = f"{' and '.join(names)} are given" if names else "none is given"
         raise OptionError(f"exactly one of guid, key_alias and key_id must name the key, but {found}")
     if names == ["key_id"]:
-        if not re.fullmatch("[0-9a-f]{64}", options["key_id"]):
-            raise OptionError("key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret")
-        return None, options["key_id"]
+        return None, checked_id(options["key_id"])
     if names == ["guid"]:
         if not options["guid"]:
             raise OptionError("guid is empty; it must name the environment")
@@ -252,12 +235,6 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in SETTINGS:
             settings[name] = setting(name).nothing
     return settings
-
-
-def _secrets_in(options: Mapping[str, Any]) -> list[str]:
-    many = options.get("virtual_keys")
-    entries = [one for one in many if isinstance(one, Mapping)] if isinstance(many, list | tuple) else []
-    return [str(one[name]) for one in (options, *entries) for name in ("master_key", *_SECRETS) if one.get(name)]
 
 
 def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:

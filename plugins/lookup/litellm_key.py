@@ -70,13 +70,12 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION, connect
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import given
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import (
-    UserDataError,
     find_secret,
     load,
 )
@@ -89,7 +88,7 @@ class LookupModule(LookupBase):
         problem = None
         try:
             return self._secrets(terms, variables)
-        except (OptionError, LiteLLMError, UserDataError) as error:
+        except UserError as error:
             problem = str(error)
         raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause too
 

@@ -42,7 +42,7 @@ options:
     type: str
   virtual_keys:
     description:
-      - Many keys in one task. Each is a dictionary that names one key by RV(virtual_keys[].guid), C(key_alias) or
+      - Many keys in one task. Each is a dictionary that names one key by C(guid), C(key_alias) or
         C(key_id), and may have any other option of a key. What it does not say is taken from the task.
       - No alias may be there twice.
     type: list
@@ -289,8 +289,8 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key), V(derived) from O(key_seed), V(generated) by this run, or
-          made by the V(server) where that insists. It is null when the secret is not known.
+        - Where the secret came from. It is V(given) by O(key), V(derived) from O(key_seed), V(generated) by this run,
+          or made by the V(server) where that insists. It is null when the secret is not known.
       type: str
       sample: generated
     key_alias:

@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two ways in which our work can fail. Their messages are whole sentences for the user, and hold no secret.
+"""The ways in which our work can fail.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -9,11 +9,19 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 
-class OptionError(ValueError):
+class UserError(Exception):
+    """Its message is a sentence for the user, and holds no secret."""
+
+
+class OptionError(UserError, ValueError):
     """Something was asked for that cannot be: found before any request."""
 
 
-class LiteLLMError(Exception):
+class UserDataError(UserError):
+    """The platform's files cannot be read or written."""
+
+
+class LiteLLMError(UserError):
     """A request that did not succeed.
 
     One that changes something may have been carried out all the same: only looking again can tell.

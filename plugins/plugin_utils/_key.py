@@ -8,6 +8,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,6 +44,16 @@ def checked_alias(alias: str, option: str = "key_alias") -> str:
             f"{option} {shown} makes an alias of {len(alias)} characters; {MAXIMUM_ALIAS_LENGTH} are allowed"
         )
     return alias
+
+
+def checked_id(key_id: str) -> str:
+    """The id, if it is one.
+
+    :raises OptionError: otherwise, without quoting it: it may be a secret.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", key_id):
+        raise OptionError("key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret")
+    return key_id
 
 
 # What LiteLLM makes of a key's type, which it keeps nowhere else before 1.94: the routes that the key may use.

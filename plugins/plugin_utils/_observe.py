@@ -61,13 +61,17 @@ class Observer:
         row = self._info(key_id)
         return (Observed.from_row(row),) if row else ()
 
-    def all(self, query: Mapping[str, str]) -> list[Observed]:
-        """Every key that LiteLLM lists for these filters, some of which its release may ignore.
+    def beginning_with(self, beginning: str, query: Mapping[str, str]) -> list[Observed]:
+        """Every key whose alias begins with this, the oldest first; an empty one stands for all keys.
 
+        :param query: filters of LiteLLM's own, which its release may understand in its own way.
         :raises LiteLLMError: when the proxy cannot be asked.
         """
-        rows = self._list(query) or []
-        return sorted((Observed.from_row(row) for row in rows), key=_age)
+        if beginning and self._finds_parts is None:
+            self._finds_parts = self._knows_substring_matching()
+        part = {"key_alias": beginning, "substring_matching": "true"} if beginning and self._finds_parts else {}
+        keys = [Observed.from_row(row) for row in self._list({**query, **part}) or ()]
+        return sorted((key for key in keys if (key.alias or "").startswith(beginning)), key=_age)
 
     def _with_common_part(self, names: Sequence[str]) -> list[dict[str, Any]] | None:
         """One listing of all that contains what the names begin with; None if it cannot be had or is too long."""

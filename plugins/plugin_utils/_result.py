@@ -22,36 +22,42 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconc
 
 Json = dict[str, Any]
 
-_NO_KEY = Observed(key_id="", alias=None)
-
 
 def entry(outcome: Outcome) -> Json:
     """One key as the result's `virtual_keys` list it. It holds the secret, where that is known."""
     wanted, secret = outcome.wanted, outcome.secret
-    key = outcome.after or outcome.before or _NO_KEY
     asked = wanted.lifetime.end if wanted.lifetime else None
     shown: Json = {
         "key": secret.value if secret else None,
         "key_source": secret.source if secret else None,
-        "key_alias": wanted.alias or key.alias,
-        "key_id": key.key_id or None,
-        "key_name": key.name,
         "guid": wanted.guid,
         "operation": "failed" if outcome.error else outcome.operation,
-        "models": key.settings.get("models"),
-        "duration": str(asked) if isinstance(asked, Duration) else lifespan(key),
-        "expires": _text(key.expires),
-        "created_at": _text(key.created_at),
-        "blocked": bool(key.settings.get("blocked")),
-        "user_id": key.settings.get("user_id"),
-        "team_id": key.settings.get("team_id"),
-        "max_budget": key.settings.get("max_budget"),
-        "spend": key.spend,
-        "metadata": key.settings.get("metadata"),
+        **described(outcome.after or outcome.before or Observed(key_id="", alias=wanted.alias)),
     }
+    if isinstance(asked, Duration):
+        shown["duration"] = str(asked)
     if outcome.error:
         shown["error"] = outcome.error
     return shown
+
+
+def described(key: Observed) -> Json:
+    """What the proxy says of a key. It holds no secret."""
+    return {
+        "key_alias": key.alias,
+        "key_id": key.key_id or None,
+        "key_name": key.name,
+        "models": key.value("models"),
+        "duration": lifespan(key),
+        "expires": _text(key.expires),
+        "created_at": _text(key.created_at),
+        "blocked": bool(key.value("blocked")),
+        "user_id": key.value("user_id"),
+        "team_id": key.value("team_id"),
+        "max_budget": key.value("max_budget"),
+        "spend": key.spend,
+        "metadata": key.value("metadata"),
+    }
 
 
 def lifespan(key: Observed) -> str | None:

@@ -21,12 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 
 _ALIAS, _SECRET = "key_alias", "virtual_key"
-
-
-class UserDataError(Exception):
-    """The platform's files cannot be read or written; the message is a sentence for the user."""
 
 
 def save(
