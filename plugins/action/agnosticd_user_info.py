@@ -26,6 +26,12 @@ OPTIONS = {
 
 
 class ActionModule(ControllerAction):
+    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        if result.get("failed"):
+            result["error"] = result["msg"]  # where AgnosticD's own action has its reason
+        return result
+
     def outcome(self, task_vars: Mapping[str, Any]) -> Result:
         options = typed(OPTIONS, self._task.args, "agnosticd_user_info")
         messages = _lines("msg", options["msg"])

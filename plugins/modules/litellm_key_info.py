@@ -11,8 +11,8 @@ version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Tells what a LiteLLM proxy says of keys that are named, or of all keys that pass the filters. It never tells a secret,
-    which LiteLLM does not know.
+  - Tells what a LiteLLM proxy says of keys that are named, or of all keys that pass the filters. It never tells a
+    secret, which LiteLLM does not know.
   - Without a name all keys of the proxy are looked through.
 options:
   guid:

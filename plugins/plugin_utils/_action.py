@@ -35,8 +35,7 @@ class ControllerAction(ActionBase):
             problem = mask(str(error), self.secrets())
         if problem:
             # Returned and not raised: ansible-core 2.19 prints an exception and its causes whatever no_log says.
-            # AgnosticD's own actions give their reason as `error`.
-            result.update(failed=True, changed=False, msg=problem, error=problem)
+            result.update(failed=True, changed=False, msg=problem)
         return result
 
     @abstractmethod

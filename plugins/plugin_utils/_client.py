@@ -12,13 +12,15 @@ import ast
 import contextlib
 import inspect
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -27,8 +29,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    InvalidHeader,
     MaxRetryError,
-    NameResolutionError,
     NewConnectionError,
     ProtocolError,
     ProxyError,
@@ -40,6 +42,11 @@ Json = dict[str, Any]
 
 # By these a gateway says "not now".
 _PASSING_STATUSES = (429, 502, 503, 504)
+
+# Seconds, whatever a gateway's `Retry-After` says: who waits must be able to see that something is wrong.
+_LONGEST_PAUSE = 30.0
+# Seconds; Python itself refuses a little more than this many milliseconds.
+_LONGEST_TIMEOUT = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,12 @@ class Connection:
             raise OptionError(f"master_key must start with '{PREFIX}': it is the key itself, not its hash")
         if not (self.master_key.isascii() and self.master_key.isprintable() and " " not in self.master_key):
             raise OptionError("master_key must be printable ASCII without blanks")
-        if self.timeout <= 0:
-            raise OptionError(f"timeout is {self.timeout:g}; it must be more than 0 seconds")
+        if self.ca_path and self.validate_certs and not Path(self.ca_path).is_file():
+            raise OptionError(f"ca_path is '{self.ca_path}', which is not a file")
+        if not 0 < self.timeout <= _LONGEST_TIMEOUT:
+            raise OptionError(
+                f"timeout is {self.timeout:g}; it must be more than 0 and at most {_LONGEST_TIMEOUT} seconds"
+            )
         if self.retries < 0:
             raise OptionError(f"retries is {self.retries}; it must be 0 or more")
         if not 1 <= self.concurrency <= 64:
@@ -83,13 +94,13 @@ def _endpoint(url: str) -> str:
         raise OptionError(
             "url is not set: give the option, the variable litellm_url or the environment variable LITELLM_URL"
         )
+    if "@" in url:  # before any message that would quote them
+        raise OptionError("url must not contain credentials; the master key goes into master_key")
     try:
         parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
     except ValueError as error:
         raise OptionError(f"url '{url}' cannot be read: {error}") from None
-    if parts.username or parts.password:
-        raise OptionError("url must not contain credentials; the master key goes into master_key")
     if parts.scheme not in ("http", "https") or not host:
         raise OptionError(f"url '{url}' is not usable; it must look like https://litellm.example.com")
     if parts.query or parts.fragment:
@@ -98,7 +109,18 @@ def _endpoint(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-class _OnlyIfRefused(urllib3.Retry):
+class _Patient(urllib3.Retry):
+    """Waits as long as it is told to, within reason."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        try:
+            seconds = super().get_retry_after(response)
+        except InvalidHeader:
+            return None
+        return None if seconds is None else min(seconds, _LONGEST_PAUSE)
+
+
+class _OnlyIfRefused(_Patient):
     """Repeats a request only when it cannot have been carried out.
 
     That is: no connection came about, or the answer was 429. urllib3 would also repeat a 503 that has
@@ -108,7 +130,7 @@ class _OnlyIfRefused(urllib3.Retry):
     RETRY_AFTER_STATUS_CODES = frozenset({429})
 
 
-def _retry(kind: type[urllib3.Retry], retries: int, **options: Any) -> urllib3.Retry:
+def _retry(kind: type[_Patient], retries: int, **options: Any) -> urllib3.Retry:
     pause: dict[str, Any] = {"backoff_factor": 0.25}
     if "backoff_jitter" in inspect.signature(urllib3.Retry).parameters:  # urllib3 >= 2
         pause["backoff_jitter"] = 0.25  # controllers that failed together do not return together
@@ -124,7 +146,7 @@ class Client:
         self._clock_offset = timedelta(0)
         self._lock = threading.Lock()
         self._pool = _pool(connection)
-        self._repeatable = _retry(urllib3.Retry, connection.retries, status_forcelist=_PASSING_STATUSES)
+        self._repeatable = _retry(_Patient, connection.retries, status_forcelist=_PASSING_STATUSES)
         self._unrepeatable = _retry(_OnlyIfRefused, connection.retries, read=False, other=0, status_forcelist=(429,))
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -185,23 +207,23 @@ class Client:
 
     def _set_clock(self, date: str | None) -> None:
         try:
-            told = parsedate_to_datetime(date or "")
-        except ValueError:
+            told = parsedate_to_datetime(date or "").astimezone(timezone.utc)
+        except (ValueError, OverflowError):
             return  # the local clock has to do
-        self._clock_offset = told.astimezone(timezone.utc) - datetime.now(timezone.utc)
+        self._clock_offset = told - datetime.now(timezone.utc)
 
     def _unanswered(self, doing: str, error: HTTPError) -> LiteLLMError:
         where, seconds = self.connection.url, f"{self.connection.timeout:g} s"
-        if isinstance(error, NameResolutionError):
+        cause = _words(_innermost(error))
+        if isinstance(error, ProxyError):
+            message = f"The HTTP proxy on the way to {where} failed ({cause})"
+        elif isinstance(_innermost(error), socket.gaierror):
             message = f"The host of {where} cannot be found; check url"
         elif isinstance(error, NewConnectionError):
-            message = f"No LiteLLM proxy answers at {where} ({_root_cause(error)}); check url, and that the proxy runs"
+            message = f"No LiteLLM proxy answers at {where} ({cause}); check url, and that the proxy runs"
         elif isinstance(error, ConnectTimeoutError):
             message = f"{where} could not be reached within {seconds}; check url and the network"
-        elif isinstance(error, ProxyError):
-            message = f"The HTTP proxy on the way to {where} failed ({_root_cause(error)})"
         elif isinstance(error, SSLError):
-            cause = _root_cause(error)
             advice = "for a private certificate authority set ca_path"
             if "WRONG_VERSION_NUMBER" in cause:
                 advice = "the proxy may speak http and not https"
@@ -211,11 +233,11 @@ class Client:
         elif isinstance(error, ProtocolError):
             message = f"{where} closed the connection before it answered {doing}"
         else:
-            message = f"{where} gave no usable answer to {doing} ({_root_cause(error)})"
+            message = f"{where} gave no usable answer to {doing} ({cause})"
         return LiteLLMError(self._masked(message), passing=True)
 
     def _refused(self, doing: str, status: int, body: bytes) -> LiteLLMError:
-        said = self._masked(_said(body))
+        said = self._masked(_said(body))[:500]
         if status == 401 and "Only proxy admin" in said:
             message = f"{self.connection.url} takes the key given as master_key for a user's, not for the master key"
         elif status == 401:
@@ -223,6 +245,10 @@ class Client:
             message = f"{self.connection.url} does not accept the master key (401); check master_key"
         elif status in (404, 405) and not said:
             message = f"{self.connection.url} has no {doing} ({status}); is it a LiteLLM proxy?"
+        elif status in (502, 503, 504) and not said:
+            message = (
+                f"A gateway at {self.connection.url} answered {doing} with {status}; LiteLLM behind it may be down"
+            )
         else:
             message = f"LiteLLM answered {doing} with {status}: {said or 'no reason given'}"
         return LiteLLMError(message, passing=status in _PASSING_STATUSES, status=status)
@@ -251,15 +277,24 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
     way = None if proxy_bypass(host) else getproxies().get(scheme)
     if not way:
         return urllib3.PoolManager(**options)
+    way = way if "://" in way else f"http://{way}"
+    if not way.startswith(("http://", "https://")):
+        raise OptionError(
+            f"the environment names an HTTP proxy of the kind {way.partition('://')[0]}; only http can be used"
+        )
     credentials = urllib3.util.parse_url(way).auth
-    headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(credentials)) if credentials else None
     return urllib3.ProxyManager(way, proxy_headers=headers, **options)
 
 
-def _root_cause(error: BaseException) -> str:
-    """The innermost reason in few words: urllib3 wraps the operating system's word several times."""
+def _innermost(error: BaseException) -> BaseException:
+    """The reason itself: urllib3 wraps the operating system's word several times."""
     while (inner := error.__cause__ or error.__context__ or getattr(error, "original_error", None)) is not None:
         error = inner
+    return error
+
+
+def _words(error: BaseException) -> str:
     return (getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)).strip()
 
 
@@ -271,15 +306,21 @@ def _said(body: bytes) -> str:
         return ""
     said: Any = answer
     if isinstance(answer, dict):
-        error = answer.get("error", answer)
+        error = answer.get("error") or answer
         said = error.get("message", error.get("detail", error)) if isinstance(error, dict) else error
     if isinstance(said, str) and said.startswith("{"):
         # LiteLLM often puts a Python dict, as text, where the message should be.
-        with contextlib.suppress(ValueError, SyntaxError):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             said = ast.literal_eval(said)
     if isinstance(said, dict):
         said = said.get("error", said)
     if isinstance(said, list):  # FastAPI's validation errors
-        said = "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in said if item)
-    text = " ".join(str(said).split()).removeprefix("Authentication Error, ")
-    return text.partition(" You must be a LiteLLM Enterprise user")[0][:500]
+        said = "; ".join(map(_said_of_one_field, said))
+    text = "" if said is None else " ".join(str(said).split())
+    return text.removeprefix("Authentication Error, ").partition(" You must be a LiteLLM Enterprise user")[0]
+
+
+def _said_of_one_field(item: Any) -> str:
+    if not isinstance(item, dict) or "msg" not in item:
+        return str(item)
+    return f"{'.'.join(map(str, item.get('loc', ())))}: {item['msg']}"
