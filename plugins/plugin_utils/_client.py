@@ -45,7 +45,7 @@ _PASSING_STATUSES = (429, 502, 503, 504)
 
 # Seconds, whatever a gateway's `Retry-After` says: who waits must be able to see that something is wrong.
 _LONGEST_PAUSE = 30.0
-# Seconds; Python itself refuses a little more than this many milliseconds.
+# Seconds; a socket cannot wait for much more than this many.
 _LONGEST_TIMEOUT = 2_000_000
 
 
@@ -278,13 +278,14 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
     if not way:
         return urllib3.PoolManager(**options)
     way = way if "://" in way else f"http://{way}"
-    if not way.startswith(("http://", "https://")):
-        raise OptionError(
-            f"the environment names an HTTP proxy of the kind {way.partition('://')[0]}; only http can be used"
-        )
-    credentials = urllib3.util.parse_url(way).auth
-    headers = urllib3.make_headers(proxy_basic_auth=unquote(credentials)) if credentials else None
-    return urllib3.ProxyManager(way, proxy_headers=headers, **options)
+    try:
+        credentials = urllib3.util.parse_url(way).auth
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(credentials)) if credentials else None
+        return urllib3.ProxyManager(way, proxy_headers=headers, **options)
+    except HTTPError:
+        # Without its address, which may hold a password.
+        problem = f"{scheme.upper()}_PROXY in the environment cannot be used; it must look like http://host:port"
+    raise OptionError(problem)
 
 
 def _innermost(error: BaseException) -> BaseException:
