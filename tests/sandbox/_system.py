@@ -78,17 +78,23 @@ def run(
 ) -> None:
     """Run a program to its end, its output going to the log; raise SandboxError(failure) when it fails."""
     with log.open("ab") as output:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            input=text.encode(),
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=env,
             cwd=cwd or "/",
-            check=False,
+            process_group=0,
             **(account or {}),
         )
-    if done.returncode:
+    try:
+        process.communicate(text.encode())
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # its children too
+        process.wait()
+        raise
+    if process.returncode:
         raise SandboxError(failure, log)
 
 
