@@ -38,7 +38,7 @@ class ActionModule(ControllerAction):
         bodies = _lines("body", options["body"])
         if messages and bodies:
             raise OptionError("msg and body cannot both be given")
-        data = _plain({options["data_prefix"] + name: value for name, value in (options["data"] or {}).items()})
+        data = _plain({f"{options['data_prefix']}{name}": value for name, value in (options["data"] or {}).items()})
         user = options["user"]
         if not self._task.check_mode:
             folder = Path(str(self._platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
@@ -52,7 +52,7 @@ class ActionModule(ControllerAction):
         if shown:
             result["msg"] = shown if isinstance(options["msg"], list) else shown[0]
         if data:
-            result["data"] = json.loads(mask(json.dumps(data), ()))
+            result["data"] = _masked(data)
         if user:
             result["user"] = user
         return result
@@ -62,6 +62,14 @@ class ActionModule(ControllerAction):
         localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
         value = task_vars.get(name, localhost.get(name))
         return self._templar.template(value) or default
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {mask(name, ()): _masked(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_masked(member) for member in value]
+    return mask(value, ()) if isinstance(value, str) else value
 
 
 def _lines(name: str, value: Any) -> list[str]:

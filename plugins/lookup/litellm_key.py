@@ -74,7 +74,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION, connect
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import given
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, mask
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import (
     find_secret,
     load,
@@ -84,18 +84,18 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_d
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
         variables = variables or {}
-        self.set_options(var_options=variables, direct=kwargs)
+        self.set_options(var_options=self._connection_variables(variables, kwargs), direct=kwargs)
         problem = None
         try:
             return self._secrets(terms, variables)
         except UserError as error:
-            problem = str(error)
+            problem = mask(str(error), [str(self.get_option("master_key") or "")])
         raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause too
 
     def _secrets(self, terms: list[Any], variables: Mapping[str, Any]) -> list[str]:
         search = self.get_option("search")
         prefix = self.get_option("alias_prefix") if search == "guid" else ""
-        aliases = [checked_alias(f"{prefix}{term}", search) for term in terms]
+        aliases = [checked_alias(f"{prefix}{checked_alias(str(term), search)}", search) for term in terms]
         saved = self._saved(variables)
         secrets = {alias: find_secret(saved, alias) or self._of_the_play(alias, variables) for alias in aliases}
         for alias, secret in secrets.items():
@@ -117,15 +117,29 @@ class LookupModule(LookupBase):
         return load(Path(str(self._templar.template(folder))))
 
     def _of_the_play(self, alias: str, variables: Mapping[str, Any]) -> str | None:
-        facts = {name: variables.get(name) for name in ("litellm_key_alias", "litellm_virtual_key")}
-        return find_secret(self._templar.template(facts), alias)
+        # The alias first: the secret of another key may be a template with this very lookup in it.
+        if self._variable("litellm_key_alias", variables) != alias:
+            return None
+        return str(self._variable("litellm_virtual_key", variables) or "") or None
+
+    def _connection_variables(self, variables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables that may hold connection options; ansible-core would take them with their templates in them."""
+        values = {
+            option.variable: self._variable(option.variable, variables)
+            for name, option in CONNECTION.items()
+            if option.variable and name not in given
+        }
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+    def _variable(self, name: str, variables: Mapping[str, Any]) -> Any:
+        return self._templar.template(variables[name]) if name in variables else None
 
 
 def _verify(alias: str, secret: str, rows: tuple[Observed, ...], now: datetime) -> None:
     """The secret opens the key, or a sentence says why not."""
     if not rows:
         raise OptionError(f"There is no key {alias}: it was removed, or never created; provision it again")
-    key = next((row for row in rows if row.key_id == given(secret).key_id), None)
+    key = next((row for row in rows if row.key_id == Secret(secret, "given").key_id), None)
     if key is None:
         raise OptionError(f"The key {alias} has another secret than the one that was saved; provision it again")
     if key.value("blocked"):

@@ -139,12 +139,21 @@ def _path(value: Any) -> str:
     return str(Path(os.path.expandvars(_text(value))).expanduser())
 
 
+def _number(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):  # which Python takes for 0 or 1
+            raise TypeError
+        return read(value)
+
+    return number
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str": _text,
     "path": _path,
     "bool": check_type_bool,
-    "int": check_type_int,
-    "float": check_type_float,
+    "int": _number(check_type_int),
+    "float": _number(check_type_float),
     "dict": check_type_dict,
     "list of str": _list_of_text,
     "list": _list,

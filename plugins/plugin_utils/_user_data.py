@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,23 +92,33 @@ def _lock(folder: Path) -> Iterator[None]:
 def _append(path: Path, lines: Sequence[str]) -> None:
     if not lines:
         return
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise UserDataError(f"{path} is not text; mend it or move it away") from None
     if text and not text.endswith("\n"):
         text += "\n"
-    _write(path, text + "".join(f"- {json.dumps(line)}\n" for line in lines))
+    _write(path, text + yaml.safe_dump(list(lines)))
 
 
 def _merge(
     path: Path, data: Mapping[str, Any], user: str | None, messages: Sequence[str], bodies: Sequence[str]
 ) -> None:
     saved = _load(path)
-    target = saved.setdefault("users", {}).setdefault(user, {}) if user else saved
+    target = _section(path, _section(path, saved, "users"), user) if user else saved
     target.update(data)
     if user:
         for name, lines in (("msg", messages), ("body", bodies)):
             if lines:
-                target[name] = "\n".join([target[name], *lines] if name in target else lines)
+                target[name] = "\n".join([str(target[name]), *lines] if name in target else lines)
     _write(path, yaml.safe_dump(saved, explicit_start=True))
+
+
+def _section(path: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
+    section = data[name] = {} if data.get(name) is None else data[name]
+    if not isinstance(section, dict):
+        raise UserDataError(f"'{name}' in {path} does not hold a dictionary; mend it or move the file away")
+    return section
 
 
 def _load(path: Path) -> dict[str, Any]:
