@@ -125,6 +125,9 @@ REFUSED = [
     ("1h30", MORE),
     ("7d;", MORE),
     ("1e3", MORE),
+    ("1.12:30:00", MORE),
+    ("1:90:00", MORE),
+    ("12:30", MORE),
     ("1_000", MORE),
     ("٣d", MORE),
     ("P", MORE),
@@ -166,6 +169,12 @@ def test_the_unit_of_a_number(value, unit, expected):
 def test_a_unit_is_checked_even_when_it_is_not_used(unit):
     with pytest.raises(DurationError, match="'7d' is not a duration"):
         parse("7d", unit)
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_no_seconds_are_no_duration(seconds):
+    with pytest.raises(DurationError, match=f"^{seconds} seconds is not a duration: it must be more than zero.$"):
+        from_seconds(seconds)
 
 
 def test_a_long_value_is_quoted_in_part():
