@@ -145,9 +145,7 @@ def ansible_test(session: nox.Session, copy: Path, *arguments: str) -> None:
     pip_settings.write_text(users_pip_settings())
     python = session.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True, log=False)
     with session.chdir(copy):
-        session.run(
-            *("ansible-test", *arguments, "--local", "--python", str(python).strip()), env={"HOME": str(home)}
-        )
+        session.run(*("ansible-test", *arguments, "--local", "--python", str(python).strip()), env={"HOME": str(home)})
 
 
 def proxy_environment() -> dict[str, str]:
