@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import NEVER, Create, End, Rename, Update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Never, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def create(client: Client, step: Create, secret: Secret | None) -> Secret:
     body: Body = {"key_alias": step.alias, **_fields(step.settings, new=True)}
     if secret:
         body["key"] = secret.value
-    if step.end is not NEVER:
+    if not isinstance(step.end, Never):
         body["duration"] = _from_now(step.end, client.now())
     if step.spend:
         body["spend"] = step.spend
@@ -53,7 +53,7 @@ def update(client: Client, step: Update | Rename, *, again: bool = False) -> Non
         body["key_alias"] = step.alias
     else:
         body.update(_fields(step.settings, new=False))
-        if step.end is NEVER:
+        if isinstance(step.end, Never):
             body["duration"] = "-1" if again else None  # 1.80.12 to 1.82.1 ignore null
         elif step.end is not None:
             body["duration"] = _from_now(step.end, client.now())
@@ -75,9 +75,8 @@ def _fields(settings: Mapping[str, Any], *, new: bool) -> Body:
     return fields
 
 
-def _from_now(end: End, now: datetime) -> str:
+def _from_now(end: datetime | Duration, now: datetime) -> str:
     """The end as LiteLLM's duration, which every release counts from the moment it handles the request."""
     if isinstance(end, Duration):
         end = end.after(now)
-    assert isinstance(end, datetime)
     return f"{max(1, math.ceil((end - now).total_seconds()))}s"

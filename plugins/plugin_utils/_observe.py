@@ -138,7 +138,7 @@ class Observer:
 def _common_beginning(names: Sequence[str]) -> str:
     first, last = min(names), max(names)  # what these two begin with, all do
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    return "".join(letter for letter, _ in same)
+    return "".join(pair[0] for pair in same)
 
 
 def _age(key: Observed) -> tuple[bool, Any, str]:

@@ -73,7 +73,12 @@ class Delete:
     key_ids: tuple[str, ...]
 
 
-Step = Create | Update | Rename | Delete
+@dataclass(frozen=True)
+class Wait:
+    """Give another run the time to take back what it made."""
+
+
+Step = Create | Update | Rename | Delete | Wait
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,12 @@ def settled(wanted: Wanted, now: datetime) -> Wanted:
     return wanted
 
 
-def plan(wanted: Wanted, seen: Seen, created: str | None = None) -> Plan:
+def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool = False) -> Plan:
     """What to do next about one key.
 
     :param wanted: the key, `settled`.
     :param created: the id of the key that this run has made, once it has tried to.
+    :param waited: this run has given others time already.
     """
     if not wanted.present:
         return _removal(seen)
@@ -126,10 +132,8 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None) -> Plan:
     if not seen.keys:
         return _creation(wanted, seen.now)
     oldest = seen.keys[0]
-    if created not in (None, oldest.key_id) and any(key.key_id == created for key in seen.keys):
-        # LiteLLM does not keep aliases unique when two runs create at the same time. The oldest key stays,
-        # and each run takes back only what it made itself.
-        return Plan("unchanged", key=oldest, step=Delete((str(created),)))
+    if len(seen.keys) > 1 and any(key.key_id == created for key in seen.keys):
+        return _withdrawal(seen, str(created), waited=waited)
     key = next((key for key in seen.keys if wanted.secret and key.key_id == wanted.secret.key_id), oldest)
     if key.key_id != created:
         if wanted.regenerate == "always" or (wanted.regenerate != "never" and not _recoverable(wanted, key)):
@@ -201,6 +205,18 @@ def _replacement(wanted: Wanted, seen: Seen, created: str | None) -> Plan:
         made = next((key for key in seen.keys if key.key_id == created), seen.keys[0])
         return Plan("regenerated", key=made, step=Delete(tuple(key.key_id for key in seen.old)))
     return Plan("regenerated", key=seen.old[0], step=_successor(wanted, seen.old[0], seen.now))
+
+
+def _withdrawal(seen: Seen, created: str, *, waited: bool) -> Plan:
+    """LiteLLM does not keep aliases unique when two runs create at the same time: one key is to stay.
+
+    The oldest stays, and each run takes back only what it made itself. If the other one does not, then it did not see
+    ours, which came late; so we give way.
+    """
+    rival = next(key for key in seen.keys if key.key_id != created)
+    if seen.keys[0].key_id == created and not waited:
+        return Plan("created", key=seen.keys[0], step=Wait())
+    return Plan("unchanged", key=rival, step=Delete((created,)))
 
 
 def restoration(wanted: Wanted, seen: Seen) -> Plan:

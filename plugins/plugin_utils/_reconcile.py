@@ -37,6 +37,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan i
     Seen,
     Step,
     Update,
+    Wait,
     foreseen,
     plan,
     restoration,
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 # A replacement takes three steps; one more is for what the proxy understood in its own way.
 _ROUNDS = 4
 _LONGEST_PAUSE = 8.0  # seconds
+_COURTESY = 1.0  # seconds; some ten times what another run takes to see and to delete
+
+# LiteLLM gives up on a thousand (seen with 1.106 on a busy machine).
+_KEYS_IN_ONE_DELETION = 100
 
 OnUnknownModels = Literal["fail", "warn", "ignore"]
 Progress = Callable[[str], None]
@@ -106,10 +111,15 @@ class _Run:
     def pending(self) -> bool:
         return self.plan.step is not None and self.error is None
 
+    @property
+    def lost(self) -> bool:
+        """Another run created the key first."""
+        return bool(self._tried(Create) and self.plan.key and self.plan.key.key_id != self.created and not self.error)
+
     def decide(self, seen: Seen) -> None:
         if self.first is None:
             self.goal = settled(self.wanted, seen.now)
-        self.plan = plan(self.goal, seen, self.created)
+        self.plan = plan(self.goal, seen, self.created, waited=self._tried(Wait))
         if self.first is None:
             self.first = self.plan
         self.error = self.plan.problem
@@ -179,6 +189,8 @@ def reconcile(
     for run in runs:
         if run.pending:
             run.error = str(run.trouble) if run.trouble else _left_undone(client, observer, run)
+        elif run.lost:
+            warn(f"Another run created the key {run.wanted.name} at the same time; its secret is not known here")
     return [run.outcome() for run in runs]
 
 
@@ -187,7 +199,7 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[_Run], progress: 
         pending = [run for run in runs if run.pending]
         if not pending:
             return
-        if any(run.trouble for run in pending):
+        if any(run.trouble and run.trouble.passing for run in pending):
             _pause(attempt)
         _work(client, pending, progress)
         try:
@@ -240,9 +252,12 @@ def _check_models(client: Client, runs: Sequence[_Run], on_unknown: OnUnknownMod
 def _work(client: Client, runs: Sequence[_Run], progress: Progress) -> None:
     """Do every run's step, and note what trouble there was."""
     deletions = [run for run in runs if isinstance(run.plan.step, Delete)]
-    if deletions:
-        _delete(client, deletions)
-    changes = [run for run in runs if not isinstance(run.plan.step, Delete)]
+    for start in range(0, len(deletions), _KEYS_IN_ONE_DELETION):
+        _delete(client, deletions[start : start + _KEYS_IN_ONE_DELETION])
+    waits = [run for run in runs if isinstance(run.plan.step, Wait)]
+    if waits:
+        _wait(waits)
+    changes = [run for run in runs if not isinstance(run.plan.step, Delete | Wait)]
     side_by_side(
         lambda run: _change(client, run),
         changes,
@@ -289,9 +304,16 @@ def _delete(client: Client, runs: Sequence[_Run]) -> None:
     try:
         delete(client, key_ids)
     except LiteLLMError as error:
-        trouble = error
+        # LiteLLM answers 500 when many take it too long. To delete a key by its id once more does no harm.
+        trouble = LiteLLMError(str(error), passing=error.passing or (error.status or 0) >= 500, status=error.status)
     for run in runs:
         run.trouble = trouble
+
+
+def _wait(runs: Sequence[_Run]) -> None:
+    time.sleep(_COURTESY)
+    for run in runs:
+        run.done.append(Wait())
 
 
 def _give_back_aliases(client: Client, runs: Sequence[_Run]) -> None:

@@ -78,13 +78,18 @@ def difference(outcome: Outcome) -> Json | None:
 
 
 def failure(outcomes: Sequence[Outcome]) -> str | None:
-    """What went wrong, in one message; None if nothing did."""
-    errors = [outcome.error for outcome in outcomes if outcome.error]
-    if not errors:
+    """What went wrong, in one message that names each key and why; None if nothing did."""
+    names_by_error: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.error:
+            names_by_error.setdefault(outcome.error, []).append(outcome.wanted.name)
+    if not names_by_error:
         return None
     if len(outcomes) == 1:
-        return errors[0]
-    return f"{len(errors)} of {len(outcomes)} keys failed. " + " ".join(f"{error}." for error in errors)
+        return next(iter(names_by_error))
+    failed = sum(len(names) for names in names_by_error.values())
+    reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
+    return f"{failed} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
 
 
 def _diffable(key: Observed | None) -> Json:

@@ -89,8 +89,5 @@ def mask(text: str, known: Iterable[str]) -> str:
 
 def _spelled(entropy: bytes) -> str:
     """256 bits as the text of a secret."""
-    number, letters = int.from_bytes(entropy, "big"), []
-    for _ in range(_LENGTH):
-        number, letter = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[letter])
-    return PREFIX + "".join(letters)
+    number = int.from_bytes(entropy, "big")
+    return PREFIX + "".join(_ALPHABET[number // len(_ALPHABET) ** place % len(_ALPHABET)] for place in range(_LENGTH))
