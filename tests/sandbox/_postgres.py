@@ -65,15 +65,19 @@ class Postgres:
 
         `base` is the folder that holds both `wanted` and `packages`: below it every folder can be passed through.
         """
-        owner = account()
-        if not owner or _everybody_reaches(base):
+        if not account() or _everybody_reaches(base):
             wanted.mkdir(mode=0o700)
             place = cls(wanted, packages)
         else:
             place = cls(folder := _temporary_folder(), folder / "packages")
-            for part in WHEEL:
-                shutil.copytree(packages / part, place.packages / part, ignore=shutil.ignore_patterns("include"))
-        place._give_away()
+        try:
+            if place.packages != packages:
+                for part in WHEEL:
+                    shutil.copytree(packages / part, place.packages / part, ignore=shutil.ignore_patterns("include"))
+            place._give_away()
+        except BaseException:
+            shutil.rmtree(place.folder)
+            raise
         return place
 
     @property
