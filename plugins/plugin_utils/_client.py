@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -270,7 +270,7 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
     }
     if scheme == "https":
         options["cert_reqs"] = "CERT_REQUIRED" if connection.validate_certs else "CERT_NONE"
-        if connection.ca_path:
+        if connection.ca_path and connection.validate_certs:
             options["ca_certs"] = connection.ca_path
         if not connection.validate_certs:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -290,9 +290,13 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
 
 def _innermost(error: BaseException) -> BaseException:
     """The reason itself: urllib3 wraps the operating system's word several times."""
-    while (inner := error.__cause__ or error.__context__ or getattr(error, "original_error", None)) is not None:
+    while inner := error.__cause__ or error.__context__ or next(filter(_is_error, error.args), None):
         error = inner
     return error
+
+
+def _is_error(value: object) -> TypeGuard[BaseException]:
+    return isinstance(value, BaseException)
 
 
 def _words(error: BaseException) -> str:

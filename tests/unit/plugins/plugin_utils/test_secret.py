@@ -90,7 +90,7 @@ def test_a_seed_that_could_be_guessed_is_refused_without_showing_it(length: int)
     ],
 )
 def test_what_was_derived_once_is_derived_for_ever(seed: str, alias: str, version: int, expected: str) -> None:
-    # The first one was made with openssl and a calculator. A release that gave anything else would lose every key that was made with a seed.
+    # The first was made with openssl and a calculator. A release that gave another would lose every derived key.
     assert _secret.derive(seed, alias, version).value == expected
 
 
