@@ -89,7 +89,7 @@ class Setting:
     @property
     def nothing(self) -> Any:
         """What takes it off. LiteLLM refuses null for lists; null in one of its JSON columns breaks the key."""
-        return {"list of str": [], "dict": {}}.get(self.kind)
+        return None if self.merged else {"list of str": [], "dict": {}}.get(self.kind)
 
     def read(self, row: Row) -> Any:
         if self.in_metadata:
@@ -98,7 +98,11 @@ class Setting:
 
     def combined(self, wanted: Any, present: Any) -> Any:
         """The value to send: LiteLLM replaces whole values."""
-        return {**(present or {}), **wanted} if self.merged else wanted
+        if not self.merged:
+            return wanted
+        if wanted is None:
+            return {name: value for name, value in (present or {}).items() if name in _IN_METADATA}
+        return {**(present or {}), **wanted}
 
     def same(self, wanted: Any, present: Any) -> bool:
         if self.kind == "list of str":
@@ -117,12 +121,16 @@ class Setting:
 class _KeyType(Setting):
     """`key_type` can be given at creation only; later it is the routes that it stands for."""
 
+    @property
+    def nothing(self) -> str:
+        return "default"
+
     def read(self, row: Row) -> Any:
         routes = row.get("allowed_routes") or []
         return next((name for name, those in _ROUTES_OF_TYPE.items() if those == routes), None)
 
     def sent(self, value: Any, *, new: bool) -> dict[str, Any]:
-        return {"key_type": value} if new else {"allowed_routes": _ROUTES_OF_TYPE[value or "default"]}
+        return {"key_type": value} if new else {"allowed_routes": _ROUTES_OF_TYPE[value]}
 
 
 class _Organization(Setting):
@@ -191,6 +199,9 @@ SETTINGS: dict[str, Setting] = {
         Setting("blocked", "bool"),
     )
 }
+
+
+_IN_METADATA = {name for name, known in SETTINGS.items() if known.in_metadata}
 
 
 def setting(name: str) -> Setting:

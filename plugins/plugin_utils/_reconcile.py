@@ -13,18 +13,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import create, delete, update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._models import (
-    complaint,
-    served_models,
-    unknown_models,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
@@ -42,6 +37,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan i
     plan,
     restoration,
     settled,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._references import (
+    budget_exists,
+    complaint,
+    served_models,
+    team_exists,
+    unknown_models,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
 
@@ -109,7 +111,13 @@ class _Run:
 
     @property
     def pending(self) -> bool:
-        return self.plan.step is not None and self.error is None
+        return self.plan.step is not None and self.error is None and not self.stuck
+
+    @property
+    def stuck(self) -> bool:
+        """The proxy said yes to the same step twice, and it is still to be done."""
+        step = self.plan.step
+        return step is not None and self.trouble is None and self.done.count(step) > 1
 
     @property
     def lost(self) -> bool:
@@ -179,7 +187,7 @@ def reconcile(
     observer = Observer(client)
     runs = [_Run(key, key.secret or generate()) for key in wanted]
     seen = _look(client, observer, runs)
-    _check_models(client, runs, on_unknown_models, warn)
+    _check_references(client, runs, on_unknown_models, warn)
     if check_mode:
         return [run.foreseen(seen[index]) for index, run in enumerate(runs)]
     try:
@@ -187,7 +195,7 @@ def reconcile(
     except BaseException as interruption:  # noqa: BLE001 - also a task's time-out: what was done must be told
         _account_for(client, observer, runs, interruption)
     for run in runs:
-        if run.pending:
+        if run.plan.step and not run.error:
             run.error = str(run.trouble) if run.trouble else _left_undone(client, observer, run)
         elif run.lost:
             warn(f"Another run created the key {run.wanted.name} at the same time; its secret is not known here")
@@ -225,28 +233,37 @@ def _look(client: Client, observer: Observer, runs: Sequence[_Run]) -> list[Seen
     return all_seen
 
 
-def _check_models(client: Client, runs: Sequence[_Run], on_unknown: OnUnknownModels, warn: Progress) -> None:
-    """Let the runs fail that would give a key models that are not there."""
-    if on_unknown == "ignore":
-        return
-    asking = {
-        run.wanted.name: run
-        for run in runs
-        if run.pending
-        and isinstance(run.plan.step, Create | Update | Rename)
-        and ("models" in getattr(run.plan.step, "settings", ()) or isinstance(run.plan.step, Rename))
-        and run.wanted.settings.get("models")
-    }
-    if not asking:
+def _check_references(client: Client, runs: Sequence[_Run], on_unknown: OnUnknownModels, warn: Progress) -> None:
+    """Let the runs fail that would give a key a model, a team or a budget that the proxy does not have."""
+    asking = [(run, _to_be_set(run)) for run in runs if run.pending]
+    exists: dict[tuple[str, str], bool] = {}
+    for name, ask in (("team_id", team_exists), ("budget_id", budget_exists)):
+        for run, settings in asking:
+            if value := settings.get(name):
+                exists.setdefault((name, value), ask(client, value))
+                if not exists[name, value]:
+                    run.error = (
+                        f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
+                    )
+    models = [(run, settings["models"]) for run, settings in asking if settings.get("models")]
+    if not models or on_unknown == "ignore":
         return
     served = served_models(client)
-    for name, run in asking.items():
-        if unknown := unknown_models(run.wanted.settings["models"], served):
-            sentence = f"The key {name} is to have models, but {complaint(unknown, served)}"
+    for run, names in models:
+        if unknown := unknown_models(names, served):
+            sentence = f"The key {run.wanted.name} is to have models, but {complaint(unknown, served)}"
             if on_unknown == "warn":
                 warn(sentence)
             else:
                 run.error = f"{sentence} (on_unknown_models: warn lets it pass)"
+
+
+def _to_be_set(run: _Run) -> Mapping[str, Any]:
+    """The settings that are asked for and not there yet."""
+    step = run.plan.step
+    if isinstance(step, Create | Update):
+        return step.settings
+    return run.goal.settings if isinstance(step, Rename) else {}
 
 
 def _work(client: Client, runs: Sequence[_Run], progress: Progress) -> None:
@@ -360,7 +377,9 @@ def _left_undone(client: Client, observer: Observer, run: _Run) -> str:
         return f"LiteLLM says that it deleted the key {name}, but it is still there"
     parts = []
     if isinstance(step, Update) and key:
-        parts = [f"{setting} is {key.value(setting)!r}" for setting in sorted(step.settings)]
+        parts = [f"{name} is {key.value(name)!r}" for name in sorted(step.settings) if name in SETTINGS]
+        # LiteLLM ignores fields that it does not know.
+        parts += [f"{name} is not among what it tells of the key" for name in step.settings if name not in SETTINGS]
         if step.end is not None:
             asked = "never" if step.end is NEVER else step.end
             parts.append(f"it expires at {key.expires} and not {asked}")

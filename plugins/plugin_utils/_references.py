@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the proxy serves the models that a key is to reach: LiteLLM itself takes any name.
+"""What a key refers to, and whether the proxy has it. LiteLLM itself takes any model and any team.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -12,6 +12,8 @@ import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 
 if TYPE_CHECKING:
     from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
@@ -27,6 +29,28 @@ def served_models(client: Client) -> frozenset[str]:
     """
     listing = client.get("/v1/models", {"return_wildcard_routes": "true", "include_model_access_groups": "true"})
     return frozenset(str(model["id"]) for model in listing.get("data", ()))
+
+
+def team_exists(client: Client, team_id: str) -> bool:
+    """Whether there is such a team: LiteLLM gives a key to one that is not, and can then not change the key any more.
+
+    :raises LiteLLMError: when the proxy cannot be asked.
+    """
+    try:
+        client.get("/team/info", {"team_id": team_id})
+    except LiteLLMError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def budget_exists(client: Client, budget_id: str) -> bool:
+    """Whether there is such a budget: without it LiteLLM answers with an internal error.
+
+    :raises LiteLLMError: when the proxy cannot be asked.
+    """
+    return bool(client.post("/budget/info", {"budgets": [budget_id]}))
 
 
 def unknown_models(wanted: Iterable[str], served: frozenset[str]) -> dict[str, list[str]]:
