@@ -166,7 +166,7 @@ def lint(session: nox.Session) -> None:
         ("ruff", "check"),
         ("ruff", "format", "--check"),
         ("mypy", f"{collection}/plugins", f"{collection}/tests", "tests/sandbox", "noxfile.py"),
-        ("ansible-lint", "--profile", "production", "--offline"),
+        ("ansible-lint", "--profile", "production", "--offline", *(() if sys.stdout.isatty() else ("--nocolor",))),
         ("antsibull-changelog", "lint"),
         ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "."),
     )
