@@ -39,7 +39,7 @@ class ActionModule(ControllerAction):
         if messages and bodies:
             raise OptionError("msg and body cannot both be given")
         data = _plain({f"{options['data_prefix']}{name}": value for name, value in (options["data"] or {}).items()})
-        user = options["user"]
+        user = _plain(options["user"])
         if not self._task.check_mode:
             folder = Path(str(self._platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = str(self._platform("ACTION", task_vars, "provision"))
@@ -76,13 +76,12 @@ def _lines(name: str, value: Any) -> list[str]:
     lines = value if isinstance(value, list | tuple) else [] if value is None else [value]
     if not all(isinstance(line, str | int | float) for line in lines):
         raise OptionError(f"{name} must be text or a list of texts")
-    return [str(line) for line in lines]
+    return [_plain(str(line)) for line in lines]
 
 
-def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """The data as JSON knows it: plain types, whatever ansible-core has made of them."""
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it: plain types, where ansible-core before 2.19 has its own, even for str(value)."""
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(data))
+        return json.loads(json.dumps(value))
     except (TypeError, ValueError):
         raise OptionError("data holds something that JSON cannot") from None
-    return plain
