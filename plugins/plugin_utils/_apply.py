@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Never, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
-
-if TYPE_CHECKING:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 Body = dict[str, Any]
 

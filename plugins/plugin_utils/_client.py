@@ -23,20 +23,29 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
-import urllib3
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import PREFIX, mask
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    InvalidHeader,
-    MaxRetryError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+
+try:
+    import urllib3
+    from urllib3.exceptions import (
+        ConnectTimeoutError,
+        HTTPError,
+        InvalidHeader,
+        MaxRetryError,
+        NewConnectionError,
+        ProtocolError,
+        ProxyError,
+        ReadTimeoutError,
+        SSLError,
+    )
+except ImportError as error:
+    # So that playbooks can be read, checked and documented without it.
+    URLLIB3_IMPORT_ERROR: ImportError | None = error
+    _Retry: Any = object
+else:
+    URLLIB3_IMPORT_ERROR = None
+    _Retry = urllib3.Retry
 
 Json = dict[str, Any]
 
@@ -109,7 +118,7 @@ def _endpoint(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-class _Patient(urllib3.Retry):
+class _Patient(_Retry):
     """Waits as long as it is told to, within reason."""
 
     def get_retry_after(self, response: Any) -> float | None:

@@ -16,13 +16,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float, check_type_int
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import (
+    URLLIB3_IMPORT_ERROR,
+    Client,
+    Connection,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-
-if TYPE_CHECKING:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,12 @@ def connect(options: Mapping[str, Any]) -> Client:
 
     :raises OptionError: when one of them cannot be used, or urllib3 is not there.
     """
-    try:
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
-    except ImportError as error:
-        # Only here, so that playbooks can be read, checked and documented without it.
-        problem = f"The Python package urllib3 is missing where Ansible runs ({error}); install it with pip or dnf"
-    else:
-        return Client(Connection(**{name: options[name] for name in CONNECTION}))
-    raise OptionError(problem)
+    if URLLIB3_IMPORT_ERROR:
+        raise OptionError(
+            f"The Python package urllib3 is missing where Ansible runs ({URLLIB3_IMPORT_ERROR}); "
+            "install it with pip or dnf"
+        )
+    return Client(Connection(**{name: options[name] for name in CONNECTION}))
 
 
 def _empty(value: Any) -> bool:

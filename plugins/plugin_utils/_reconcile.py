@@ -15,9 +15,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import create, delete, update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
@@ -46,9 +47,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._refere
     unknown_models,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
-
-if TYPE_CHECKING:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 # A replacement takes three steps; one more is for what the proxy understood in its own way.
 _ROUNDS = 4

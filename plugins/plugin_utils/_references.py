@@ -11,12 +11,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-
-if TYPE_CHECKING:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 
 # Names with a meaning of their own, which no listing has.
 _SPECIAL = {"*", "all-team-models", "all-proxy-models", "no-default-models"}
