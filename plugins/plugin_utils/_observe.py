@@ -114,7 +114,9 @@ class Observer:
         except LiteLLMError as error:
             if error.status != 400 or "Unsupported parameter" not in str(error):
                 raise
-            listing = self._client.get("/key/list", paged)  # before 1.61.8: ids only
+            # Before 1.61.8: ids only, and nothing that is unknown.
+            paged.pop("substring_matching", None)
+            listing = self._client.get("/key/list", paged)
         if not isinstance(listing, dict) or not isinstance(listing.get("keys"), list):
             raise LiteLLMError(f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy?", passing=False)
         return listing
