@@ -136,7 +136,9 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
         return _withdrawal(seen, str(created), waited=waited)
     key = next((key for key in seen.keys if wanted.secret and key.key_id == wanted.secret.key_id), oldest)
     if key.key_id != created:
-        if wanted.regenerate == "always" or (wanted.regenerate != "never" and not _recoverable(wanted, key)):
+        unwanted = wanted.regenerate == "always" or not _recoverable(wanted, key)
+        # A key that appeared while this run made its own is another run's, which has told its secret.
+        if wanted.regenerate != "never" and unwanted and created is None:
             return _renewal(wanted, key, seen.now)
         if wanted.secret and key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
@@ -219,9 +221,9 @@ def _withdrawal(seen: Seen, created: str, *, waited: bool) -> Plan:
     return Plan("unchanged", key=rival, step=Delete((created,)))
 
 
-def restoration(wanted: Wanted, seen: Seen) -> Plan:
+def restoration(wanted: Wanted, seen: Seen) -> Rename:
     """The way back, when the new key cannot be made: the old one gets its name again."""
-    return Plan("unchanged", key=seen.old[0], step=Rename(seen.old[0].key_id, str(wanted.alias)))
+    return Rename(seen.old[0].key_id, str(wanted.alias))
 
 
 def _successor(wanted: Wanted, old: Observed, now: datetime) -> Create:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import create, delete, update
@@ -89,6 +90,7 @@ class _Run:
     :ivar goal: the same as `wanted`, with its lifetime settled when the proxy's clock was first seen.
     :ivar secret: what a new key gets. Chosen before anything is sent: by its hash, a lost answer can be told from a
         lost request. None once the proxy has said that it makes secrets itself.
+    :ivar seen: what the proxy had when it was last looked at.
     :ivar created: the id of the key that this run has made, as far as it knows.
     :ivar done: the steps that were tried.
     :ivar trouble: what the last of them met with.
@@ -97,6 +99,7 @@ class _Run:
     wanted: Wanted
     secret: Secret | None
     goal: Wanted = field(init=False)
+    seen: Seen | None = None
     plan: Plan = field(default_factory=lambda: Plan("unchanged"))
     first: Plan | None = None
     created: str | None = None
@@ -123,6 +126,7 @@ class _Run:
         return bool(self._tried(Create) and self.plan.key and self.plan.key.key_id != self.created and not self.error)
 
     def decide(self, seen: Seen) -> None:
+        self.seen = seen
         if self.first is None:
             self.goal = settled(self.wanted, seen.now)
         self.plan = plan(self.goal, seen, self.created, waited=self._tried(Wait))
@@ -131,23 +135,27 @@ class _Run:
         self.error = self.plan.problem
         if self.trouble and not self.trouble.passing and self._same_again():
             self.error = str(self.trouble)
-            if seen.old and not seen.keys:
-                self.plan = restoration(self.wanted, seen)
-        if self.created is None and self.secret is None and self.plan.key and self._tried(Create):
+        if self.created is None and self.secret is None and seen.keys and self._tried(Create):
             self.error = (
                 f"The key {self.wanted.name} was created, but the proxy made its secret and the answer was lost; "
                 "run again with regenerate: if_unrecoverable"
             )
+
+    def believe(self, now: datetime) -> None:
+        """Where the proxy cannot be asked again, take its yes for what it is worth: it tells a secret only once."""
+        expected = foreseen(self.goal, self.plan, now)
+        if isinstance(self.plan.step, Create) and not self.trouble and expected and self.created:
+            self.plan = Plan("created", key=replace(expected, key_id=self.created))
 
     def outcome(self) -> Outcome:
         key = self.plan.key
         before = self.first.key if self.first else None
         operation: Operation = "unchanged"
         if not self.wanted.present:
-            operation = "deleted" if before else "absent"
+            operation = "absent" if not before else "unchanged" if key else "deleted"
         elif key and key.key_id == self.created:
             operation = "regenerated" if before else "created"
-        elif self._tried(Update):
+        elif self._tried(Update) and key != before:
             operation = "updated"
         known = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         return Outcome(self.wanted, operation, before, key, known, self.error)
@@ -197,6 +205,7 @@ def reconcile(
             run.error = str(run.trouble) if run.trouble else _left_undone(client, observer, run)
         elif run.lost:
             warn(f"Another run created the key {run.wanted.name} at the same time; its secret is not known here")
+        _give_back_alias(client, run)
     return [run.outcome() for run in runs]
 
 
@@ -213,7 +222,7 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[_Run], progress: 
         except LiteLLMError as error:
             for run in pending:
                 run.error = f"The key {run.wanted.name} may or may not be as wanted; look again: {run.trouble or error}"
-        _give_back_aliases(client, pending)
+                run.believe(client.now())
 
 
 def _look(client: Client, observer: Observer, runs: Sequence[_Run]) -> list[Seen]:
@@ -238,7 +247,8 @@ def _check_references(client: Client, runs: Sequence[_Run], on_unknown: OnUnknow
     for name, ask in (("team_id", team_exists), ("budget_id", budget_exists)):
         for run, settings in asking:
             if value := settings.get(name):
-                exists.setdefault((name, value), ask(client, value))
+                if (name, value) not in exists:
+                    exists[name, value] = ask(client, value)
                 if not exists[name, value]:
                     run.error = (
                         f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
@@ -306,6 +316,7 @@ def _change(client: Client, run: _Run) -> None:
                 )
             else:
                 run.secret, run.created = None, None
+                run.done.pop()
                 run.trouble = LiteLLMError(str(error), passing=True)
 
 
@@ -331,14 +342,17 @@ def _wait(runs: Sequence[_Run]) -> None:
         run.done.append(Wait())
 
 
-def _give_back_aliases(client: Client, runs: Sequence[_Run]) -> None:
+def _give_back_alias(client: Client, run: _Run) -> None:
     """Where a successor could not be made, let the old key have its name again."""
-    for run in runs:
-        if run.error and isinstance(run.plan.step, Rename) and run.plan.step.alias == run.wanted.alias:
-            try:
-                update(client, run.plan.step)
-            except LiteLLMError as error:
-                run.error += f"; the old key works, but is called {run.wanted.old_alias}: {error}"
+    if not run.error or not run.seen or not run.seen.old or run.seen.keys:
+        return
+    back = restoration(run.wanted, run.seen)
+    try:
+        update(client, back)
+    except LiteLLMError as error:
+        run.error += f"; the old key works, but is called {run.wanted.old_alias}: {error}"
+    else:
+        run.plan = Plan("unchanged", key=replace(run.seen.old[0], alias=back.alias))
 
 
 def _account_for(client: Client, observer: Observer, runs: Sequence[_Run], interruption: BaseException) -> None:
