@@ -232,7 +232,8 @@ class FakeLiteLLM:
         columns = self._columns(row, body)
         if "duration" in body:
             columns["expires"] = self._later_expiry(body["duration"], row["expires"])
-        if body.get("soft_budget") is not None and self.release >= (1, 102):
+        columns.pop("project_id", None)
+        if "soft_budget" in body and self.release >= (1, 102):
             columns["litellm_budget_table"] = {"soft_budget": body["soft_budget"]}
         if self.release < (1, 90) and columns.get("budget_duration", "") is None:
             del columns["budget_duration"]
