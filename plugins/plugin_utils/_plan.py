@@ -266,7 +266,8 @@ def _new_end(lifetime: Lifetime, key: Observed, now: datetime) -> datetime | Nev
             if key.expires is None or key.expires > now:
                 return None
             end = length.after(now)
-    if key.expires is not None and abs(key.expires - end) <= TOLERANCE:
+    dead = key.expires is not None and key.expires <= now < end  # however near its end is, it does not work
+    if key.expires is not None and not dead and abs(key.expires - end) <= TOLERANCE:
         return None
     if not lifetime.shorten and not _later(end, key.expires or NEVER, now):
         return None
@@ -293,17 +294,17 @@ def _recoverable(wanted: Wanted, key: Observed) -> bool:
 def _mismatch(wanted: Wanted, key: Observed) -> str:
     return (
         f"The key {wanted.name} exists with another secret than the one given "
-        f"(it is {key.name or key.key_id}); give the right one, remove the key first (state: absent), "
-        "or have it replaced (regenerate: if_unrecoverable)"
+        f"(it is {key.name or key.key_id}); give the right one, remove the key first "
+        "(state: absent; with the role ACTION: destroy), or have it replaced (regenerate: if_unrecoverable)"
     )
 
 
 def _unknown(wanted: Wanted, key: Observed) -> str:
     return (
         f"The key {wanted.name} exists and its secret is not known: LiteLLM shows a secret only once "
-        f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first (state: absent), "
-        "use another guid, derive secrets from a key_seed from the start, or have it replaced "
-        "(regenerate: if_unrecoverable)"
+        f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first "
+        "(state: absent; with the role ACTION: destroy), use another guid, derive secrets from a key_seed "
+        "from the start, or have it replaced (regenerate: if_unrecoverable)"
     )
 
 
