@@ -1,0 +1,96 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""ansible-doc shows every page, and the examples on them run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    ROLE,
+    Ansible,
+    Json,
+    Proxy,
+)
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+PAGES = {
+    kind: sorted(
+        path.stem for pattern in patterns for path in (PLUGINS / folder).glob(pattern) if path.stem != "__init__"
+    )
+    for kind, folder, patterns in (
+        ("module", "modules", ["*.py"]),
+        ("lookup", "lookup", ["*.py"]),
+        ("filter", "filter", ["*.yml"]),
+        ("test", "test", ["*.yml"]),
+    )
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_ansible_doc_shows_every_plugin(ansible, kind):
+    names = [f"{COLLECTION}.{name}" for name in PAGES[kind]]
+    run = ansible.run("ansible-doc", "-t", kind, *names, ANSIBLE_NOCOLOR="1")
+    assert run.code == 0, run.output
+    assert run.stderr == ""
+    for name in names:
+        assert re.search(rf"^> .*\b{re.escape(name)}\b", run.stdout, re.MULTILINE | re.IGNORECASE), name
+    assert len(re.findall(r"^EXAMPLES:", run.stdout, re.MULTILINE)) == len(names)
+    assert "DEPRECATED" not in run.stdout
+
+
+def test_ansible_doc_shows_the_role(ansible):
+    run = ansible.run("ansible-doc", "-t", "role", ROLE, ANSIBLE_NOCOLOR="1")
+    assert run.code == 0, run.output
+    assert run.stderr == ""
+    for name in ("ACTION", "guid", "litellm_url", "litellm_master_key", f"{ROLE.split('.')[-1]}_models"):
+        assert re.search(rf"^[-=] {name}\b", run.stdout, re.MULTILINE), name
+
+
+def examples(ansible: Ansible, kind: str, name: str) -> str:
+    run = ansible.run("ansible-doc", "-t", kind, "--json", f"{COLLECTION}.{name}")
+    return str(json.loads(run.stdout)[f"{COLLECTION}.{name}"]["examples"])
+
+
+def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
+    """Those of the actions and the lookup, in one play for an environment that the role has provisioned."""
+    guid = f"{guid}-docs"
+    named = ("virtkey-user123", "virtkey-user123-user1", "virtkey-user123-user2")
+    proxy.delete(*named)
+    provision = {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "provision"}}
+    texts = [
+        examples(ansible, "module", "agnosticd_user_info"),
+        examples(ansible, "lookup", "litellm_key"),
+        examples(ansible, "module", "litellm_key"),
+    ]
+    tasks: list[Json] = [task for text in texts for task in yaml.safe_load(text)]
+    variables = {"guid": guid, "litellm_url": proxy.url}
+    try:
+        run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": [provision, *tasks]})
+        assert run.code == 0, run.output
+        shown = {task.name for task in run.tasks}
+        assert {task["name"] for task in tasks} <= shown
+        secret = ansible.file("provision-user-data.yaml")["litellm_virtual_key"]
+        assert (ansible.folder / ".env").read_text().splitlines() == [
+            f"OPENAI_BASE_URL={proxy.url}/v1",
+            f"OPENAI_API_KEY={secret}",
+        ]
+    finally:
+        proxy.delete(*named)
+
+    commands = re.findall(r"^# (ansible(?:-playbook)? .*)$", texts[-1], re.MULTILINE)
+    assert commands
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        run = ansible.run(program, *arguments)
+        assert run.code == 0, run.output
+        assert proxy.rows("virtkey-user123")
+        proxy.delete("virtkey-user123")

@@ -1,0 +1,173 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What cannot be done fails with one clear sentence, before any request where that can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    NOWHERE,
+    Ansible,
+    Json,
+    Proxy,
+    Run,
+)
+
+ACTION = "rhpds.litellm_virtual_keys.litellm_key"
+A_KEY = {"guid": "e2e-failure"}
+HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D."
+NOT_A_MASTER_KEY = "the-hash-and-not-the-key"
+WRONG = "sk-wrong-master-key-of-some-length"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task that fails, and what it says. Unless it says otherwise, its proxy is one that is not there."""
+
+    sentence: str
+    options: Json
+    variables: Json | None = None
+
+
+CASES = {
+    "wrong-master-key": Case(
+        "{url} does not accept the master key (401); check master_key",
+        A_KEY,
+        {"litellm_url": "{url}", "litellm_master_key": WRONG},
+    ),
+    "proxy-not-running": Case(
+        f"No LiteLLM proxy answers at {NOWHERE} (Connection refused); check url, and that the proxy runs",
+        {**A_KEY, "retries": 0},
+    ),
+    "master-key-without-sk": Case(
+        "master_key must start with 'sk-': it is the key itself, not its hash",
+        A_KEY,
+        {"litellm_master_key": NOT_A_MASTER_KEY},
+    ),
+    "no-master-key": Case(
+        "master_key is not set: give the option, the variable litellm_master_key "
+        "or the environment variable LITELLM_MASTER_KEY",
+        A_KEY,
+        {"litellm_master_key": ""},
+    ),
+    "no-url": Case(
+        "url is not set: give the option, the variable litellm_url or the environment variable LITELLM_URL",
+        A_KEY,
+        {"litellm_url": ""},
+    ),
+    "url-without-scheme": Case(
+        "url 'litellm.example.com' is not usable; it must look like https://litellm.example.com",
+        {**A_KEY, "url": "litellm.example.com"},
+    ),
+    "url-with-credentials": Case(
+        "url must not contain credentials; the master key goes into master_key",
+        {**A_KEY, "url": "https://admin:secret@litellm.example.com"},
+    ),
+    "no-guid": Case(
+        "exactly one of guid, key_alias and key_id must name the key, but none is given", {"duration": "7d"}
+    ),
+    "guid-and-alias": Case(
+        "exactly one of guid, key_alias and key_id must name the key, but guid and key_alias are given",
+        {**A_KEY, "key_alias": "virtkey-other"},
+    ),
+    "empty-alias": Case("key_alias is empty; it must name the key", {"key_alias": ""}),
+    "empty-guid": Case("guid is empty; it must name the environment", {"guid": ""}),
+    "unknown-option": Case(
+        "litellm_key has no option 'modles'; did you mean 'models'?", {**A_KEY, "modles": ["granite"]}
+    ),
+    "models-as-text": Case(
+        "models must be a list of names, like [a, b], but is 'granite,mistral'", {**A_KEY, "models": "granite,mistral"}
+    ),
+    "years": Case(
+        "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo.", {**A_KEY, "duration": "1y"}
+    ),
+    "less-than-nothing": Case("'-1' is not a duration: it must be more than zero.", {**A_KEY, "duration": "-1"}),
+    "nothing": Case("'0s' is not a duration: it must be more than zero.", {**A_KEY, "duration": "0s"}),
+    "soon": Case(f"'soon' is not a duration: {HOW_TO_WRITE}", {**A_KEY, "duration": "soon"}),
+    "unknown-state": Case("state must be one of present, absent, but is 'gone'", {**A_KEY, "state": "gone"}),
+    "short-secret": Case("key is 8 characters long; LiteLLM takes 16 or more", {**A_KEY, "key": "sk-short"}),
+}
+
+
+@pytest.fixture(scope="module")
+def failures(ansible: Ansible, proxy: Proxy) -> Run:
+    """All cases in one run: each is a host of its own, and includes its own task."""
+
+    def here(values: Json) -> Json:
+        return {
+            name: value.replace("{url}", proxy.url) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+
+    hosts = {}
+    for name, case in CASES.items():
+        common = {"litellm_url": NOWHERE, "litellm_master_key": "sk-some-master-key"}
+        hosts[name] = here({**common, **(case.variables or {})})
+        (ansible.folder / f"{name}.yml").write_text(yaml.safe_dump([{"name": name, ACTION: here(case.options)}]))
+    (ansible.folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    play = {"hosts": "all", "tasks": [{"ansible.builtin.include_tasks": "{{ inventory_hostname }}.yml"}]}
+    return ansible.play(play, "-i", "inventory.yml", LITELLM_URL=None, LITELLM_MASTER_KEY=None)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_failure_says_one_clear_sentence(failures, proxy, name):
+    (task,) = [task for task in failures.tasks if task.host == name and task.name == name]
+    sentence = CASES[name].sentence.replace("{url}", proxy.url)
+    assert task.status == "fatal"
+    assert task.result["msg"] == sentence
+    assert failures.recap(name)["failed"] == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_failure_shows_nothing_but_its_sentence(failures, name):
+    """Once as the task's result, and once more where ansible-core 2.19 shows each error with its place."""
+    (task,) = [task for task in failures.tasks if task.host == name and task.name == name]
+    assert set(task.result) == {"changed", "msg"}
+    (block,) = [block for block in failures.stdout.split("\nTASK ") if block.startswith(f"[{name}]")]
+    said = " ".join((block + failures.stderr).split()).count(task.result["msg"])
+    assert said in (1, 2)
+
+
+def test_a_failing_run_says_so_and_shows_no_traceback(failures):
+    assert failures.code == 2
+    for sign in ("Traceback", "exception", "Unexpected", "WARNING", "AnsibleTagged", "\\n"):
+        assert sign not in failures.output, sign
+
+
+@pytest.mark.parametrize("secret", [WRONG, NOT_A_MASTER_KEY, "sk-some-master-key", "sk-short", "admin:secret"])
+def test_a_failure_shows_no_secret(failures, secret):
+    assert secret not in failures.output
+    assert secret not in failures.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("", CASES["no-guid"].sentence),
+        ("guid=e2e-failure modles=granite", CASES["unknown-option"].sentence),
+        ("guid=e2e-failure duration=1y", CASES["years"].sentence),
+    ],
+)
+def test_an_ad_hoc_command_fails_as_clearly(ansible, arguments, sentence):
+    run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", arguments, LITELLM_URL=NOWHERE)
+    assert run.code == 2
+    assert sentence in run.stdout
+    assert run.text.count(sentence) in (1, 2)
+    assert "Traceback" not in run.output
+
+
+def test_the_role_asks_for_the_guid(ansible):
+    role = {"name": "rhpds.litellm_virtual_keys.ocp4_workload_litellm_virtual_keys"}
+    run = ansible.play(
+        {"hosts": "localhost", "vars": {"ACTION": "destroy"}, "tasks": [{"ansible.builtin.include_role": role}]},
+        LITELLM_URL=NOWHERE,
+    )
+    assert run.code == 2
+    sentence = "guid is not set: it names the lab environment whose virtual key this is"
+    assert run.failed.result["msg"] == sentence
+    assert "Traceback" not in run.output

@@ -1,0 +1,432 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action litellm_key, step by step: what it says, what the proxy has after it, and what it asked of the proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    MISTRAL,
+    NOWHERE,
+    Ansible,
+    Json,
+    Proxy,
+    Relay,
+    Run,
+    look,
+)
+
+ACTION = "rhpds.litellm_virtual_keys.litellm_key"
+LIST, GENERATE, UPDATE, DELETE = "GET /key/list", "POST /key/generate", "POST /key/update", "POST /key/delete"
+A_MINUTE = timedelta(minutes=1)
+CHOSEN = "sk-chosen-by-the-end-to-end-tests"
+ABSOLUTE = (datetime.now(UTC) + timedelta(days=20)).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task: its options, beside the environment that it is about, and keywords."""
+
+    options: Json
+    keywords: Json
+
+
+def step(keywords: Json | None = None, **options: object) -> Step:
+    return Step(options, keywords or {})
+
+
+CHECK = {"check_mode": True}
+FULL: Json = {
+    "models": [GRANITE],
+    "duration": "7d",
+    "user_id": "someone@example.com",
+    "metadata": {"team": "blue", "seat": {"row": 1}},
+    "max_budget": 10,
+}
+
+# One environment after the other; each step sees what the ones before it have left.
+LIFE = {
+    "foreseen": step(CHECK, **FULL),
+    "created": step(**FULL),
+    "again": step(**{**FULL, "duration": "168h", "max_budget": 10.0}),
+    "nothing_asked": step(),
+    "merged": step(metadata={"seat": {"row": 2}, "day": "monday"}),
+    "other_models": step(models=[MISTRAL, GRANITE]),
+    "other_order": step(models=[GRANITE, MISTRAL]),
+    "two_settings": step(max_budget=20, user_id="other@example.com", models=[MISTRAL, GRANITE]),
+    "foreseen_longer": step(CHECK, duration="30d", max_budget=99),
+    "longer": step(duration="14 days"),
+    "longer_again": step(duration="14d"),
+    "not_shorter": step(duration="3d", shorten=False),
+    "shorter": step(duration="P3D"),
+    "known": step(key="{{ created.virtual_key.key }}"),
+    "mismatch": step(key=CHOSEN, max_budget=1),
+    "foreseen_gone": step(CHECK, state="absent"),
+    "gone": step(state="absent"),
+    "gone_again": step(state="absent"),
+}
+OTHERS = {
+    "by_alias": step(key_alias="{{ me }} by alias", key=CHOSEN + "-{{ me }}"),
+    "by_alias_again": step(key_alias="{{ me }} by alias", key=CHOSEN + "-{{ me }}"),
+    "by_alias_gone": step(key_alias="{{ me }} by alias", state="absent"),
+    "prefixed": step(guid="{{ me }}", alias_prefix="other-", runtime=36, duration="1d"),
+    "until": step(guid="{{ me }}-until", expires_at=ABSOLUTE.isoformat(), duration="1d"),
+    "until_again": step(guid="{{ me }}-until", expires_at=ABSOLUTE.isoformat().replace("+00:00", "Z")),
+    "slash": step(guid="{{ me }}-until", url="{{ litellm_url }}/"),
+    "v1": step(guid="{{ me }}-until", url="{{ litellm_url }}/v1"),
+    "until_gone": step(guid="{{ me }}-until", state="absent"),
+}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What became of a step."""
+
+    result: Json
+    rows: list[Json]
+    requests: list[tuple[str, Json]]
+
+    @property
+    def key(self) -> Json:
+        return dict(self.result["virtual_key"])
+
+    @property
+    def row(self) -> Json:
+        (row,) = self.rows
+        return row
+
+    @property
+    def asked(self) -> list[str]:
+        return [request for request, _body in self.requests]
+
+    @property
+    def sent(self) -> Json:
+        """The body of the one request that changes something."""
+        (body,) = [body for request, body in self.requests if request.startswith("POST")]
+        return body
+
+
+def lives(row: Json) -> timedelta:
+    return datetime.fromisoformat(row["expires"]) - datetime.fromisoformat(row["created_at"])
+
+
+def told(ansible: Ansible, relay: Relay, steps: dict[str, Step], common: Json, aliases: str) -> dict[str, Chapter]:
+    """Run the steps in one play, and after each look at what the proxy has."""
+    tasks: list[Json] = []
+    for name, one in steps.items():
+        options = {**common, **one.options}
+        tasks += [
+            {"name": f"Do {name}", ACTION: options, "register": name, "ignore_errors": True, **one.keywords},
+            {
+                "name": name,
+                "ansible.builtin.debug": {"msg": {"result": f"{{{{ {name} }}}}", "rows": "{{ rows }}"}},
+                "vars": look(f"{{{{ {name}.virtual_key.key_alias | default('{aliases}') }}}}"),
+            },
+        ]
+    relay.requests.clear()
+    variables = {"litellm_url": relay.url, "me": aliases.removeprefix("virtkey-")}
+    run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": tasks})
+    assert run.code == 0, run.output
+    asked = relay.of_ours()
+    return {name: Chapter(**run.said(name), requests=requests) for name, requests in zip(steps, asked, strict=False)}
+
+
+@pytest.fixture(scope="module")
+def life(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Chapter]:
+    guid = f"{guid}-action"
+    return told(ansible, relay, LIFE, {"guid": guid}, f"virtkey-{guid}")
+
+
+@pytest.fixture(scope="module")
+def others(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Chapter]:
+    return told(ansible, relay, OTHERS, {}, f"virtkey-{guid}-others")
+
+
+def test_check_mode_creates_nothing_and_says_what_it_would(life):
+    foreseen = life["foreseen"]
+    assert foreseen.result["changed"]
+    assert foreseen.key["operation"] == "created"
+    assert foreseen.key["key"] is None
+    assert foreseen.rows == []
+    assert not {GENERATE, UPDATE, DELETE} & set(foreseen.asked)
+
+
+def test_a_key_is_created_as_asked(life, guid):
+    created = life["created"]
+    assert created.result["changed"]
+    row = created.row
+    assert row["key_alias"] == f"virtkey-{guid}-action"
+    assert {name: row[name] for name in ("models", "user_id", "metadata", "max_budget")} == {
+        name: FULL[name] for name in ("models", "user_id", "metadata", "max_budget")
+    }
+    assert abs(lives(row) - timedelta(days=7)) < A_MINUTE
+
+
+def test_the_result_tells_all_about_the_key(life, guid, relay):
+    created = life["created"]
+    key, row = created.key, created.row
+    assert created.result["virtual_keys"] == [created.result["virtual_key"]]
+    assert hashlib.sha256(key["key"].encode()).hexdigest() == key["key_id"] == row["token"]
+    for name in ("key_alias", "key_name", "models", "user_id", "team_id", "max_budget", "spend", "metadata"):
+        assert key[name] == row[name], name
+    for name in ("expires", "created_at"):
+        assert abs(datetime.fromisoformat(key[name]) - datetime.fromisoformat(row[name])) <= timedelta(seconds=1)
+    assert (key["operation"], key["key_source"], key["duration"]) == ("created", "generated", "7d")
+    assert (key["guid"], key["blocked"]) == (f"{guid}-action", False)
+    assert created.result["api_endpoint"] == relay.url
+    assert created.result["api_base_url"] == f"{relay.url}/v1"
+
+
+@pytest.mark.parametrize("name", LIFE)
+def test_the_number_of_requests_is_told(life, name):
+    assert life[name].result["api_calls"] == len(life[name].requests)
+
+
+UNCHANGED = ("again", "nothing_asked", "other_order", "longer_again", "not_shorter", "known")
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_what_is_as_wanted_is_only_looked_at(life, name):
+    before = list(LIFE)[list(LIFE).index(name) - 1]
+    assert not life[name].result["changed"]
+    assert life[name].key["operation"] == "unchanged"
+    assert not {GENERATE, UPDATE, DELETE} & set(life[name].asked)
+    assert life[name].rows == life[before].rows
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("merged", {"metadata": {"team": "blue", "seat": {"row": 2}, "day": "monday"}}),
+        ("other_models", {"models": [MISTRAL, GRANITE]}),
+        ("two_settings", {"max_budget": 20, "user_id": "other@example.com"}),
+    ],
+)
+def test_only_what_differs_is_sent(life, name, sent):
+    chapter = life[name]
+    assert chapter.result["changed"]
+    assert chapter.key["operation"] == "updated"
+    assert chapter.sent == {"key": chapter.row["token"], **sent}
+    before = life[list(LIFE)[list(LIFE).index(name) - 1]].row
+    changed = {field for field, value in chapter.row.items() if before[field] != value}
+    assert changed - {"updated_at", "settings_updated_at"} == set(sent)
+    assert {field: chapter.row[field] for field in sent} == sent
+
+
+@pytest.mark.parametrize(("name", "days"), [("longer", 14), ("shorter", 3)])
+def test_a_lifetime_counts_from_the_creation(life, name, days):
+    chapter = life[name]
+    assert chapter.result["changed"]
+    assert set(chapter.sent) == {"key", "duration"}
+    assert abs(lives(chapter.row) - timedelta(days=days)) < A_MINUTE
+    assert chapter.key["duration"] == f"{days}d"
+
+
+def test_a_secret_is_never_told_a_second_time_but_a_known_one_is_confirmed(life):
+    assert life["again"].key["key"] is None
+    assert life["again"].key["key_source"] is None
+    assert life["known"].key["key"] == life["created"].key["key"]
+    assert life["known"].key["key_source"] == "given"
+
+
+def test_another_secret_fails_and_changes_nothing(life):
+    mismatch = life["mismatch"]
+    assert mismatch.result["failed"]
+    assert re.search(r"virtkey-\S+ exists with another secret", mismatch.result["msg"])
+    assert mismatch.key["operation"] == "failed"
+    assert mismatch.rows == life["known"].rows
+    assert not {GENERATE, UPDATE, DELETE} & set(mismatch.asked)
+    assert CHOSEN not in json.dumps(mismatch.result)
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "before"),
+    [("foreseen_longer", "updated", "two_settings"), ("foreseen_gone", "deleted", "mismatch")],
+)
+def test_check_mode_changes_nothing_and_says_what_it_would(life, name, operation, before):
+    chapter = life[name]
+    assert chapter.result["changed"]
+    assert chapter.key["operation"] == operation
+    assert chapter.rows == life[before].rows
+    assert not {GENERATE, UPDATE, DELETE} & set(chapter.asked)
+
+
+def test_check_mode_tells_the_values_to_come(life):
+    key = life["foreseen_longer"].key
+    assert key["max_budget"] == 99
+    assert abs(lives(key) - timedelta(days=30)) < A_MINUTE
+
+
+def test_a_key_is_removed_and_the_proxy_is_asked_whether_it_is_gone(life):
+    gone = life["gone"]
+    assert gone.result["changed"]
+    assert gone.key["operation"] == "deleted"
+    assert gone.key["key"] is None
+    assert gone.rows == []
+    assert gone.asked == [LIST, DELETE, LIST]
+
+
+def test_a_missing_key_is_absent_already(life):
+    assert not life["gone_again"].result["changed"]
+    assert life["gone_again"].key["operation"] == "absent"
+    assert life["gone_again"].asked == [LIST]
+
+
+def test_a_key_by_its_alias_with_a_secret_of_ones_own(others, guid):
+    created = others["by_alias"]
+    secret = f"{CHOSEN}-{guid}-others"
+    assert created.key["key_alias"] == f"{guid}-others by alias"
+    assert (created.key["key"], created.key["key_source"]) == (secret, "given")
+    assert created.row["token"] == hashlib.sha256(secret.encode()).hexdigest()
+    assert created.row["expires"] is None
+    assert (created.key["expires"], created.key["duration"], created.key["guid"]) == (None, None, None)
+    assert others["by_alias_again"].key["operation"] == "unchanged"
+    assert others["by_alias_again"].key["key"] == secret
+    assert others["by_alias_gone"].key["operation"] == "deleted"
+    assert others["by_alias_gone"].rows == []
+
+
+def test_runtime_comes_before_duration_and_a_number_is_hours(others, guid):
+    assert others["prefixed"].row["key_alias"] == f"other-{guid}-others"
+    assert abs(lives(others["prefixed"].row) - timedelta(hours=36)) < A_MINUTE
+    assert others["prefixed"].key["duration"] == "36h"
+
+
+def test_an_instant_comes_before_a_lifetime(others):
+    assert abs(datetime.fromisoformat(others["until"].row["expires"]) - ABSOLUTE) < A_MINUTE
+    assert others["until_again"].key["operation"] == "unchanged"
+
+
+@pytest.mark.parametrize("name", ["slash", "v1"])
+def test_the_address_may_end_as_people_write_it(others, relay, name):
+    assert others[name].key["operation"] == "unchanged"
+    assert others[name].result["api_base_url"] == f"{relay.url}/v1"
+
+
+def test_what_an_administrator_set_stays_and_an_expired_key_lives_again(ansible, proxy, guid):
+    guid = f"{guid}-meanwhile"
+    alias = f"virtkey-{guid}"
+    by_hand = {"key_alias": alias, "duration": "1s", "rpm_limit": 7, "metadata": {"by": "hand"}}
+    _status, made = proxy.ask("POST", "/key/generate", by_hand)
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "tasks": [
+                {ACTION: {"guid": guid, "metadata": {"by": "Ansible{{ lookup('ansible.builtin.pipe', 'sleep 4') }}"}}},
+                {ACTION: {"guid": guid, "duration": "3s"}, "register": "renewed"},
+                {"name": "Its time was over", "ansible.builtin.debug": {"msg": "{{ renewed.virtual_key }}"}},
+                {ACTION: {"guid": guid, "duration": "20d"}, "register": "extended"},
+                {"name": "It ended too soon", "ansible.builtin.debug": {"msg": "{{ extended.virtual_key }}"}},
+            ],
+        }
+    )
+    assert run.code == 0, run.output
+    row = proxy.row(alias)
+    assert row["rpm_limit"] == 7
+    assert row["metadata"] == {"by": "Ansible"}
+    assert proxy.chat(made["key"]) == 200
+
+    extended = run.said("It ended too soon")
+    assert extended["operation"] == "updated"
+    assert abs(lives(row) - timedelta(days=20)) < A_MINUTE
+
+    renewed = run.said("Its time was over")
+    assert renewed["operation"] == "updated"
+    assert lives(renewed) > timedelta(seconds=4)
+
+
+@pytest.fixture(scope="module")
+def with_diff(ansible: Ansible, guid: str) -> Run:
+    guid = f"{guid}-diff"
+    return ansible.play(
+        {
+            "hosts": "localhost",
+            "tasks": [
+                {ACTION: {"guid": guid, "models": [GRANITE], "duration": "7d"}, "register": "made"},
+                {ACTION: {"guid": guid, "models": [MISTRAL], "key": "{{ made.virtual_key.key }}"}},
+                {ACTION: {"guid": guid, "max_budget": 5}},
+                {ACTION: {"guid": guid, "max_budget": 5}},
+                {ACTION: {"guid": guid, "state": "absent"}},
+            ],
+        },
+        "--diff",
+    )
+
+
+def test_diff_mode_shows_what_changes(with_diff, guid):
+    assert with_diff.code == 0, with_diff.output
+    assert with_diff.recap()["changed"] == 4
+    headers = [line for line in with_diff.output.splitlines() if line.startswith(("---", "+++"))]
+    assert len(headers) == 8
+    assert all(f"virtkey-{guid}-diff" in line for line in headers)
+    lines = {re.sub(r"\s+", " ", line) for line in with_diff.output.splitlines() if line[:1] in ("-", "+")}
+    for model in (GRANITE, MISTRAL):
+        assert {sign for sign in "-+" for line in lines if line.startswith(sign) and model in line} == {"-", "+"}
+    assert any(re.match(r"\+.*max_budget\W+5", line) for line in lines)
+
+
+def test_diff_mode_shows_no_secret(with_diff):
+    assert "sk-" not in with_diff.output
+    assert "sk-" not in with_diff.log
+
+
+def test_an_ad_hoc_command_prints_the_key_and_reads_well(ansible, proxy, guid):
+    guid = f"{guid}-adhoc"
+    run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", f"guid={guid} duration=7d")
+    assert run.code == 0, run.output
+    assert run.stderr == ""
+    assert run.stdout.startswith("localhost | CHANGED => {\n")
+    printed = json.loads(run.stdout.partition(" => ")[2])
+    assert printed["virtual_key"]["key_alias"] == f"virtkey-{guid}"
+    assert proxy.chat(printed["virtual_key"]["key"]) == 200
+    assert not [name for name in printed if name.startswith(("_", "invocation"))]
+
+    run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", f"guid={guid} state=absent")
+    assert run.code == 0, run.output
+    assert json.loads(run.stdout.partition(" => ")[2])["virtual_key"]["operation"] == "deleted"
+    assert proxy.rows(f"virtkey-{guid}") == []
+
+
+def test_argument_before_variable_before_environment(ansible: Ansible, proxy: Proxy, guid: str):
+    """The environment names a proxy that is not there: who reaches the real one did not take it from there."""
+
+    def play(variables: Json, defaults: Json | None = None, **options: object) -> Json:
+        task = {ACTION: {"guid": f"{guid}-sources", "retries": 0, **options}, "ignore_errors": True}
+        return {"hosts": "localhost", "vars": variables, "module_defaults": defaults or {}, "tasks": [task]}
+
+    real: Json = {"url": proxy.url, "master_key": proxy.master_key}
+    nowhere = {"litellm_url": NOWHERE, "litellm_master_key": "sk-not-the-master-key"}
+    group = {"group/rhpds.litellm_virtual_keys.litellm": {**real, "state": "absent"}}
+    templated = {
+        "address": proxy.url.removeprefix("http://"),
+        "vault": {"litellm": {"master": proxy.master_key}},
+        "litellm_url": "{{ 'http://' ~ address }}",
+        "litellm_master_key": "{{ vault.litellm.master }}",
+    }
+    run = ansible.play(
+        [
+            play({}),
+            play({"litellm_url": "", "litellm_master_key": ""}),
+            play(templated, max_budget=1),
+            play(nowhere, max_budget=2, **real),
+            play(nowhere, group),
+            play(nowhere),
+        ],
+        LITELLM_URL=None,
+        LITELLM_MASTER_KEY=None,
+        LITELLM_PROXY_URL=NOWHERE,
+        LITELLM_PROXY_API_KEY="sk-not-the-master-key",
+    )
+    assert run.code == 0, run.output
+    assert [task.status for task in run.tasks] == ["fatal", "fatal", "changed", "changed", "changed", "fatal"]
+    assert all(NOWHERE in task.result["msg"] for task in run.tasks if task.status == "fatal")
+    assert proxy.rows(f"virtkey-{guid}-sources") == []
