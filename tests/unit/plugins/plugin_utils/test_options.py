@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from itertools import product
@@ -24,7 +25,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     with_sources,
 )
 
-CLIENT = "ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client"
+UTILS = "ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils"
 
 
 @pytest.fixture(autouse=True)
@@ -206,8 +207,13 @@ def test_connecting_takes_the_connection_options_and_no_others() -> None:
     assert (connection.url, connection.master_key, connection.retries) == ("https://a.example", "sk-1234", 0)
 
 
-def test_without_urllib3_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, CLIENT, raising=False)
+def test_without_urllib3_the_options_can_be_read_and_connecting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("_client", "_options"):
+        monkeypatch.delitem(sys.modules, f"{UTILS}.{module}", raising=False)
+        # What is imported now replaces this one: monkeypatch brings the old one back.
+        monkeypatch.setattr(sys.modules[UTILS], module, None, raising=False)
     monkeypatch.setitem(sys.modules, "urllib3", None)
-    with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.*\); install"):
-        connect(typed(CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me"))
+    options = importlib.import_module(f"{UTILS}._options")
+    values = options.typed(options.CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me")
+    with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.+\); install"):
+        options.connect(values)

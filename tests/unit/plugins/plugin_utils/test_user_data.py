@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -179,18 +179,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 def test_a_disk_that_is_full_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, "provision", data={"a": 1})
     with monkeypatch.context() as patched:
-        real = os.fdopen
-        patched.setattr(
-            os, "fdopen", lambda handle, *rest, **named: (os.close(handle), real(full(), *rest, **named))[1]
-        )
+        patched.setattr(os, "fdopen", on_a_full_disk(os.fdopen))
         with pytest.raises(UserDataError, match=f"^User data cannot be saved in {tmp_path}: No space left on device$"):
             save(tmp_path, "provision", data={"b": 2})
     assert load(tmp_path) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == [DATA]
 
 
-def full() -> int:
-    return os.open("/dev/full", os.O_WRONLY)
+def on_a_full_disk(real: Callable[..., Any]) -> Callable[..., Any]:
+    def fdopen(handle: int, *rest: Any, **named: Any) -> Any:
+        os.close(handle)
+        return real(os.open("/dev/full", os.O_WRONLY), *rest, **named)
+
+    return fdopen
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["there", "dangling"])
