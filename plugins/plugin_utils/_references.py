@@ -71,9 +71,8 @@ def complaint(unknown: dict[str, list[str]], served: frozenset[str]) -> str:
 
 
 def _is_served(name: str, served: frozenset[str]) -> bool:
-    return name in served or any(
-        (("*" in model and fnmatchcase(name, model)) or ("*" in name and fnmatchcase(model, name)))
-        # A provider's model may be named without the provider, as in gpt-4o for openai/gpt-4o.
-        or ("/" not in name and model.endswith(f"/{name}"))
-        for model in served
-    )
+    if name in served or any("*" in name and fnmatchcase(model, name) for model in served):
+        return True
+    # What a pattern serves may be named without its provider, as in gpt-4o for openai/gpt-4o by openai/*.
+    names = [name, *(model for model in served if "/" not in name and model.endswith(f"/{name}"))]
+    return any("*" in pattern and fnmatchcase(one, pattern) for pattern in served for one in names)
