@@ -95,8 +95,10 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
 def _diffable(key: Observed | None) -> Json:
     if key is None:
         return {}
-    settings = {name: value for name, value in key.settings.items() if value not in (None, [], {}, False)}
-    return {"key_alias": key.alias, "expires": _text(key.expires), **settings}
+    settings = {
+        name: value for name, value in key.settings.items() if value not in (None, [], {}) and value is not False
+    }
+    return {"key_alias": key.alias, "key_id": key.key_id or None, "expires": _text(key.expires), **settings}
 
 
 def _text(instant: datetime | None) -> str | None:
