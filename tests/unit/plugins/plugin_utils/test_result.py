@@ -1,0 +1,170 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What users see of a key: plain data, and its secret in one place only."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Observed, Wanted
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import (
+    difference,
+    entry,
+    failure,
+    lifespan,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import given
+
+SECRET = given("sk-a-secret-of-somebody")
+ALIAS = "virtkey-abc"
+START = datetime.fromisoformat("2026-11-23T08:00:00+00:00")
+ROW = {
+    "token": SECRET.key_id,
+    "key_alias": ALIAS,
+    "key_name": "sk-...body",
+    "created_at": "2026-11-23T08:00:00.5Z",
+    "expires": "2026-11-30T08:00:07Z",
+    "spend": 0.25,
+    "models": ["gpt-4o"],
+    "user_id": "user1",
+    "team_id": None,
+    "max_budget": 5.0,
+    "metadata": {"a": 1},
+    "blocked": None,
+}
+KEY = Observed.from_row(ROW)
+SHOWN = {
+    "key_alias": ALIAS,
+    "key_id": SECRET.key_id,
+    "key_name": "sk-...body",
+    "models": ["gpt-4o"],
+    "duration": "7d",
+    "expires": "2026-11-30T08:00:07Z",
+    "created_at": "2026-11-23T08:00:00Z",
+    "blocked": False,
+    "user_id": "user1",
+    "team_id": None,
+    "max_budget": 5.0,
+    "spend": 0.25,
+    "metadata": {"a": 1},
+}
+
+
+def changed(**row):
+    return Observed.from_row({**ROW, **row})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (
+            Outcome(Wanted(ALIAS, guid="abc"), "created", None, KEY, SECRET),
+            {"key": SECRET.value, "key_source": "given", "guid": "abc", "operation": "created", **SHOWN},
+        ),
+        (
+            Outcome(Wanted(ALIAS), "unchanged", KEY, KEY),
+            {"key": None, "key_source": None, "guid": None, "operation": "unchanged", **SHOWN},
+        ),
+        (
+            Outcome(Wanted(ALIAS, present=False), "deleted", KEY, None),
+            {"key": None, "key_source": None, "guid": None, "operation": "deleted", **SHOWN},
+        ),
+        (
+            Outcome(Wanted(ALIAS), "created", None, KEY, SECRET, "It went wrong"),
+            {
+                "key": SECRET.value,
+                "key_source": "given",
+                "guid": None,
+                "operation": "failed",
+                "error": "It went wrong",
+                **SHOWN,
+            },
+        ),
+    ],
+)
+def test_an_entry_of_the_result(outcome, shown):
+    assert entry(outcome) == shown
+    assert json.loads(json.dumps(entry(outcome))) == shown
+
+
+def test_an_entry_for_a_key_that_is_not_there():
+    shown = entry(Outcome(Wanted(ALIAS, guid="abc", present=False), "absent", None, None))
+    assert {name for name, value in shown.items() if value} == {"guid", "operation", "key_alias"}
+    assert set(shown) == {"key", "key_source", "guid", "operation", *SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [(Duration(168, "h"), "168h"), (Duration(1, "mo"), "1mo"), (START, "7d"), (None, "7d")],
+)
+def test_the_duration_is_the_one_that_was_asked_for(end, shown):
+    assert entry(Outcome(Wanted(ALIAS, lifetime=Lifetime(end)), "unchanged", KEY, KEY))["duration"] == shown
+
+
+@pytest.mark.parametrize(
+    ("lives", "shown"),
+    [
+        (timedelta(days=7), "7d"),
+        (timedelta(days=7, seconds=29), "7d"),
+        (timedelta(days=7, seconds=-29), "7d"),
+        (timedelta(days=1, hours=12), "36h"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(seconds=20), "0m"),
+        (timedelta(days=-1), "0m"),
+        (None, None),
+    ],
+)
+def test_how_long_a_key_lives(lives, shown):
+    key = Observed("", ALIAS, created_at=START, expires=None if lives is None else START + lives)
+    assert lifespan(key) == shown
+
+
+def test_a_difference_shows_before_and_after_and_no_secret():
+    after = changed(max_budget=0.0, tpm_limit=0, expires=None)
+    shown = difference(Outcome(Wanted(ALIAS), "updated", KEY, after, SECRET))
+    assert shown["before_header"] == shown["after_header"] == f"virtual key {ALIAS}"
+    assert {name: shown["before"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
+        "max_budget": 5.0,
+        "tpm_limit": None,
+        "expires": "2026-11-30T08:00:07Z",
+    }
+    assert {name: shown["after"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
+        "max_budget": 0.0,
+        "tpm_limit": 0,
+        "expires": None,
+    }
+    assert SECRET.value not in json.dumps(shown)
+
+
+def test_no_difference():
+    assert difference(Outcome(Wanted(ALIAS), "unchanged", KEY, KEY)) is None
+    assert difference(Outcome(Wanted(ALIAS), "absent", None, None)) is None
+
+
+def test_a_key_that_comes_or_goes_is_a_difference_from_nothing():
+    assert difference(Outcome(Wanted(ALIAS), "created", None, KEY))["before"] == {}
+    assert difference(Outcome(Wanted(ALIAS), "deleted", KEY, None))["after"] == {}
+
+
+def test_a_replaced_key_is_a_difference():
+    """All that differs is the secret."""
+    after = changed(token="0" * 64)
+    assert difference(Outcome(Wanted(ALIAS), "regenerated", KEY, after, SECRET)) is not None
+
+
+def failed(alias, error=None):
+    return Outcome(Wanted(alias), "unchanged", None, None, None, error)
+
+
+def test_a_failure_names_each_key_and_why():
+    assert failure([failed("a"), failed("b")]) is None
+    assert failure([failed("a", "It broke")]) == "It broke"
+    assert failure([failed("a", "It broke"), failed("b"), failed("c", "It broke"), failed("d", "Odd")]) == (
+        "3 of 4 keys failed. a, c: It broke. d: Odd"
+    )
