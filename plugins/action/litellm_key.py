@@ -251,5 +251,5 @@ def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _unified(diff: Mapping[str, Any]) -> str:
-    before, after = (yaml.safe_dump(diff[name] or None).splitlines() for name in ("before", "after"))
+    before, after = (yaml.safe_dump(diff[name]).splitlines() if diff[name] else [] for name in ("before", "after"))
     return "\n".join(difflib.unified_diff(before, after, diff["before_header"], diff["after_header"], lineterm=""))

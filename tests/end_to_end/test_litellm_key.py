@@ -371,6 +371,7 @@ def test_diff_mode_shows_what_changes(with_diff, guid):
     lines = {re.sub(r"\s+", " ", line) for line in with_diff.output.splitlines() if line[:1] in ("-", "+")}
     for model in (GRANITE, MISTRAL):
         assert {sign for sign in "-+" for line in lines if line.startswith(sign) and model in line} == {"-", "+"}
+    assert not [line for line in lines if "null" in line or "..." in line]
     assert any(re.match(r"\+.*max_budget\W+5", line) for line in lines)
 
 

@@ -120,6 +120,7 @@ class Life:
     told: list[str]
     modes: dict[str, int]
     chat: dict[str, int]
+    row_extended: Json
     again: Run
     rows_again: list[Json]
     saved_again: Json
@@ -169,6 +170,9 @@ def life(ansible: Ansible, proxy: Proxy, guid: str) -> Life:
     chat = {model: proxy.chat(secret, model) for model in (GRANITE, MISTRAL)}
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in output.iterdir()}
     told = ansible.file("output/provision-user-info.yaml")
+    # Somebody lets the environment live longer.
+    proxy.ask("POST", "/key/update", {"key": row["token"], "duration": "30d"})
+    row_extended = proxy.row(alias)
     again = run("provision")
     rows_again, saved_again = proxy.rows(alias), ansible.file("output/provision-user-data.yaml")
     stranger = run("provision", "elsewhere")
@@ -182,6 +186,7 @@ def life(ansible: Ansible, proxy: Proxy, guid: str) -> Life:
         told,
         modes,
         chat,
+        row_extended,
         again,
         rows_again,
         saved_again,
@@ -260,17 +265,23 @@ def test_the_user_is_told_address_key_models_and_end(life, proxy):
 def test_a_second_provision_changes_nothing_and_gives_the_same_secret(life):
     assert life.again.code == 0, life.again.output
     assert life.again.recap()["changed"] == 0
-    assert life.again.said("Show the facts") == life.provisioned.said("Show the facts")
+    first, again = (dict(run.said("Show the facts")) for run in (life.provisioned, life.again))
+    assert again.pop("litellm_key_expires") > first.pop("litellm_key_expires")
+    assert again == first
     assert life.saved_again == life.saved
     assert len(life.rows_again) == 1
-    assert unspent(life.rows_again[0]) == unspent(life.row)
+
+
+def test_an_environment_that_was_extended_keeps_its_end(life):
+    assert instant(life.row_extended["expires"]) - instant(life.row["expires"]) > timedelta(days=22)
+    assert unspent(life.rows_again[0]) == unspent(life.row_extended)
 
 
 def test_a_key_whose_secret_is_not_known_is_left_as_it_is(life):
     assert life.stranger.code != 0
     assert life.stranger.recap()["failed"] == 1
     assert life.alias in life.stranger.failed.result["msg"]
-    assert unspent(life.row_after_stranger) == unspent(life.row)
+    assert unspent(life.row_after_stranger) == unspent(life.row_extended)
 
 
 @pytest.mark.parametrize("way_out", ["destroy", "another guid", "key_seed", "regenerate"])
