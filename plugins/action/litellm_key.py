@@ -191,13 +191,9 @@ def _secret(options: Mapping[str, Any], alias: str | None, master_key: str | Non
         return given(options["key"])
     if not options["key_seed"]:
         return None
-    if options["key_seed"] == master_key:
-        raise OptionError("key_seed must not be the master key: any virtual key would let its user guess at it offline")
     if alias is None:
         raise OptionError("key_seed needs guid or key_alias: the secret is derived from the alias")
-    if options["key_version"] < 1:
-        raise OptionError(f"key_version is {options['key_version']}; it must be 1 or more")
-    return derive(options["key_seed"], alias, options["key_version"])
+    return derive(options["key_seed"], alias, options["key_version"], master_key=master_key)
 
 
 def _lifetime(options: Mapping[str, Any]) -> Lifetime | None:

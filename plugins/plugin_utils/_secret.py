@@ -68,13 +68,18 @@ def generate() -> Secret:
     return Secret(_spelled(secrets.token_bytes(32)), "generated")
 
 
-def derive(seed: str, alias: str, version: int = 1) -> Secret:
+def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = None) -> Secret:
     """The secret that belongs to this seed, alias and version, on any controller, with nothing stored.
 
+    :param master_key: which the seed must not be.
     :raises OptionError: when the seed is too short to resist guessing.
     """
     if len(seed) < MINIMUM_SEED_LENGTH:
         raise OptionError(f"key_seed is {len(seed)} characters long; it must have {MINIMUM_SEED_LENGTH} or more")
+    if seed == master_key:
+        raise OptionError("key_seed must not be the master key: any virtual key would let its user guess at it offline")
+    if version < 1:
+        raise OptionError(f"key_version is {version}; it must be 1 or more")
     # The purpose comes first, so that no other use of the same seed can ever yield one of our secrets.
     message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
     return Secret(_spelled(hmac.digest(seed.encode(), message.encode(), "sha256")), "derived")

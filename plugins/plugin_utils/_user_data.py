@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What AgnosticD tells the users of an environment: its files, how they are written, and how a secret is found in them.
+"""What AgnosticD tells the users of an environment: its files, how they are written, and which keys are in them.
 
 The files are those of AgnosticD's own `agnosticd_user_info`: `<action>-user-info.yaml` and `<action>-user-body.yaml`
 are lists of messages, `<action>-user-data.yaml` is a dictionary, with one more for each user below `users`.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,31 +52,38 @@ def save(
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """What was saved when the environment was provisioned; empty if nothing was.
+    """What was saved when the environment was provisioned; empty if nothing was. To be read only.
 
     :raises UserDataError: when there is a file and it cannot be read.
     """
+    path = folder / "provision-user-data.yaml"
     try:
-        return _load(folder / "provision-user-data.yaml")
+        state = path.stat() if path.exists() else None
+        return _loaded(path, state.st_mtime_ns, state.st_size) if state else {}
     except OSError as error:
         raise UserDataError(f"User data cannot be read from {folder}: {error.strerror or error}") from None
 
 
-def find_secret(data: Mapping[str, Any], alias: str) -> str | None:
-    """The secret that was saved beside this alias.
+@functools.lru_cache(maxsize=8)
+def _loaded(path: Path, changed: int, size: int) -> dict[str, Any]:
+    """The file as it was at that time: a template with many lookups reads it once."""
+    return _load(path)
+
+
+def saved_keys(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every alias with the secret that was saved beside it.
 
     That may be at the top, below a user, or under names that carry a prefix or a user in front.
     """
-    for name, value in data.items():
-        if str(name).endswith(_ALIAS) and value == alias:
+    for name, alias in data.items():
+        if str(name).endswith(_ALIAS) and isinstance(alias, str):
             secret = data.get(str(name).removesuffix(_ALIAS) + _SECRET)
             if isinstance(secret, str) and secret:
-                return secret
+                yield alias, secret
     users = data.get("users")
     for entry in users.values() if isinstance(users, Mapping) else ():
-        if isinstance(entry, Mapping) and (secret := find_secret(entry, alias)):
-            return secret
-    return None
+        if isinstance(entry, Mapping):
+            yield from saved_keys(entry)
 
 
 @contextlib.contextmanager
