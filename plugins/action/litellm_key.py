@@ -83,6 +83,8 @@ class ActionModule(ControllerAction):
             warn=self._display.warning,
             progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
         )
+        for outcome in outcomes:
+            outcome.error = outcome.error and mask(outcome.error, self.secrets())
         entries = [entry(outcome) for outcome in outcomes]
         result: Result = {
             "changed": any(outcome.changed for outcome in outcomes),
@@ -96,7 +98,7 @@ class ActionModule(ControllerAction):
         if self._task.diff:
             result["diff"] = [diff for outcome in outcomes if (diff := difference(outcome))]
         if message := failure(outcomes):
-            result.update(failed=True, msg=mask(message, self.secrets()))
+            result.update(failed=True, msg=message)
         self._keep_secrets_from_the_output(result, outcomes)
         return result
 
@@ -148,7 +150,10 @@ def _overridden(common: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, 
         if any(one.get(name) not in (None, "") for name in names)
         for name in names
     }
-    return {**{name: value for name, value in common.items() if name not in silent}, **one}
+    if "expires_at" in (one.get("unset") or ()):
+        silent.update(_LIFETIME)
+    own = {name: value for name, value in one.items() if name not in common or value not in (None, "")}
+    return {**{name: value for name, value in common.items() if name not in silent}, **own}
 
 
 def _wanted(options: Mapping[str, Any], master_key: str | None) -> Wanted:
@@ -200,6 +205,8 @@ def _lifetime(options: Mapping[str, Any]) -> Lifetime | None:
     """`expires_at` before `runtime` before `duration`; empty means not given."""
     shorten = options["shorten"]
     if "expires_at" in (options["unset"] or ()):
+        if given_too := [name for name in _LIFETIME if options[name] not in (None, "")]:
+            raise OptionError(f"{given_too[0]} is given, but expires_at is in unset")
         return Lifetime(None)
     if options["expires_at"] not in (None, ""):
         return Lifetime(parse_instant(options["expires_at"]), shorten=shorten)
