@@ -133,6 +133,7 @@ class LookupModule(LookupBase):
         try:
             return self._values([self._name(str(term)) for term in terms], variables)
         except UserError as error:
+            _memory.clear()  # what is wrong now may be right when it is asked for again
             problem = mask(str(error), [str(self.get_option(name) or "") for name in ("master_key", "key_seed")])
         raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause too
 
