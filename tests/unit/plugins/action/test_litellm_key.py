@@ -1,0 +1,454 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action as Ansible loads and runs it: what it takes, what it refuses and how, and what it gives back."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from datetime import datetime, timedelta
+
+import pytest
+import yaml
+from ansible import context
+from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import litellm_key
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.action.litellm_key_info import OPTIONS
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments import _connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts every string
+    trust_as_template = str
+
+NAME = "rhpds.litellm_virtual_keys.litellm_key"
+SECRET = "sk-the-secret-that-i-chose"
+SEED = "a seed of more than 32 characters, as asked"
+ALIAS = "virtkey-abc"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(_reconcile, "_pause", lambda attempt: None)
+
+
+@pytest.fixture
+def act(run_action):
+    def run(check_mode=False, diff=False, variables=None, **arguments):
+        return run_action(NAME, arguments, check_mode=check_mode, diff=diff, variables=variables)
+
+    return run
+
+
+@pytest.fixture
+def refused(act, proxy):
+    """The sentence with which the action refuses, before it sends anything."""
+
+    def run(**arguments):
+        result = act(**arguments)
+        assert (result["failed"], result["changed"], proxy.requests) == (True, False, [])
+        assert "\n" not in result["msg"]
+        assert "virtual_keys" not in result
+        return result["msg"]
+
+    return run
+
+
+# What it refuses
+
+DURATIONS = ["1y", "-1", -1, "0s", 0, "soon", "0.5s", "1.5mo", "7 dogs", "1d12", "inf", float("nan"), True, ["7d"]]
+
+
+@pytest.mark.parametrize("name", ["duration", "runtime"])
+@pytest.mark.parametrize("value", DURATIONS, ids=map(repr, DURATIONS))
+def test_what_is_no_duration_is_quoted(refused, name, value):
+    assert repr(value) in refused(guid="abc", **{name: value})
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "2026-02-30", "2026-13-01T00:00:00Z", 1767225600, "7d"])
+def test_what_is_no_instant_is_quoted(refused, value):
+    assert repr(value) in refused(guid="abc", expires_at=value)
+
+
+NO_ALIASES = ["", " ", "a\tb", "a\x7f", "a\n", "a/../b", "x" * 300]
+
+
+@pytest.mark.parametrize("name", ["guid", "key_alias"])
+@pytest.mark.parametrize("value", NO_ALIASES, ids=map(repr, NO_ALIASES))
+def test_what_is_no_alias_is_refused(refused, name, value):
+    message = refused(**{name: value})
+    assert name in message
+    assert len(message) < 250
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        # Which key
+        ({}, ["exactly one of guid, key_alias and key_id", "none is given"]),
+        (
+            {"guid": "a", "key_alias": "b"},
+            ["exactly one of guid, key_alias and key_id", "guid and key_alias are given"],
+        ),
+        ({"guid": "a", "key_id": "0" * 64}, ["guid and key_id are given"]),
+        ({"key_id": "0" * 63}, ["64 hexadecimal digits"]),
+        ({"guid": ["a"]}, ["guid must be text", "['a']"]),
+        ({"guid": "a", "guids": "b"}, ["no option 'guids'", "did you mean 'guid'?"]),
+        ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "it knows alias_prefix"]),
+        ({"guid": "a", "keys": []}, ["no option 'keys'"]),
+        ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid names one key and virtual_keys names many"]),
+        # Choices and types
+        ({"guid": "a", "state": "gone"}, ["state must be one of present, absent", "'gone'"]),
+        ({"guid": "a", "regenerate": True}, ["regenerate must be text", "True"]),
+        ({"guid": "a", "regenerate": "sometimes"}, ["'sometimes'"]),
+        ({"guid": "a", "key_type": "admin"}, ["key_type must be one of default, llm_api", "'admin'"]),
+        ({"guid": "a", "on_unknown_models": "ask"}, ["'ask'"]),
+        ({"guid": "a", "duration_from": "birth"}, ["creation, now", "'birth'"]),
+        ({"guid": "a", "models": "gpt-4o"}, ["models must be a list", "'gpt-4o'"]),
+        ({"guid": "a", "models": "gpt-4o,gpt-5"}, ["models must be a list", "'gpt-4o,gpt-5'"]),
+        ({"guid": "a", "models": [{"a": 1}]}, ["models must be a list"]),
+        ({"guid": "a", "tags": "a"}, ["tags must be a list", "'a'"]),
+        ({"guid": "a", "metadata": "a"}, ["metadata must be a dictionary", "'a'"]),
+        ({"guid": "a", "metadata": ["a"]}, ["metadata must be a dictionary", "['a']"]),
+        ({"guid": "a", "blocked": "perhaps"}, ["blocked must be true or false", "'perhaps'"]),
+        ({"guid": "a", "shorten": 7}, ["shorten must be true or false", "7"]),
+        ({"guid": "a", "virtual_keys": "a"}, ["virtual_keys must be a list", "'a'"]),
+        # Numbers
+        *(
+            ({"guid": "a", name: -1}, [f"{name} is -1; it must be 0 or more"])
+            for name in ("max_budget", "soft_budget", "tpm_limit", "rpm_limit", "max_parallel_requests")
+        ),
+        ({"guid": "a", "max_budget": "much"}, ["max_budget must be a number", "'much'"]),
+        ({"guid": "a", "max_budget": float("inf")}, ["max_budget is inf"]),
+        ({"guid": "a", "max_budget": "nan"}, ["max_budget is nan"]),
+        ({"guid": "a", "tpm_limit": 1.5}, ["tpm_limit must be a whole number", "1.5"]),
+        ({"guid": "a", "tpm_limit": True}, ["tpm_limit must be a whole number", "True"]),
+        ({"guid": "a", "budget_duration": "often"}, ["'often' is not a duration"]),
+        ({"guid": "a", "key_seed": SEED, "key_version": 0}, ["key_version is 0; it must be 1 or more"]),
+        # What goes together
+        ({"guid": "a", "key": SECRET, "key_seed": SEED}, ["key and key_seed cannot both be given"]),
+        ({"guid": "a", "key_type": "default", "allowed_routes": []}, ["key_type and allowed_routes"]),
+        ({"guid": "a", "soft_budget": 1, "budget_id": "b"}, ["soft_budget and budget_id"]),
+        ({"key_id": "0" * 64, "regenerate": "always"}, ["regenerate needs guid or key_alias"]),
+        ({"key_id": "0" * 64, "key_seed": SEED}, ["key_seed needs guid or key_alias"]),
+        ({"guid": "a", "unset": ["colour"]}, ["unset has 'colour'"]),
+        ({"guid": "a", "unset": "models"}, ["unset must be a list", "'models'"]),
+        ({"guid": "a", "unset": ["tpm_limit"], "tpm_limit": 5}, ["tpm_limit is both given and in unset"]),
+        ({"guid": "a", "unset": ["expires_at"], "duration": "7d"}, ["duration", "unset"]),
+        ({"guid": "a", "extra_params": {"max_budget": 1}}, ["'max_budget', which is an option of its own"]),
+        ({"guid": "a", "extra_params": {"aliases": {}}}, ["'aliases', which is an option of its own"]),
+        ({"guid": "a", "extra_params": {"key": SECRET}}, ["'key', which is an option of its own"]),
+        ({"guid": "a", "extra_params": {"expires": "2030-01-01"}}, ["extra_params cannot have 'expires'"]),
+        # Connection
+        ({"guid": "a", "url": "ftp://host"}, ["'ftp://host'"]),
+        ({"guid": "a", "timeout": 0}, ["timeout is 0"]),
+        ({"guid": "a", "concurrency": 65}, ["concurrency is 65"]),
+        ({"guid": "a", "retries": -1}, ["retries is -1"]),
+    ],
+    ids=lambda value: (
+        " ".join(f"{name}={shown}" for name, shown in value.items())[:70] if isinstance(value, dict) else ""
+    ),
+)
+def test_what_cannot_be_is_refused_with_one_sentence_before_any_request(refused, options, words):
+    message = refused(**options)
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("options", "secret"),
+    [
+        ({"key": "the-wrong-beginning"}, "the-wrong-beginning"),
+        ({"key": "sk-tooshort"}, "sk-tooshort"),
+        ({"key": "sk-with a blank in it"}, "with a blank"),
+        ({"key": ["sk-in-a-list-by-mistake"]}, "sk-in-a-list"),
+        ({"key": {"value": "sk-in-a-dictionary"}}, "sk-in-a-dict"),
+        ({"key_seed": "8 letter"}, "8 letter"),
+        ({"key_seed": {"seed": SEED}}, SEED),
+        ({"key_seed": MASTER_KEY}, MASTER_KEY),
+        ({"master_key": "pk-not-a-master-key"}, "pk-not-a-master-key"),
+        ({"master_key": "sk-with a blank"}, "with a blank"),
+        ({"url": f"http://user:{SECRET}@host"}, SECRET),
+        ({"duration": SECRET, "key": SECRET}, SECRET),
+        ({"duration": SEED, "key_seed": SEED}, SEED),
+    ],
+)
+def test_a_refusal_does_not_quote_a_secret(refused, options, secret):
+    assert secret not in refused(guid="abc", **options)
+    assert secret not in refused(virtual_keys=[{"guid": "a"}, {"guid": "abc", **options}])
+
+
+@pytest.mark.parametrize("key_seed", ["8 letter", MASTER_KEY + " but longer"])
+def test_a_seed_that_is_the_master_key_or_short_is_refused(act, refused, proxy, key_seed):
+    if key_seed.startswith(MASTER_KEY):
+        connection = {"litellm_url": proxy.url, "litellm_master_key": key_seed.replace(" ", "-")}
+        message = refused(guid="abc", key_seed=key_seed.replace(" ", "-"), variables=connection)
+        assert "key_seed must not be the master key" in message
+    else:
+        assert "key_seed is 8 characters long; it must have 32 or more" in refused(guid="abc", key_seed=key_seed)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ([{"guid": "a"}, {"guid": "b"}, {"guid": "a"}], ["virtkey-a more than once"]),
+        ([{"guid": "a"}, {"key_alias": "virtkey-a"}], ["virtkey-a more than once"]),
+        ([{"key_id": "0" * 64}, {"key_id": "0" * 64}], ["0" * 64, "more than once"]),
+        ([{"guid": "a"}, {"duration": "7d"}], ["virtual_keys[1]", "none is given"]),
+        ([{"guid": "a"}, {"guid": ""}], ["virtual_keys[1]", "guid is empty"]),
+        ([{"guid": "a"}, {"guid": "b", "duration": "1y"}], ["virtual_keys[1]", "'1y'"]),
+        ([{"guid": "a"}, "b"], ["virtual_keys[1] must be a dictionary"]),
+        ([{"guid": "a", "url": "http://other"}], ["virtual_keys[0]", "no option 'url'"]),
+        ([{"guid": "a", "colour": "red"}], ["virtual_keys[0]", "no option 'colour'"]),
+    ],
+)
+def test_many_keys_with_one_that_cannot_be_are_refused(refused, keys, words):
+    message = refused(virtual_keys=keys)
+    for word in words:
+        assert word in message
+
+
+# What it takes
+
+
+@pytest.mark.parametrize(
+    ("options", "row"),
+    [
+        ({"guid": "abc"}, {"key_alias": "virtkey-abc"}),
+        ({"guid": 4711}, {"key_alias": "virtkey-4711"}),
+        ({"guid": "abc", "alias_prefix": "lab-"}, {"key_alias": "lab-abc"}),
+        ({"guid": "abc", "alias_prefix": ""}, {"key_alias": "abc"}),
+        ({"key_alias": "my key"}, {"key_alias": "my key"}),
+        ({"guid": "abc", "max_budget": "5.5"}, {"max_budget": 5.5}),
+        ({"guid": "abc", "tpm_limit": "100"}, {"tpm_limit": 100}),
+        ({"guid": "abc", "blocked": "yes"}, {"blocked": True}),
+        ({"guid": "abc", "metadata": '{"a": 1}'}, {"metadata": {"a": 1}}),
+        ({"guid": "abc", "budget_duration": "7 days"}, {"budget_duration": "7d"}),
+        ({"guid": "abc", "budget_duration": ""}, {"budget_duration": None}),
+        ({"guid": "abc", "user_id": ""}, {"user_id": None}),
+        ({"guid": "abc", "user_id": 7}, {"user_id": "7"}),
+        ({"guid": "abc", "models": []}, {"models": []}),
+        ({"guid": "abc", "extra_params": {"agent_id": "a"}}, {"agent_id": "a"}),
+        ({"guid": "abc", "key_type": "llm_api"}, {"allowed_routes": ["llm_api_routes"]}),
+    ],
+)
+def test_options_reach_the_proxy(act, proxy, options, row):
+    result = act(**options)
+    assert (result.get("msg"), result["changed"]) == (None, True)
+    (created,) = proxy.rows.values()
+    assert {name: created[name] for name in row} == row
+
+
+@pytest.mark.parametrize(
+    ("options", "days"),
+    [
+        ({"duration": "7d"}, 7),
+        ({"duration": 48}, 2),
+        ({"runtime": "P3D", "duration": "7d"}, 3),
+        ({"runtime": "", "duration": "7d"}, 7),
+        ({"expires_at": "", "runtime": None, "duration": "7d"}, 7),
+        ({"duration": ""}, None),
+        ({}, None),
+    ],
+)
+def test_of_several_lifetimes_the_first_that_is_given_counts(act, proxy, options, days):
+    act(guid="abc", **options)
+    expires = proxy.row(ALIAS)["expires"]
+    lives = expires and datetime.fromisoformat(expires.replace("Z", "+00:00")) - proxy.now()
+    assert lives is None if days is None else abs(lives - timedelta(days=days)) < timedelta(seconds=5)
+
+
+def test_an_instant_comes_before_all(act, proxy):
+    act(guid="abc", expires_at="2099-01-01T00:00:00Z", runtime=5, duration="7d")
+    assert proxy.row(ALIAS)["expires"].startswith(("2099-01-01T00:00:0", "2098-12-31T23:59:5"))
+
+
+def test_settings_are_taken_off(act, proxy):
+    act(guid="abc", duration="7d", tpm_limit=5, models=["gpt-4o"], user_id="user1")
+    result = act(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])
+    assert result["virtual_key"]["operation"] == "updated"
+    row = proxy.row(ALIAS)
+    assert [row[name] for name in ("expires", "tpm_limit", "models", "user_id")] == [None, None, [], None]
+    assert act(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])["changed"] is False
+
+
+def test_each_of_many_keys_may_say_what_is_different(act, proxy):
+    result = act(
+        duration="7d",
+        max_budget=5,
+        key_seed=SEED,
+        virtual_keys=[
+            {"guid": "a"},
+            {"guid": "b", "max_budget": 7, "duration": "30d"},
+            {"guid": "c", "runtime": 48},
+            {"guid": "d", "key": SECRET},
+            {"guid": "e", "state": "absent"},
+            {"guid": "f", "duration": "", "max_budget": None, "key_seed": ""},
+            {"guid": "g", "unset": ["expires_at"]},
+        ],
+    )
+    shown = {one["guid"]: one for one in result["virtual_keys"]}
+    assert [one["duration"] for one in result["virtual_keys"]] == ["7d", "30d", "48h", "7d", "7d", "7d", None]
+    assert [shown[guid]["max_budget"] for guid in "abcdfg"] == [5, 7, 5, 5, 5, 5]
+    assert [one["key_source"] for one in result["virtual_keys"]] == [
+        *["derived"] * 3,
+        "given",
+        None,
+        *["derived"] * 2,
+    ]
+    assert shown["a"]["key"] == derive(SEED, "virtkey-a").value
+    assert proxy.aliases() == [f"virtkey-{guid}" for guid in "abcdfg"]
+    assert "virtual_key" not in result
+
+
+def test_no_keys_are_no_work(act, proxy):
+    result = act(virtual_keys=[])
+    assert (result["changed"], result["virtual_keys"], proxy.requests) == (False, [], [])
+
+
+@pytest.mark.parametrize("source", ["argument", "variable", "environment"])
+def test_where_the_connection_comes_from(act, proxy, monkeypatch, source):
+    arguments, variables = {}, {"where": proxy.url}
+    if source == "environment":
+        monkeypatch.setenv("LITELLM_URL", proxy.url + "/v1/")
+        monkeypatch.setenv("LITELLM_PROXY_API_KEY", MASTER_KEY)
+    else:
+        monkeypatch.setenv("LITELLM_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("LITELLM_MASTER_KEY", "sk-a-wrong-master-key")
+    if source == "argument":
+        variables |= {"litellm_url": "http://127.0.0.1:1", "litellm_master_key": "sk-a-wrong-master-key"}
+        arguments = {"url": proxy.url, "master_key": MASTER_KEY}
+    elif source == "variable":
+        variables |= {"litellm_url": trust_as_template("{{ where }}"), "litellm_master_key": MASTER_KEY}
+    result = act(guid="abc", variables=variables, **arguments)
+    assert (result.get("msg"), result["api_endpoint"], result["api_base_url"]) == (None, proxy.url, f"{proxy.url}/v1")
+    assert result["api_calls"] == len(proxy.requests) == 3
+
+
+# What it gives back
+
+
+def test_the_result_is_what_its_page_says(act):
+    page = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.litellm_key")
+    documented = yaml.safe_load(page.RETURN)
+    result = act(guid="abc", duration="7d")
+    assert set(result) - {"changed", "_ansible_no_log"} == set(documented)
+    entry = documented["virtual_key"]["contains"]
+    assert set(result["virtual_key"]) == {
+        name for name, one in entry.items() if one.get("returned") != "when it failed"
+    }
+    assert result["virtual_keys"] == [result["virtual_key"]]
+    assert result["virtual_key"] | {"guid": "abc", "duration": "7d", "operation": "created"} == result["virtual_key"]
+    types = {"str": str, "list": list, "bool": bool, "float": float, "dict": dict, "int": int}
+    for name, value in result["virtual_key"].items():
+        assert value is None or isinstance(value, types[entry[name]["type"]])
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_difference_is_shown_when_it_is_asked_for(act, proxy, check_mode):
+    proxy.add(ALIAS, max_budget=1.0)
+    result = act(guid="abc", max_budget=0, diff=True, check_mode=check_mode)
+    (diff,) = result["diff"]
+    assert (diff["before"]["max_budget"], diff["after"]["max_budget"]) == (1.0, 0.0)
+    assert proxy.row(ALIAS)["max_budget"] == (1.0 if check_mode else 0.0)
+    assert "diff" not in act(guid="abc", max_budget=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "ad_hoc", "hidden"),
+    [
+        ({"guid": "new"}, False, True),
+        ({"guid": "abc"}, False, False),
+        ({"guid": "abc", "key": SECRET}, False, True),
+        ({"guid": "new", "key_seed": SEED, "check_mode": True}, False, True),
+        ({"guid": "new", "check_mode": True}, False, False),
+        ({"guid": "abc", "key": SECRET, "state": "absent"}, False, False),
+        ({"guid": "new"}, True, False),
+    ],
+)
+def test_the_output_is_hidden_when_it_holds_a_secret_and_is_not_all_there_is(
+    act, proxy, monkeypatch, options, ad_hoc, hidden
+):
+    monkeypatch.setattr(context, "CLIARGS", {"module_name": NAME} if ad_hoc else {})
+    proxy.add(ALIAS, SECRET)
+    result = act(**options)
+    assert ("_ansible_no_log" in result) == hidden
+    assert bool(result["virtual_key"]["key"]) == (hidden or ad_hoc)
+
+
+def test_a_difference_is_shown_even_where_the_output_is_hidden(act, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Display, "display", lambda self, text, *args, **kwargs: shown.append(text))
+    result = act(guid="abc", max_budget=3, diff=True)
+    assert result["_ansible_no_log"] is True
+    assert "+max_budget: 3.0" in "\n".join(shown)
+    assert result["virtual_key"]["key"] not in "\n".join(shown)
+
+
+def test_some_of_many_that_fail_leave_the_rest_told(act, proxy):
+    proxy.add("virtkey-b", "sk-the-secret-of-another")
+    keys = [{"guid": "a"}, {"guid": "b", "key": SECRET}, {"guid": "c"}]
+    result = act(virtual_keys=keys)
+    assert (result["failed"], result["changed"], result["_ansible_no_log"]) == (True, True, True)
+    assert result["msg"].startswith("1 of 3 keys failed. virtkey-b: The key virtkey-b exists with another secret")
+    assert [one["operation"] for one in result["virtual_keys"]] == ["created", "failed", "created"]
+    assert [bool(one["key"]) for one in result["virtual_keys"]] == [True, False, True]
+    assert "another secret" in result["virtual_keys"][1]["error"]
+
+
+def test_a_message_of_the_proxys_does_not_show_a_secret(act, proxy, monkeypatch):
+    secret = "sk-with.some$dots$and.signs"
+    proxy.fault("POST /key/generate", Fault(status=500))
+    monkeypatch.setattr(
+        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.Refusal.body",
+        property(lambda self: {"error": {"message": f"Bad key {secret}, asked by {MASTER_KEY}"}}),
+    )
+    result = act(guid="abc", key=secret)
+    assert result["failed"] is True
+    assert "Bad key ********" in result["msg"].replace("sk-", "")
+    assert "$dots" not in json.dumps(result)
+    assert MASTER_KEY not in json.dumps(result)
+
+
+def test_a_proxy_that_is_not_there_is_a_sentence(act):
+    result = act(guid="abc", url="http://127.0.0.1:1")
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert "No LiteLLM proxy answers at http://127.0.0.1:1" in result["msg"]
+
+
+# Its page
+
+
+@pytest.mark.parametrize(("page", "options"), [("litellm_key", litellm_key.ALL), ("litellm_key_info", OPTIONS)])
+def test_every_option_is_documented_as_it_is(page, options):
+    documented = documented_options(page)
+    assert set(documented) == set(options)
+    for name, option in options.items():
+        assert (name, described(documented[name])) == (name, in_words(option))
+
+
+def documented_options(page):
+    module = importlib.import_module(f"ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.{page}")
+    fragment = yaml.safe_load(_connection.ModuleDocFragment.DOCUMENTATION)
+    return {**fragment["options"], **yaml.safe_load(module.DOCUMENTATION)["options"]}
+
+
+def described(documented):
+    return (
+        documented["type"],
+        documented.get("elements"),
+        documented.get("default"),
+        set(documented.get("choices", ())),
+        documented.get("required", False),
+    )
+
+
+def in_words(option: Option):
+    kind, elements = {"list of str": ("list", "str"), "list": ("list", "dict")}.get(option.type, (option.type, None))
+    return (kind, elements, option.default, set(option.choices), False)
