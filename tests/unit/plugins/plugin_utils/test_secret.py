@@ -80,6 +80,20 @@ def test_a_seed_that_could_be_guessed_is_refused_without_showing_it(length: int)
     assert "?" not in str(refused.value)
 
 
+def test_the_master_key_is_refused_as_a_seed_without_showing_it() -> None:
+    master_key = "sk-" + "m" * 40
+    with pytest.raises(OptionError, match=r"^key_seed must not be the master key: ") as refused:
+        _secret.derive(master_key, "virtkey-a", master_key=master_key)
+    assert "mm" not in str(refused.value)
+    assert _secret.derive(SEED, "virtkey-a", master_key=master_key) == _secret.derive(SEED, "virtkey-a")
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_versions_begin_with_1(version: int) -> None:
+    with pytest.raises(OptionError, match=f"^key_version is {version}; it must be 1 or more$"):
+        _secret.derive(SEED, "virtkey-a", version)
+
+
 @pytest.mark.parametrize(
     ("seed", "alias", "version", "expected"),
     [
