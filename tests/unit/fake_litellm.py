@@ -23,13 +23,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 Json = dict[str, Any]
+UTC = timezone(timedelta(0))  # datetime.UTC is not in Python 3.10
 MASTER_KEY = "sk-the-master-key-of-the-fake"
 
 _NEVER_NULL = ("models", "allowed_routes")  # columns that are lists
@@ -251,7 +252,8 @@ class FakeLiteLLM:
         written = {name: value for name, value in body.items() if name in _COLUMNS}
         inside = {name: body[name] for name in _IN_METADATA if body.get(name) is not None}
         if inside or "metadata" in body:
-            written["metadata"] = {**body.get("metadata", row.get("metadata", {})), **inside}
+            present: Json = body["metadata"] if "metadata" in body else row.get("metadata", {})
+            written["metadata"] = {**present, **inside}
         return written
 
     def _post_key_delete(self, body: Json) -> Json:

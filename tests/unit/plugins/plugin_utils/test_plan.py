@@ -233,7 +233,7 @@ lifetimes = st.one_of(st.none(), st.builds(Lifetime, ends, st.booleans(), st.boo
 
 
 @st.composite
-def wanted_keys(draw, **fixed):
+def wanted_keys(draw, /, **fixed):
     asked = draw(some_settings)
     unset = draw(st.lists(st.sampled_from(sorted(set(SETTINGS) - {"soft_budget"})), max_size=3))
     asked |= {name: setting(name).nothing for name in unset}
@@ -280,7 +280,7 @@ def written(row, values):
 
 
 def seen(rows) -> Seen:
-    keys = sorted(map(Observed.from_row, rows), key=lambda one: one.created_at)
+    keys = [Observed.from_row(row) for row in sorted(rows, key=lambda row: row["created_at"])]
     old = tuple(one for one in keys if one.alias != ALIAS)
     return Seen(tuple(one for one in keys if one.alias == ALIAS), NOW, old)
 

@@ -125,9 +125,16 @@ def test_how_long_a_key_lives(lives, shown):
     assert lifespan(key) == shown
 
 
+def of(outcome):
+    """What differs. Something does."""
+    shown = difference(outcome)
+    assert shown is not None
+    return shown
+
+
 def test_a_difference_shows_before_and_after_and_no_secret():
     after = changed(max_budget=0.0, tpm_limit=0, expires=None)
-    shown = difference(Outcome(Wanted(ALIAS), "updated", KEY, after, SECRET))
+    shown = of(Outcome(Wanted(ALIAS), "updated", KEY, after, SECRET))
     assert shown["before_header"] == shown["after_header"] == f"virtual key {ALIAS}"
     assert {name: shown["before"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
         "max_budget": 5.0,
@@ -148,8 +155,8 @@ def test_no_difference():
 
 
 def test_a_key_that_comes_or_goes_is_a_difference_from_nothing():
-    assert difference(Outcome(Wanted(ALIAS), "created", None, KEY))["before"] == {}
-    assert difference(Outcome(Wanted(ALIAS), "deleted", KEY, None))["after"] == {}
+    assert of(Outcome(Wanted(ALIAS), "created", None, KEY))["before"] == {}
+    assert of(Outcome(Wanted(ALIAS), "deleted", KEY, None))["after"] == {}
 
 
 def test_a_replaced_key_is_a_difference():
