@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -172,6 +173,101 @@ def test_a_guid_may_be_a_number(template: Render) -> None:
 )
 def test_what_names_no_key_is_refused(template: Render, term: str, why: str) -> None:
     assert why in failure(template, call(term, user_data=DATA, verify=False))
+
+
+# Seeds, ids and other fields.
+
+
+SEED = "a seed of exactly 32 characters."
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_secret_is_derived_before_it_is_looked_for(template: Render, proxy: dict[str, Any], version: int) -> None:
+    secret = derive(SEED, "virtkey-a", version).value
+    options: dict[str, Any] = {"key_seed": SEED, "key_version": version, "user_data": DATA}
+    assert template(call("a", verify=False, **options)) == secret
+    message = failure(template, call("a", **options), **proxy)
+    assert "The key virtkey-a has another secret than the one that was derived from key_seed" in message
+    assert SEED not in message
+    proxy["rows"][:] = [row("virtkey-a", secret)]
+    assert template(call("a", **options), **proxy) == secret
+
+
+@pytest.mark.parametrize(
+    ("seed", "why"),
+    [
+        ("too short", "key_seed is 9 characters long; it must have 32 or more"),
+        ("sk-" + "m" * 40, "key_seed must not be the master key"),
+    ],
+)
+def test_a_seed_that_is_no_good_is_refused_and_not_shown(template: Render, seed: str, why: str) -> None:
+    message = failure(template, call("a", key_seed=seed, master_key="sk-" + "m" * 40, verify=False))
+    assert why in message
+    assert seed not in message
+
+
+def test_a_key_may_be_named_by_its_id(template: Render, proxy: dict[str, Any], httpserver: HTTPServer) -> None:
+    known, unknown = (str(row("virtkey-a", secret)["token"]) for secret in (SECRET, ANOTHER))
+    httpserver.expect_request("/key/info", query_string={"key": known}).respond_with_json({"info": {}})
+    httpserver.expect_request("/key/info").respond_with_json({"error": {"message": "Key not found"}}, 404)
+    assert template(call(known, search="id", user_data=DATA), **proxy) == SECRET
+    assert f"There is no key {unknown}" in failure(template, call(unknown, search="id", field="alias"), **proxy)
+    assert f"The secret of the key {unknown} is not known here" in failure(
+        template, call(unknown, search="id", user_data=DATA), **proxy
+    )
+
+
+FIELDS = {
+    "key_name": "sk-...cdef",
+    "expires": "2099-02-01T00:00:00Z",
+    "models": ["granite"],
+    "spend": 1.5,
+    "max_budget": 10.0,
+    "user_id": "user1",
+    "metadata": {"owner": "me"},
+    "blocked": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("alias", "virtkey-a"),
+        ("id", hashlib.sha256(SECRET.encode()).hexdigest()),
+        ("name", FIELDS["key_name"]),
+        *((name, value) for name, value in FIELDS.items() if name != "key_name"),
+        ("duration", "31d"),
+    ],
+)
+def test_another_field_needs_no_secret(template: Render, proxy: dict[str, Any], field: str, expected: Any) -> None:
+    proxy["rows"][:] = [row("virtkey-a", SECRET, created_at="2099-01-01T00:00:00Z", **FIELDS)]
+    (value,) = template(call("a", function="query", field=field), **proxy)
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "secret"),
+    [({}, None), (DATA, SECRET), ({**DATA, "litellm_virtual_key": ANOTHER}, None)],
+    ids=["unknown", "known", "of another key"],
+)
+def test_all_fields_hold_the_secret_only_if_it_opens_the_key(
+    template: Render, proxy: dict[str, Any], data: dict[str, Any], secret: str | None
+) -> None:
+    (found,) = template(call("a", function="query", field="all", user_data=data), **proxy)
+    assert (found["key_alias"], found["key"]) == ("virtkey-a", secret)
+
+
+def test_a_field_of_a_key_that_is_not_there_is_an_error(template: Render, proxy: dict[str, Any]) -> None:
+    proxy["rows"].clear()
+    assert "There is no key virtkey-a" in failure(template, call("a", field="expires"), **proxy)
+
+
+def test_many_references_in_one_template_cost_one_request(
+    template: Render, proxy: dict[str, Any], httpserver: HTTPServer
+) -> None:
+    text = " ".join([call("a", user_data=DATA), call("a", field="alias"), call("a", user_data=DATA)])
+    assert template(text, **proxy) == f"{SECRET} virtkey-a {SECRET}"
+    assert len(httpserver.log) == 1
 
 
 # Where the proxy is.
