@@ -61,20 +61,39 @@ def examples(ansible: Ansible, kind: str, name: str) -> str:
 
 
 def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
-    """Those of the actions and the lookup, in one play for an environment that the role has provisioned."""
+    """Those of the actions and the lookup, in one play, for an environment and its users that have keys."""
     guid = f"{guid}-docs"
     named = ("virtkey-user123", "virtkey-user123-user1", "virtkey-user123-user2")
     proxy.delete(*named)
-    provision = {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "provision"}}
-    texts = [
-        examples(ansible, "module", "agnosticd_user_info"),
-        examples(ansible, "lookup", "litellm_key"),
-        examples(ansible, "module", "litellm_key"),
+    common = {
+        "guid": guid,
+        "litellm_url": proxy.url,
+        "vaulted_seed": "a seed that is good for running the examples only",
+    }
+    provision: list[Json] = [
+        {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "provision"}},
+        {
+            f"{COLLECTION}.litellm_key": {"guid": guid + "-{{ item }}", "key_seed": "{{ vaulted_seed }}"},
+            "loop": ["user1", "user2"],
+            "register": "of_users",
+        },
+        {
+            f"{COLLECTION}.agnosticd_user_info": {"user": "{{ item.item }}", "data": "{{ data }}"},
+            "vars": {
+                "data": {
+                    "litellm_key_alias": "{{ item.virtual_key.key_alias }}",
+                    "litellm_virtual_key": "{{ item.virtual_key.key }}",
+                }
+            },
+            "loop": "{{ of_users.results }}",
+            "no_log": True,
+        },
     ]
+    texts = [examples(ansible, "lookup", "litellm_key")]
+    texts += [examples(ansible, "module", name) for name in PAGES["module"]]
     tasks: list[Json] = [task for text in texts for task in yaml.safe_load(text)]
-    variables = {"guid": guid, "litellm_url": proxy.url}
     try:
-        run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": [provision, *tasks]})
+        run = ansible.play({"hosts": "localhost", "vars": common, "tasks": [*provision, *tasks]})
         assert run.code == 0, run.output
         shown = {task.name for task in run.tasks}
         assert {task["name"] for task in tasks} <= shown
@@ -86,7 +105,7 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
     finally:
         proxy.delete(*named)
 
-    commands = re.findall(r"^# (ansible(?:-playbook)? .*)$", texts[-1], re.MULTILINE)
+    commands = re.findall(r"^# (ansible(?:-playbook)? .*)$", "".join(texts), re.MULTILINE)
     assert commands
     for command in commands:
         program, *arguments = shlex.split(command)
