@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import yaml
@@ -237,7 +239,24 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
             raise OptionError(f"{name} is both given and in unset")
         if name in SETTINGS:
             settings[name] = setting(name).nothing
-    return settings
+    return _as_json(settings)
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As LiteLLM gives it back: YAML has dates, and names that are no text; ansible-core has types of its own."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, date):
+            return value.isoformat()
+        raise TypeError(f"a value of type {type(value).__name__}")
+
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(settings, default=text))
+    except (TypeError, ValueError) as error:
+        problem = f"A setting holds what JSON cannot: {error}"
+    else:
+        return read
+    raise OptionError(problem)
 
 
 def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
@@ -254,5 +273,7 @@ def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _unified(diff: Mapping[str, Any]) -> str:
-    before, after = (yaml.safe_dump(diff[name]).splitlines() if diff[name] else [] for name in ("before", "after"))
+    # PyYAML refuses the texts of ansible-core 2.16 to 2.18, which have types of their own; through JSON they are plain.
+    plain = json.loads(json.dumps(diff))
+    before, after = (yaml.safe_dump(plain[name]).splitlines() if plain[name] else [] for name in ("before", "after"))
     return "\n".join(difflib.unified_diff(before, after, diff["before_header"], diff["after_header"], lineterm=""))

@@ -52,11 +52,12 @@ def budget_exists(client: Client, budget_id: str) -> bool:
 
 def unknown_models(wanted: Iterable[str], served: frozenset[str]) -> dict[str, list[str]]:
     """The names that the proxy does not serve, each with the nearest ones that it does."""
-    return {
-        name: difflib.get_close_matches(name, served, n=3)
-        for name in wanted
-        if name not in _SPECIAL and not _is_served(name, served)
-    }
+    return {name: _nearest(name, served) for name in wanted if name not in _SPECIAL and not _is_served(name, served)}
+
+
+def _nearest(name: str, served: frozenset[str]) -> list[str]:
+    by_small_letters = {model.lower(): model for model in sorted(served)}
+    return [by_small_letters[near] for near in difflib.get_close_matches(name.lower(), by_small_letters, n=3)]
 
 
 def complaint(unknown: dict[str, list[str]], served: frozenset[str]) -> str:

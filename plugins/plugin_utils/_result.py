@@ -17,7 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._durati
     format_instant,
     from_seconds,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
 
 Json = dict[str, Any]
@@ -96,7 +96,9 @@ def _diffable(key: Observed | None) -> Json:
     if key is None:
         return {}
     settings = {
-        name: value for name, value in key.settings.items() if value not in (None, [], {}) and value is not False
+        name: value
+        for name, value in key.settings.items()
+        if value not in (None, [], {}, SETTINGS[name].nothing) and value is not False
     }
     return {"key_alias": key.alias, "key_id": key.key_id or None, "expires": _text(key.expires), **settings}
 
