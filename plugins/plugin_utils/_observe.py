@@ -19,6 +19,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parall
 
 # LiteLLM answers 422 to more, in every release.
 _PAGE_SIZE = 100
+# So often a listing is begun anew when keys come and go meanwhile.
+_LISTINGS = 3
 # Up to here exact questions are as quick as a listing.
 _FEW = 3
 
@@ -96,16 +98,19 @@ class Observer:
 
     def _list(self, query: Mapping[str, str], at_most_pages: int | None = None) -> list[dict[str, Any]] | None:
         """All pages of a listing; None if they are more than that."""
-        first = self._page(query, 1)
-        pages = first.get("total_pages") or 1
-        if at_most_pages is not None and pages > at_most_pages:
-            return None
-        further = side_by_side(lambda page: self._page(query, page), range(2, pages + 1), self._concurrency)
-        listed = [self._row(row) for page in (first, *further) for row in page["keys"]]
-        rows = list({row["token"]: row for row in listed if row}.values())
-        if further and len(rows) < first["total_count"] and at_most_pages is not None:
-            return None  # keys came or went meanwhile, which moves others from page to page
-        return rows
+        rows: dict[str, dict[str, Any]] = {}
+        for _attempt in range(_LISTINGS):
+            first = self._page(query, 1)
+            pages = first.get("total_pages") or 1
+            if at_most_pages is not None and pages > at_most_pages:
+                return None
+            further = side_by_side(lambda page: self._page(query, page), range(2, pages + 1), self._concurrency)
+            listed = [self._row(row) for page in (first, *further) for row in page["keys"]]
+            rows = {row["token"]: row for row in listed if row}
+            if not further or len(rows) >= first["total_count"]:
+                break
+            # A key that goes meanwhile moves another to a page that was read before.
+        return list(rows.values())
 
     def _page(self, query: Mapping[str, str], page: int) -> dict[str, Any]:
         paged = {**query, "size": str(_PAGE_SIZE), "page": str(page)}

@@ -91,7 +91,8 @@ def _lock(folder: Path) -> Iterator[None]:
     """One writer at a time. The folder itself is locked, so that no lock file stays behind."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # not every network file system locks a folder
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
