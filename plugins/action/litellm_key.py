@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 import yaml
-from ansible import context
+from ansible import context, release
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
@@ -41,6 +41,8 @@ _LIFETIME = ("expires_at", "runtime", "duration")
 _SECRETS = ("key", "key_seed")
 _NUMBERS = ("int", "float")
 _SECONDS_BETWEEN_PROGRESS = 5.0
+# Before 2.19 ansible-core shows no message of a result that it does not show.
+_HIDES_FAILURES = tuple(map(int, release.__version__.split(".")[:2])) < (2, 19)
 
 KEY = {
     "guid": Option(),
@@ -120,6 +122,8 @@ class ActionModule(ControllerAction):
         # That hides the rest of the result, too.
         for diff in result.get("diff", ()):
             self._display.display(_unified(diff), stderr=True)
+        if result.get("failed") and _HIDES_FAILURES:
+            self._display.error(result["msg"], wrap_text=False)
 
 
 def _all_wanted(options: Mapping[str, Any], given_options: Mapping[str, Any]) -> list[Wanted]:

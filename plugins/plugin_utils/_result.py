@@ -18,6 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._durati
     from_seconds,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import TOLERANCE
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
 
 Json = dict[str, Any]
@@ -26,7 +27,6 @@ Json = dict[str, Any]
 def entry(outcome: Outcome) -> Json:
     """One key as the result's `virtual_keys` list it. It holds the secret, where that is known."""
     wanted, secret = outcome.wanted, outcome.secret
-    asked = wanted.lifetime.end if wanted.lifetime else None
     shown: Json = {
         "key": secret.value if secret else None,
         "key_source": secret.source if secret else None,
@@ -34,11 +34,20 @@ def entry(outcome: Outcome) -> Json:
         "operation": "failed" if outcome.error else outcome.operation,
         **described(outcome.after or outcome.before or Observed(key_id="", alias=wanted.alias)),
     }
-    if isinstance(asked, Duration):
+    if asked := _granted(outcome):
         shown["duration"] = str(asked)
     if outcome.error:
         shown["error"] = outcome.error
     return shown
+
+
+def _granted(outcome: Outcome) -> Duration | None:
+    """The lifetime that was asked for, if it is the one that the key has: an extended key may have another."""
+    key, lifetime = outcome.after, outcome.wanted.lifetime
+    if not key or not lifetime or not isinstance(lifetime.end, Duration) or not key.created_at or not key.expires:
+        return None
+    on_time = abs(lifetime.end.after(key.created_at) - key.expires) <= TOLERANCE
+    return lifetime.end if on_time or outcome.end_set else None
 
 
 def described(key: Observed) -> Json:
@@ -79,17 +88,16 @@ def difference(outcome: Outcome) -> Json | None:
 
 def failure(outcomes: Sequence[Outcome]) -> str | None:
     """What went wrong, in one message that names each key and why; None if nothing did."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if not failed or len(outcomes) == 1:
+        return failed[0].error if failed else None
     names_by_error: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        if outcome.error:
-            names_by_error.setdefault(outcome.error, []).append(outcome.wanted.name)
-    if not names_by_error:
-        return None
-    if len(outcomes) == 1:
-        return next(iter(names_by_error))
-    failed = sum(len(names) for names in names_by_error.values())
+    for outcome in failed:
+        # Hundreds of keys can fail for one reason, which is then told once.
+        error = str(outcome.error).replace(f"The key {outcome.wanted.name} ", "The key ")
+        names_by_error.setdefault(error, []).append(outcome.wanted.name)
     reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
-    return f"{failed} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
+    return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
 
 
 def _diffable(key: Observed | None) -> Json:

@@ -396,7 +396,7 @@ def test_some_of_many_that_fail_leave_the_rest_told(act, proxy):
     keys = [{"guid": "a"}, {"guid": "b", "key": SECRET}, {"guid": "c"}]
     result = act(virtual_keys=keys)
     assert (result["failed"], result["changed"], result["_ansible_no_log"]) == (True, True, True)
-    assert result["msg"].startswith("1 of 3 keys failed. virtkey-b: The key virtkey-b exists with another secret")
+    assert result["msg"].startswith("1 of 3 keys failed. virtkey-b: The key exists with another secret")
     assert [one["operation"] for one in result["virtual_keys"]] == ["created", "failed", "created"]
     assert [bool(one["key"]) for one in result["virtual_keys"]] == [True, False, True]
     assert "another secret" in result["virtual_keys"][1]["error"]

@@ -175,3 +175,9 @@ def test_a_failure_names_each_key_and_why():
     assert failure([failed("a", "It broke"), failed("b"), failed("c", "It broke"), failed("d", "Odd")]) == (
         "3 of 4 keys failed. a, c: It broke. d: Odd"
     )
+
+
+def test_what_failed_for_one_reason_is_told_together():
+    outcomes = [failed(name, f"The key {name} is too much") for name in ("a", "b")]
+    assert failure(outcomes) == "2 of 2 keys failed. a, b: The key is too much"
+    assert failure(outcomes[:1]) == "The key a is too much"
