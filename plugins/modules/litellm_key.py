@@ -225,6 +225,8 @@ extends_documentation_fragment:
 notes:
   - No output shows the result if it holds a secret. Register it and use RV(virtual_key.key). Only an ad-hoc command
     prints the secret, because its output is all there is.
+  - Keep secrets in variables, as with any action. When a task fails, ansible-core 2.19 and later print the lines of the
+    playbook where it stands, and for an ad-hoc command its arguments.
 """
 
 EXAMPLES = r"""
@@ -321,7 +323,8 @@ virtual_key:
       sample: [openai/granite-3-2-8b-instruct]
     duration:
       description:
-        - The lifetime that was asked for. If none was, or an instant, it is the time from creation to expiry.
+        - The lifetime that was asked for, if it is the one that the key has. Otherwise it is the time from creation to
+          expiry, to the minute.
         - It is null for a key that never expires.
       type: str
       sample: 7d

@@ -130,7 +130,7 @@ class Duration:
             last_day = calendar.monthrange(year, month + 1)[1]
             return start.replace(year=year, month=month + 1, day=min(start.day, last_day))
         except (OverflowError, ValueError):
-            raise DurationError(f"{self} from {format_instant(start)} reaches past the year 9999.") from None
+            raise DurationError(f"{self} from {format_instant(start)} reaches past the year 9999") from None
 
     def seconds(self, start: datetime | None = None) -> int:
         """Whole seconds. Months are counted from start, by default from now; start changes nothing else."""
@@ -152,7 +152,7 @@ def parse(value: object, unit: str = "h") -> Duration:
     try:
         return _parse(value, _unit(str(unit)))
     except DurationError as exc:
-        raise DurationError(f"{_quote(value)} is not a duration: {exc}.") from None
+        raise DurationError(f"{_quote(value)} is not a duration: {exc}") from None
 
 
 def from_seconds(seconds: int) -> Duration:
@@ -163,7 +163,7 @@ def from_seconds(seconds: int) -> Duration:
     try:
         return _from_seconds(Fraction(seconds))
     except DurationError as exc:
-        raise DurationError(f"{_quote(seconds)} seconds is not a duration: {exc}.") from None
+        raise DurationError(f"{_quote(seconds)} seconds is not a duration: {exc}") from None
 
 
 def until(end: datetime, now: datetime) -> Duration:
@@ -175,7 +175,7 @@ def until(end: datetime, now: datetime) -> Duration:
     """
     seconds = -((_as_utc(now) - _as_utc(end)) // timedelta(seconds=1))
     if seconds <= 0:
-        raise InstantError(f"'{format_instant(end)}' has passed: it is not after {format_instant(now)}.")
+        raise InstantError(f"'{format_instant(end)}' has passed: it is not after {format_instant(now)}")
     return from_seconds(seconds)
 
 
@@ -210,8 +210,8 @@ def parse_instant(value: object) -> datetime:
             return _as_utc(datetime.fromisoformat(_plain_iso(match)))
     except (ValueError, OverflowError):
         # The right form, but no such day, hour or zone.
-        raise InstantError(f"{_quote(value)} is not an instant: the calendar does not have it.") from None
-    raise InstantError(f"{_quote(value)} is not an instant: write it as 2026-11-30T08:00:00Z.")
+        raise InstantError(f"{_quote(value)} is not an instant: the calendar does not have it") from None
+    raise InstantError(f"{_quote(value)} is not an instant: write it as 2026-11-30T08:00:00Z")
 
 
 def format_instant(instant: datetime) -> str:

@@ -104,8 +104,8 @@ def _empty(value: Any) -> bool:
 
 
 def _typed(name: str, option: Option, value: Any) -> Any:
-    if value is None:
-        return option.default
+    if value is None or (value == "" and option.type not in ("str", "path", "raw")):
+        return option.default  # a template whose value is null comes as empty text from ansible-core before 2.19
     try:
         value = _READERS[option.type](value)
     except (TypeError, ValueError):

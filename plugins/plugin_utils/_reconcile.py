@@ -77,6 +77,7 @@ class Outcome:
     after: Observed | None
     secret: Secret | None = None
     error: str | None = None
+    end_set: bool = False
 
     @property
     def changed(self) -> bool:
@@ -158,7 +159,8 @@ class _Run:
         elif self._tried(Update) and key != before:
             operation = "updated"
         known = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
-        return Outcome(self.wanted, operation, before, key, known, self.error)
+        end_set = any(isinstance(step, Create | Update) and step.end is not None for step in self.done)
+        return Outcome(self.wanted, operation, before, key, known, self.error, end_set)
 
     def foreseen(self, seen: Seen) -> Outcome:
         after = foreseen(self.goal, self.plan, seen.now)

@@ -20,7 +20,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 
 ACTION = "rhpds.litellm_virtual_keys.litellm_key"
 A_KEY = {"guid": "e2e-failure"}
-HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D."
+HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
 NOT_A_MASTER_KEY = "the-hash-and-not-the-key"
 WRONG = "sk-wrong-master-key-of-some-length"
 
@@ -84,10 +84,10 @@ CASES = {
         "models must be a list of names, like [a, b], but is 'granite,mistral'", {**A_KEY, "models": "granite,mistral"}
     ),
     "years": Case(
-        "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo.", {**A_KEY, "duration": "1y"}
+        "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo", {**A_KEY, "duration": "1y"}
     ),
-    "less-than-nothing": Case("'-1' is not a duration: it must be more than zero.", {**A_KEY, "duration": "-1"}),
-    "nothing": Case("'0s' is not a duration: it must be more than zero.", {**A_KEY, "duration": "0s"}),
+    "less-than-nothing": Case("'-1' is not a duration: it must be more than zero", {**A_KEY, "duration": "-1"}),
+    "nothing": Case("'0s' is not a duration: it must be more than zero", {**A_KEY, "duration": "0s"}),
     "soon": Case(f"'soon' is not a duration: {HOW_TO_WRITE}", {**A_KEY, "duration": "soon"}),
     "unknown-state": Case("state must be one of present, absent, but is 'gone'", {**A_KEY, "state": "gone"}),
     "short-secret": Case("key is 8 characters long; LiteLLM takes 16 or more", {**A_KEY, "key": "sk-short"}),

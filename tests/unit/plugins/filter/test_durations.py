@@ -55,11 +55,11 @@ def test_without_a_start_it_is_now():
     ("name", "arguments", "message"),
     [
         *(
-            (name, {}, "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo.")
+            (name, {}, "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo")
             for name in FILTERS
             if name != "duration_until"
         ),
-        ("duration_until", {}, "'1y' is not an instant: write it as 2026-11-30T08:00:00Z."),
+        ("duration_until", {}, "'1y' is not an instant: write it as 2026-11-30T08:00:00Z"),
     ],
 )
 def test_errors_are_filter_errors(name, arguments, message):

@@ -101,10 +101,20 @@ def test_an_entry_for_a_key_that_is_not_there():
 
 @pytest.mark.parametrize(
     ("end", "shown"),
-    [(Duration(168, "h"), "168h"), (Duration(1, "mo"), "1mo"), (START, "7d"), (None, "7d")],
+    [(Duration(168, "h"), "168h"), (START, "7d"), (None, "7d")],
 )
 def test_the_duration_is_the_one_that_was_asked_for(end, shown):
     assert entry(Outcome(Wanted(ALIAS, lifetime=Lifetime(end)), "unchanged", KEY, KEY))["duration"] == shown
+
+
+def test_the_duration_of_a_key_that_lives_longer_than_was_asked_for_is_its_own():
+    wanted = Wanted(ALIAS, lifetime=Lifetime(Duration(3, "d"), shorten=False))
+    assert entry(Outcome(wanted, "unchanged", KEY, KEY))["duration"] == "7d"
+
+
+def test_the_duration_of_a_key_that_was_renewed_is_the_one_that_it_was_renewed_for():
+    wanted = Wanted(ALIAS, lifetime=Lifetime(Duration(3, "d")))
+    assert entry(Outcome(wanted, "updated", KEY, KEY, end_set=True))["duration"] == "3d"
 
 
 @pytest.mark.parametrize(
