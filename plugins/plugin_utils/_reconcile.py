@@ -136,7 +136,8 @@ class _Run:
         self.error = self.plan.problem
         if self.trouble and not self.trouble.passing and self._same_again():
             self.error = str(self.trouble)
-        if self.created is None and self.secret is None and seen.keys and self._tried(Create):
+        refused = self.trouble and self.trouble.status and self.trouble.status < 500
+        if self.created is None and self.secret is None and seen.keys and self._tried(Create) and not refused:
             self.error = (
                 f"The key {self.wanted.name} was created, but the proxy made its secret and the answer was lost; "
                 "run again with regenerate: if_unrecoverable"
@@ -318,8 +319,7 @@ def _change(client: Client, run: _Run) -> None:
                 )
             else:
                 run.secret, run.created = None, None
-                run.done.pop()
-                run.trouble = LiteLLMError(str(error), passing=True)
+                run.trouble = LiteLLMError(str(error), passing=True, status=error.status)
 
 
 def _delete(client: Client, runs: Sequence[_Run]) -> None:
