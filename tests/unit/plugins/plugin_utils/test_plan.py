@@ -185,6 +185,13 @@ def test_a_successor_gets_what_was_asked_for_over_what_there_was():
     assert (step.settings, step.end) == (wanted, WEEK)
 
 
+def test_a_successor_keeps_budget_and_routes_and_not_the_other_words_for_them():
+    old = key(budget_id="its-own", litellm_budget_table={"soft_budget": 5.0}, allowed_routes=["llm_api_routes"])
+    step = planned(old=[old], **ALWAYS).step
+    assert isinstance(step, Create)
+    assert step.settings == {"budget_id": "its-own", "allowed_routes": ["llm_api_routes"], "metadata": {}}
+
+
 def test_of_two_keys_the_younger_is_taken_back_by_who_made_it():
     older, younger = key(OTHER, age=DAY), key(MINE, age=timedelta(0))
     assert planned(older, younger, created=MINE.key_id).step == Delete((MINE.key_id,))

@@ -495,6 +495,14 @@ def test_the_run_that_comes_late_leaves_the_key_alone_and_reports_no_secret(prox
     assert ["Another run created" in warning for warning in warnings] == [True]
 
 
+def test_the_run_that_comes_late_where_the_proxy_makes_the_secrets_does_not_call_the_key_its_own(proxy):
+    proxy.custom_keys = False
+    late = Fault("nothing", before=lambda: proxy.add(ALIAS, OTHER.value))
+    proxy.fault(GENERATE, Fault("nothing"), late)
+    outcome = good(run_one(proxy), "unchanged")
+    assert (outcome.secret, proxy.aliases()) == (None, [ALIAS])
+
+
 @pytest.mark.parametrize("regenerate", ["always", "if_unrecoverable"])
 def test_the_run_that_comes_late_does_not_replace_the_key_of_the_other(proxy, regenerate):
     proxy.fault(GENERATE, Fault("nothing", before=lambda: proxy.add(ALIAS, OTHER.value, age=timedelta(seconds=1))))
