@@ -123,7 +123,8 @@ class Observer:
             paged.pop("substring_matching", None)
             listing = self._client.get("/key/list", paged)
         if not isinstance(listing, dict) or not isinstance(listing.get("keys"), list):
-            raise LiteLLMError(f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy?", passing=False)
+            problem = f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy, 1.60 or later?"
+            raise LiteLLMError(problem, passing=False)
         return listing
 
     def _row(self, row: Any) -> dict[str, Any] | None:
