@@ -43,6 +43,7 @@ CORES = {
 # What runs unless another is asked for: the one of pyproject.toml's tools, and the oldest that we promise.
 CORE, OLDEST_CORE = "2.19", "2.16"
 
+nox.options.allow_parallel = True  # tests that share the proxy use names that no other run has
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.envdir = str(CACHE / "nox")
@@ -76,9 +77,7 @@ if any(character.isspace() for character in str(ROOT)):
 Part = Callable[[nox.Session, str], None]
 
 
-def session_per_core(
-    *default: str, tag: str, allow_parallel: bool = True, requires: tuple[str, ...] = ()
-) -> Callable[[Part], Part]:
+def session_per_core(*default: str, tag: str, requires: tuple[str, ...] = ()) -> Callable[[Part], Part]:
     """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag."""
 
     def register(part: Part) -> Part:
@@ -94,7 +93,6 @@ def session_per_core(
                 tags=[tag] if core in default else [],
                 default=core in default,
                 requires=requires,
-                allow_parallel=allow_parallel,
             )(session)
         return part
 
@@ -157,7 +155,7 @@ def proxy_environment() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-@nox.session(tags=["lint"], allow_parallel=True)
+@nox.session(tags=["lint"])
 def lint(session: nox.Session) -> None:
     """Read everything: Python, types, YAML, roles, changelog, documentation."""
     install(session, "lint")
@@ -201,7 +199,7 @@ def sanity(session: nox.Session, core: str) -> None:
     ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
 
 
-@nox.session(venv_backend="none", allow_parallel=True)
+@nox.session(venv_backend="none")
 def sandbox(session: nox.Session) -> None:
     """Start a LiteLLM proxy for the tests that need one, unless LITELLM_URL and LITELLM_MASTER_KEY name one."""
     if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
@@ -223,8 +221,7 @@ def stop_sandbox() -> None:
         instance.with_suffix(".lock").unlink(missing_ok=True)
 
 
-# One at a time: they share the proxy, and some measure.
-@session_per_core(CORE, OLDEST_CORE, tag="integration", allow_parallel=False, requires=("sandbox",))
+@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
 def integration(session: nox.Session, core: str) -> None:
     """Run tests/integration/targets on a real proxy."""
     install(session, core=core)
@@ -235,7 +232,7 @@ def integration(session: nox.Session, core: str) -> None:
     ansible_test(session, copy, "integration", *session.posargs)
 
 
-@session_per_core(CORE, OLDEST_CORE, tag="integration", allow_parallel=False, requires=("sandbox",))
+@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
 def end_to_end(session: nox.Session, core: str) -> None:
     """Run Ansible as its users do, on a real proxy, and read what it prints."""
     install(session, "tests", core=core)
