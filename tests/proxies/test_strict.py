@@ -1,0 +1,126 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A proxy that makes all secrets itself, limits what keys may have, and serves models by patterns and access groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Ansible, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import HERE, operation, sandbox, told
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    with sandbox("strict", "--config", str(HERE / "strict.yaml")) as started:
+        yield started
+
+
+def test_what_the_proxy_fills_in_is_no_drift(ansible: Ansible, proxy: Proxy):
+    first, again, less, nothing = told(
+        ansible, {"guid": "filled"}, {"guid": "filled"}, {"guid": "filled", "max_budget": 50}, {"guid": "filled"}
+    )
+    assert [operation(one) for one in (first, again, less, nothing)] == ["created", "unchanged", "updated", "unchanged"]
+    assert first["virtual_key"]["duration"] == "30d"
+    assert first["virtual_key"]["max_budget"] == 100
+    row = proxy.row("virtkey-filled")
+    assert (row["max_budget"], row["tpm_limit"]) == (50, 1000)
+
+
+@pytest.mark.parametrize("guid", ["new", "there"])
+def test_more_than_the_proxy_allows_is_refused_with_its_reason(ansible, proxy, guid):
+    if guid == "there":
+        told(ansible, {"guid": guid, "duration": "7d", "max_budget": 7})
+    before = proxy.rows(f"virtkey-{guid}")
+    longer, more = told(ansible, {"guid": guid, "duration": "60d"}, {"guid": guid, "max_budget": 500})
+    assert "duration is over max limit" in longer["msg"]
+    assert "max_budget is over max limit" in more["msg"]
+    assert [operation(one) for one in (longer, more)] == ["failed", "failed"]
+    assert proxy.rows(f"virtkey-{guid}") == before
+
+
+def test_the_proxy_makes_the_secret_where_it_insists(ansible, proxy):
+    created, again, known = told(
+        ansible, {"guid": "made"}, {"guid": "made"}, {"guid": "made", "key": "{{ step[0].virtual_key.key }}"}
+    )
+    key = created["virtual_key"]
+    assert (key["operation"], key["key_source"]) == ("created", "server")
+    assert key["key_id"] == hashlib.sha256(key["key"].encode()).hexdigest() == proxy.row("virtkey-made")["token"]
+    assert proxy.chat(key["key"], "granite-3-2-8b-instruct") == 200
+    assert (operation(again), again["virtual_key"]["key"]) == ("unchanged", None)
+    assert (operation(known), known["virtual_key"]["key"]) == ("unchanged", key["key"])
+
+
+def test_a_secret_of_ones_own_is_refused_with_the_reason(ansible, proxy):
+    given, derived = told(ansible, {"guid": "own", "key": "sk-chosen-by-the-tests"}, {"guid": "own", "key_seed": "s" * 32})
+    for result, option in ((given, "key"), (derived, "key_seed")):
+        assert f"disable_custom_api_keys), so that {option} cannot be used" in result["msg"]
+    assert proxy.rows("virtkey-own") == []
+
+
+def test_a_key_is_replaced_by_one_of_the_proxys(ansible, proxy):
+    settings = {"guid": "anew", "max_budget": 7, "duration": "7d", "metadata": {"seat": 1}}
+    created, unrecoverable, always, impossible = told(
+        ansible,
+        settings,
+        {"guid": "anew", "regenerate": "if_unrecoverable"},
+        {"guid": "anew", "regenerate": "always"},
+        {"guid": "anew", "regenerate": "always", "key": "sk-chosen-by-the-tests"},
+    )
+    assert [operation(one) for one in (created, unrecoverable, always)] == ["created", "regenerated", "regenerated"]
+    keys = [one["virtual_key"]["key"] for one in (created, unrecoverable, always)]
+    assert [proxy.chat(key, "granite-3-2-8b-instruct") for key in keys] == [401, 401, 200]
+    assert "disable_custom_api_keys" in impossible["msg"]
+    row = proxy.row("virtkey-anew")
+    assert (row["max_budget"], row["metadata"]) == (7, {"seat": 1})
+    assert always["virtual_key"]["expires"][:16] == created["virtual_key"]["expires"][:16]
+    assert proxy.rows("virtkey-anew.replaced") == []
+
+
+def test_many_at_once(ansible, proxy):
+    (many,) = told(ansible, {"virtual_keys": [{"guid": f"many-{number}"} for number in range(30)]})
+    keys = many["virtual_keys"]
+    assert {key["key_source"] for key in keys} == {"server"}
+    assert all(proxy.row(key["key_alias"])["token"] == key["key_id"] for key in keys)
+    assert all(hashlib.sha256(key["key"].encode()).hexdigest() == key["key_id"] for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked_for"),
+    [
+        ("openai/gpt-4o", "openai/gpt-4o"),
+        ("openai/tomorrows-model", "openai/tomorrows-model"),
+        ("openai/*", "openai/gpt-4o"),
+        ("gpt-4o", "gpt-4o"),
+        ("workshop-models", "granite-3-2-8b-instruct"),
+        ("all-proxy-models", "granite-3-2-8b-instruct"),
+    ],
+)
+def test_a_name_that_is_taken_can_be_used(ansible, proxy, name, asked_for):
+    guid = name.replace("*", "all").replace("/", "-")
+    (created,) = told(ansible, {"guid": guid, "models": [name]})
+    assert operation(created) == "created", created["msg"]
+    assert proxy.chat(created["virtual_key"]["key"], asked_for) == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("granite-3-2-8b", "granite-3-2-8b-instruct"),
+        ("workshop-model", "workshop-models"),
+        ("anthropic/claude", ""),
+        ("tomorrows-model", ""),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_not_taken(ansible, proxy, name, nearest):
+    (refused,) = told(ansible, {"guid": "unknown", "models": ["openai/gpt-4o", name]})
+    assert f"does not serve '{name}'" in refused["msg"]
+    assert nearest in refused["msg"]
+    assert proxy.rows("virtkey-unknown") == []
+    (made,) = told(ansible, {"guid": "unknown", "models": [name], "on_unknown_models": "ignore"})
+    assert proxy.chat(made["virtual_key"]["key"], name) != 200
+    proxy.delete("virtkey-unknown")
