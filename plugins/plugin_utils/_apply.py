@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Never, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
@@ -37,7 +38,11 @@ def create(client: Client, step: Create, secret: Secret | None) -> Secret:
     if step.spend:
         body["spend"] = step.spend
     answer = client.post("/key/generate", body)
-    return secret or Secret(answer["key"], "server")
+    if secret:
+        return secret
+    if not isinstance(answer, dict) or not isinstance(answer.get("key"), str):
+        raise LiteLLMError(f"{client.connection.url} made the key {step.alias} but did not tell it", passing=True)
+    return Secret(answer["key"], "server")
 
 
 def update(client: Client, step: Update | Rename, *, again: bool = False) -> None:
@@ -48,7 +53,7 @@ def update(client: Client, step: Update | Rename, *, again: bool = False) -> Non
     """
     body: Body = {"key": step.key_id}
     if isinstance(step, Rename):
-        body["key_alias"] = step.alias
+        body.update(key_alias=step.alias, metadata=dict(step.metadata))
     else:
         body.update(_fields(step.settings, new=False))
         if isinstance(step.end, Never):

@@ -56,6 +56,21 @@ def checked_id(key_id: str) -> str:
     return key_id
 
 
+# In the metadata of a key while another takes its place: the alias that it had.
+REPLACED = "replaced_in_litellm_virtual_keys"
+
+# Further fields that a key hands on to the one that takes its place, besides its SETTINGS and metadata.
+FURTHER_FIELDS = (
+    "access_group_ids",
+    "agent_id",
+    "allowed_cache_controls",
+    "auto_rotate",
+    "budget_fallbacks",
+    "budget_limits",
+    "rotation_interval",
+    "tpd_limit",
+)
+
 # What LiteLLM makes of a key's type, which it keeps nowhere else before 1.94: the routes that the key may use.
 _ROUTES_OF_TYPE = {
     "default": [],
@@ -253,8 +268,8 @@ class Wanted:
 
     @property
     def old_alias(self) -> str | None:
-        """What the key is called while another takes its place; None if no key can."""
-        return f"{self.alias}.replaced" if self.regenerate != "never" else None
+        """What the key is called while another takes its place; None where that need not be looked for."""
+        return f"{self.alias}.replaced" if self.alias and (self.regenerate != "never" or not self.present) else None
 
 
 @dataclass(frozen=True)
@@ -287,6 +302,10 @@ class Observed:
             settings={name: known.read(row) for name, known in SETTINGS.items()},
             row=row,
         )
+
+    def takes_leave_of(self, alias: str | None) -> bool:
+        """Whether this is the key with that alias, which another is to replace: its name alone is no proof."""
+        return alias is not None and (self.value("metadata") or {}).get(REPLACED) == alias
 
     def value(self, name: str) -> Any:
         """The value of a setting."""

@@ -76,7 +76,7 @@ class Observer:
     def _with_common_part(self, names: Sequence[str]) -> list[dict[str, Any]] | None:
         """One listing of all that contains what the names begin with; None if it cannot be had or is too long."""
         part = _common_beginning(names).strip()
-        if not part or self._finds_parts is False:
+        if not part or "\\" in part or self._finds_parts is False:  # a backslash means more than itself to a database
             return None
         pages = 2 + 2 * (len(names) // _PAGE_SIZE)
         rows = self._list({"key_alias": part, "substring_matching": "true"}, at_most_pages=pages)
@@ -122,10 +122,11 @@ class Observer:
             # Before 1.61.8: ids only, and nothing that is unknown.
             paged.pop("substring_matching", None)
             listing = self._client.get("/key/list", paged)
-        if not isinstance(listing, dict) or not isinstance(listing.get("keys"), list):
+        keys = listing.get("keys") if isinstance(listing, dict) else None
+        if not isinstance(keys, list) or not all(isinstance(row, str) or "token" in row for row in keys):
             problem = f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy, 1.60 or later?"
             raise LiteLLMError(problem, passing=False)
-        return listing
+        return dict(listing)
 
     def _row(self, row: Any) -> dict[str, Any] | None:
         return self._info(row) if isinstance(row, str) else dict(row)

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, format_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
+    FURTHER_FIELDS,
+    REPLACED,
     SETTINGS,
     Lifetime,
     Observed,
@@ -60,10 +62,11 @@ class Update:
 
 @dataclass(frozen=True)
 class Rename:
-    """Free the alias for the key that is to take this one's place, or give it back."""
+    """Free the alias for the key that is to take this one's place, or give it back; the metadata say so."""
 
     key_id: str
     alias: str
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,8 @@ def _renewal(wanted: Wanted, key: Observed, now: datetime) -> Plan:
         return Plan("unchanged", key=key, problem=_same_secret(wanted))
     if not wanted.lifetime and key.expires and key.expires <= now:
         return Plan("unchanged", key=key, problem=_expired(wanted, key.expires))
-    return Plan("regenerated", key=key, step=Rename(key.key_id, str(wanted.old_alias)))
+    metadata = {**(key.value("metadata") or {}), REPLACED: wanted.alias}
+    return Plan("regenerated", key=key, step=Rename(key.key_id, str(wanted.old_alias), metadata))
 
 
 def _replacement(wanted: Wanted, seen: Seen, created: str | None) -> Plan:
@@ -223,7 +227,8 @@ def _withdrawal(seen: Seen, created: str, *, waited: bool) -> Plan:
 
 def restoration(wanted: Wanted, seen: Seen) -> Rename:
     """The way back, when the new key cannot be made: the old one gets its name again."""
-    return Rename(seen.old[0].key_id, str(wanted.alias))
+    old = seen.old[0]
+    return Rename(old.key_id, str(wanted.alias), _unmarked(old.value("metadata")))
 
 
 def _successor(wanted: Wanted, old: Observed, now: datetime) -> Create:
@@ -233,6 +238,8 @@ def _successor(wanted: Wanted, old: Observed, now: datetime) -> Create:
         for name, value in old.settings.items()
         if SETTINGS[name].inherited and value != SETTINGS[name].nothing and value is not None
     }
+    settings.update((name, old.row[name]) for name in FURTHER_FIELDS if old.row.get(name))
+    settings["metadata"] = _unmarked(old.value("metadata"))
     for name, value in wanted.settings.items():
         settings[name] = setting(name).combined(value, settings.get(name))
     settings = {name: value for name, value in settings.items() if value != setting(name).nothing}
@@ -242,6 +249,10 @@ def _successor(wanted: Wanted, old: Observed, now: datetime) -> Create:
         if wanted.lifetime.shorten or _later(asked, end, now):
             end = asked
     return Create(str(wanted.alias), settings, end, old.spend)
+
+
+def _unmarked(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (metadata or {}).items() if name != REPLACED}
 
 
 def _reconciliation(wanted: Wanted, key: Observed, now: datetime) -> Plan:

@@ -11,6 +11,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +50,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._refere
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
 
-# A replacement takes three steps; one more is for what the proxy understood in its own way.
-_ROUNDS = 4
+# A replacement takes three steps, a race two; one more is for what the proxy understood in its own way.
+_ROUNDS = 6
 _LONGEST_PAUSE = 8.0  # seconds
 _COURTESY = 1.0  # seconds; some ten times what another run takes to see and to delete
 
@@ -110,6 +111,12 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.goal = self.wanted
+
+    @property
+    def old_alias(self) -> str | None:
+        """Where a key that is being replaced may be; what was not there when a key is removed will not come."""
+        over = not self.wanted.present and self.seen is not None and not self.seen.old
+        return None if over else self.wanted.old_alias
 
     @property
     def pending(self) -> bool:
@@ -213,12 +220,16 @@ def reconcile(
 
 
 def _rounds(client: Client, observer: Observer, runs: Sequence[_Run], progress: Progress) -> None:
-    for attempt in range(_ROUNDS + client.connection.retries):
+    troubled = 0
+    for _round in range(_ROUNDS + client.connection.retries):
         pending = [run for run in runs if run.pending]
+        if any(run.trouble and run.trouble.passing for run in pending):
+            troubled += 1
+            if troubled > client.connection.retries:
+                return
+            _pause(troubled)
         if not pending:
             return
-        if any(run.trouble and run.trouble.passing for run in pending):
-            _pause(attempt)
         _work(client, pending, progress)
         try:
             _look(client, observer, pending)
@@ -230,15 +241,16 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[_Run], progress: 
 
 def _look(client: Client, observer: Observer, runs: Sequence[_Run]) -> list[Seen]:
     """See what there is for each run, and let it decide."""
-    names = {name for run in runs for name in (run.wanted.alias, run.wanted.old_alias) if name}
+    names = {name for run in runs for name in (run.wanted.alias, run.old_alias) if name}
     rows = observer.with_aliases(sorted(names))
     ids = [run.wanted.key_id for run in runs if run.wanted.key_id]
     by_id = dict(zip(ids, side_by_side(observer.with_id, ids, client.connection.concurrency), strict=True))
     now, all_seen = client.now(), []
     for run in runs:
-        alias, key_id, old = run.wanted.alias, run.wanted.key_id, run.wanted.old_alias
-        keys = rows[alias] if alias else by_id[str(key_id)]
-        all_seen.append(Seen(keys, now, rows[old] if old else ()))
+        alias, old_alias = run.wanted.alias, run.old_alias
+        keys = rows[alias] if alias else by_id[str(run.wanted.key_id)]
+        old = tuple(key for key in rows[old_alias] if key.takes_leave_of(alias)) if old_alias else ()
+        all_seen.append(Seen(keys, now, old))
         run.decide(all_seen[-1])
     return all_seen
 
@@ -246,20 +258,29 @@ def _look(client: Client, observer: Observer, runs: Sequence[_Run]) -> list[Seen
 def _check_references(client: Client, runs: Sequence[_Run], on_unknown: OnUnknownModels, warn: Progress) -> None:
     """Let the runs fail that would give a key a model, a team or a budget that the proxy does not have."""
     asking = [(run, _to_be_set(run)) for run in runs if run.pending]
-    exists: dict[tuple[str, str], bool] = {}
-    for name, ask in (("team_id", team_exists), ("budget_id", budget_exists)):
+    for name, exists in (("team_id", team_exists), ("budget_id", budget_exists)):
+        asked = functools.cache(functools.partial(exists, client))
         for run, settings in asking:
             if value := settings.get(name):
-                if (name, value) not in exists:
-                    exists[name, value] = ask(client, value)
-                if not exists[name, value]:
-                    run.error = (
-                        f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
-                    )
+                try:
+                    missing = not asked(value)
+                except LiteLLMError as error:
+                    run.error = f"Whether the proxy has the {name} {value} is not known: {error}"
+                else:
+                    if missing:
+                        run.error = (
+                            f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
+                        )
     models = [(run, settings["models"]) for run, settings in asking if settings.get("models")]
     if not models or on_unknown == "ignore":
         return
-    served = served_models(client)
+    try:
+        served = served_models(client)
+    except LiteLLMError as error:
+        if on_unknown == "fail":
+            raise
+        warn(f"Which models the proxy serves is not known: {error}")
+        return
     for run, names in models:
         if unknown := unknown_models(names, served):
             sentence = f"The key {run.wanted.name} is to have models, but {complaint(unknown, served)}"
@@ -318,8 +339,8 @@ def _change(client: Client, run: _Run) -> None:
                     passing=False,
                 )
             else:
-                run.secret, run.created = None, None
-                run.trouble = LiteLLMError(str(error), passing=True, status=error.status)
+                run.secret, run.created, run.trouble = None, None, None
+                run.done.pop()
 
 
 def _delete(client: Client, runs: Sequence[_Run]) -> None:

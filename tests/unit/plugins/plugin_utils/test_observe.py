@@ -236,7 +236,9 @@ def test_a_deleted_key_that_litellm_remembers_is_none(observer: Observing) -> No
 def test_a_server_that_lists_no_keys_is_not_litellm(httpserver: HTTPServer, answer: Any) -> None:
     httpserver.expect_request("/key/list").respond_with_json(answer)
     asking = Observer(Client(Connection(httpserver.url_for(""), "sk-1234", retries=0)))
-    with pytest.raises(LiteLLMError, match=r"^http://\S+ listed no keys; is it a LiteLLM proxy, 1.60 or later\?$") as failed:
+    with pytest.raises(
+        LiteLLMError, match=r"^http://\S+ listed no keys; is it a LiteLLM proxy, 1.60 or later\?$"
+    ) as failed:
         asking.with_aliases(["a"])
     assert not failed.value.passing
 

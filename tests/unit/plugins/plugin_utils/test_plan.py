@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
+    REPLACED,
     SETTINGS,
     Lifetime,
     Observed,
@@ -168,9 +169,10 @@ def test_no_problem_tells_a_secret():
 
 def test_the_steps_of_a_replacement():
     old = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
-    renamed = replace(old, alias=f"{ALIAS}.replaced")
+    marked = {"metadata": {REPLACED: ALIAS}}
+    renamed = replace(old, alias=f"{ALIAS}.replaced", settings={**old.settings, **marked})
     new = key(MINE, expires=5 * DAY, models=["a"], age=timedelta(0))
-    assert planned(old, **ALWAYS).step == Rename(OTHER.key_id, f"{ALIAS}.replaced")
+    assert planned(old, **ALWAYS).step == Rename(OTHER.key_id, f"{ALIAS}.replaced", **marked)
     created = planned(old=[renamed], **ALWAYS).step
     assert created == Create(ALIAS, {"models": ["a"], "metadata": {}}, NOW + 5 * DAY, 1.5)
     assert planned(new, old=[renamed], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
