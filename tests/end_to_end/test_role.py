@@ -267,8 +267,8 @@ def test_a_second_provision_changes_nothing_and_gives_the_same_secret(life):
     assert life.again.recap()["changed"] == 0
     first, again = (dict(run.said("Show the facts")) for run in (life.provisioned, life.again))
     assert again.pop("litellm_key_expires") > first.pop("litellm_key_expires")
-    assert again == first
-    assert life.saved_again == life.saved
+    assert again == {**first, "litellm_key_duration": "30d"}  # it was extended
+    assert life.saved_again == {**life.saved, "litellm_key_duration": "30d"}
     assert len(life.rows_again) == 1
 
 
