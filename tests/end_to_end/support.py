@@ -131,7 +131,7 @@ class Run:
 
     def said(self, task: str, host: str | None = None) -> Any:
         """The `msg` that a task printed; the last one, when it ran several times."""
-        *_, last = (one for one in self.tasks if one.name == task and host in (None, one.host))
+        *_unused, last = (one for one in self.tasks if one.name == task and host in (None, one.host))
         return last.result["msg"]
 
     def recap(self, host: str = "localhost") -> dict[str, int]:

@@ -51,7 +51,7 @@ def test_ansible_doc_shows_the_role(ansible):
     run = ansible.run("ansible-doc", "-t", "role", ROLE, ANSIBLE_NOCOLOR="1")
     assert run.code == 0, run.output
     assert run.stderr == ""
-    for name in ("ACTION", "guid", "litellm_url", "litellm_master_key", f"{ROLE.split('.')[-1]}_models"):
+    for name in ("ACTION", "guid", "litellm_url", "litellm_master_key", f"{ROLE.rsplit('.', maxsplit=1)[-1]}_models"):
         assert re.search(rf"^[-=] {name}\b", run.stdout, re.MULTILINE), name
 
 

@@ -29,7 +29,7 @@ json.dump([duration_in_seconds(text) for text in json.load(sys.stdin)], sys.stdo
 def ways_to_write():
     """Many times, each written in many ways, with the seconds that are meant."""
     some = random.Random(0)
-    for _ in range(1000):
+    for _unused in range(1000):
         meant = timedelta(
             days=some.choice([0, some.randrange(1000)]),
             hours=some.choice([0, some.randrange(24)]),

@@ -332,7 +332,7 @@ def _close(folder: Path) -> None:
     folder.chmod(0o710 if owner else 0o700)
 
 
-def _interrupted(*_: object) -> NoReturn:
+def _interrupted(*_unused: object) -> NoReturn:
     raise KeyboardInterrupt
 
 

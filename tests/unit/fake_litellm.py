@@ -137,7 +137,7 @@ class FakeLiteLLM:
         return row
 
     def counts(self) -> Counter[str]:
-        return Counter(request for request, _ in self.requests)
+        return Counter(request for request, _unused in self.requests)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.clock

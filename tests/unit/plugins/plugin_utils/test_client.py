@@ -389,7 +389,11 @@ def test_a_lost_answer_is_asked_for_again_but_a_command_is_not_given_again(
 def test_an_answer_after_a_lost_one_is_taken() -> None:
     rest = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
     steps = itertools.chain([nothing], itertools.repeat(lambda connection: connection.sendall(rest)))
-    with Odd(lambda connection: next(steps)(connection)) as server:
+
+    def answer(connection: socket.socket) -> None:
+        next(steps)(connection)
+
+    with Odd(answer) as server:
         assert client(server.url, retries=1).get("/key/list") == {}
 
 

@@ -161,7 +161,7 @@ def test_the_release_is_asked_once_what_it_can(observer: Observing) -> None:
     proxy = Proxy((1, 80), [])
     asking = observer(proxy)
     names = [f"virtkey-user{number}" for number in range(5)]
-    for _ in range(3):
+    for _unused in range(3):
         asking.with_aliases(names)
     assert len(proxy.asked) == 2 + 3 * 5  # the listing and the question; then each name
 

@@ -41,7 +41,7 @@ NOW = datetime(2026, 11, 23, 8, tzinfo=timezone(timedelta(0)))
 DAY = timedelta(days=1)
 ALIAS = "virtkey-abc"
 SECRETS = [secret_of(f"sk-secret-number-{number}") for number in range(4)]
-MINE, OTHER, *_ = SECRETS
+MINE, OTHER, *_unused = SECRETS
 
 
 def key(secret=OTHER, *, age=DAY, expires=None, **row):
@@ -315,7 +315,7 @@ def done(step, rows, secret):
 def carried_out(wanted, rows):
     """All steps to the end: the rows then, the last plan and the id of the key that was made."""
     secret, created = wanted.secret or SECRETS[0], None
-    for _ in range(7):
+    for _unused in range(7):
         result = plan(wanted, seen(rows), created)
         if result.step is None:
             return rows, result, created
@@ -328,7 +328,7 @@ def carried_out(wanted, rows):
 @law
 @given(wanted_keys(), key_rows())
 def test_what_was_planned_and_done_is_as_wanted_and_nothing_is_left(wanted, rows):
-    after, last, _ = carried_out(wanted, rows)
+    after, last, _unused = carried_out(wanted, rows)
     if last.problem is None:
         assert last.key is not None
         assert differences(wanted, last.key) == {}
@@ -355,7 +355,7 @@ def test_metadata_that_is_not_named_stays(wanted, rows):
         return  # taken off
     (key_id, *_rest) = [one.key_id for one in seen(rows).keys]
     before = next(row["metadata"] for row in rows if row["token"] == key_id)
-    _, last, _ = carried_out(replace(wanted, secret=wanted.secret and SECRETS[0]), rows)
+    _unused, last, _unused = carried_out(replace(wanted, secret=wanted.secret and SECRETS[0]), rows)
     named = {*wanted.settings, *wanted.settings.get("metadata", {})}
     assert {name: value for name, value in before.items() if name not in named}.items() <= (
         last.key.value("metadata").items()
@@ -367,14 +367,14 @@ def test_metadata_that_is_not_named_stays(wanted, rows):
 def test_no_end_is_brought_forward_that_was_not_asked_to_be(wanted, rows):
     lifetime = wanted.lifetime and replace(wanted.lifetime, shorten=False)
     oldest = seen(rows).keys[0]
-    _, last, _ = carried_out(replace(wanted, lifetime=lifetime, secret=wanted.secret and SECRETS[0]), rows)
+    _unused, last, _unused = carried_out(replace(wanted, lifetime=lifetime, secret=wanted.secret and SECRETS[0]), rows)
     assert last.key.expires is None or (oldest.expires is not None and last.key.expires >= oldest.expires)
 
 
 @law
 @given(wanted_keys(), key_rows(most=1))
 def test_a_key_goes_only_when_another_has_taken_its_place(wanted, rows):
-    after, _, created = carried_out(wanted, rows)
+    after, _unused, created = carried_out(wanted, rows)
     lost = {row["token"] for row in rows} - {row["token"] for row in after}
     assert len(lost) <= (1 if created and wanted.regenerate != "never" else 0)
 
@@ -397,7 +397,7 @@ def test_a_removal_leaves_nothing(wanted, rows):
 def test_what_check_mode_foresees_comes_to_be(wanted, rows):
     first = plan(wanted, seen(rows))
     expected = foreseen(wanted, first, NOW)
-    _, last, created = carried_out(wanted, rows)
+    _unused, last, created = carried_out(wanted, rows)
     if first.problem or not expected or not last.key:
         return
     assert expected.expires == last.key.expires

@@ -151,7 +151,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "another"), SETTINGS, ids=[name for name, *_ in SETTINGS])
+@pytest.mark.parametrize(("name", "value", "another"), SETTINGS, ids=[name for name, *_unused in SETTINGS])
 def test_a_setting_is_given_kept_changed_and_taken_off(proxy, name, value, another):
     proxy.teams |= {"red", "blue"}
     proxy.budgets |= {"gold", "silver"}
@@ -444,7 +444,7 @@ def test_a_500_that_did_nothing_is_not_repeated(proxy):
 
 
 def test_a_proxy_that_stays_busy_is_an_error_after_some_tries(proxy):
-    proxy.fault(GENERATE, *(Fault(status=503) for _ in range(20)))
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(20)))
     outcome = run_one(proxy)
     assert "503" in str(outcome.error)
     assert len(sent(proxy, GENERATE)) == 2  # retries: 1
@@ -471,14 +471,14 @@ def test_a_key_is_removed_whatever_befalls_the_request(proxy, fault):
 
 
 def test_a_first_look_that_fails_does_nothing(proxy):
-    proxy.fault(LIST, *(Fault(status=503) for _ in range(9)))
+    proxy.fault(LIST, *(Fault(status=503) for _unused in range(9)))
     with pytest.raises(LiteLLMError, match="503"):
         run_one(proxy)
     assert list(proxy.counts()) == [LIST]
 
 
 def test_the_secret_of_a_key_that_was_made_is_told_even_when_the_last_look_fails(proxy):
-    proxy.fault(LIST, Fault("nothing"), *(Fault(status=503) for _ in range(9)))
+    proxy.fault(LIST, Fault("nothing"), *(Fault(status=503) for _unused in range(9)))
     outcome = run_one(proxy)
     assert "may or may not" in str(outcome.error)
     assert is_its_secret(proxy, outcome)
@@ -527,9 +527,9 @@ def test_of_two_keys_the_younger_is_taken_back_by_the_run_that_made_it(proxy):
 @pytest.mark.parametrize("secret", [None, derive(SEED, ALIAS)], ids=["generated", "derived"])
 def test_of_runs_at_once_one_key_stays_and_every_secret_that_is_told_opens_it(proxy, secret):
     proxy.unique_aliases = False
-    for _ in range(5):
+    for _unused in range(5):
         proxy.rows.clear()
-        clients = [Client(Connection(proxy.url, MASTER_KEY)) for _ in range(4)]
+        clients = [Client(Connection(proxy.url, MASTER_KEY)) for _unused in range(4)]
         with ThreadPoolExecutor() as threads:
             racing = [threads.submit(reconcile, client, [Wanted(ALIAS, secret=secret)]) for client in clients]
         outcomes = [outcome for race in racing for outcome in race.result()]
@@ -591,7 +591,7 @@ def test_a_key_that_is_missing_is_just_created(proxy, regenerate):
     assert is_its_secret(proxy, good(replaced(proxy, regenerate=regenerate), "created"))
 
 
-REFUSED = [[Fault(status=500)], [Fault(status=503) for _ in range(20)], [Fault("close") for _ in range(20)]]
+REFUSED = [[Fault(status=500)], [Fault(status=503) for _unused in range(20)], [Fault("close") for _unused in range(20)]]
 
 
 @pytest.mark.parametrize("faults", REFUSED, ids=["refused", "busy", "dropped"])
@@ -739,7 +739,7 @@ def test_check_mode_tells_what_would_be_and_does_nothing(proxy, wanted, operatio
     proxy.add(ALIAS, max_budget=1.0)
     whole = {"settings": {"tpm_limit": 5}, "lifetime": lasting("7d"), **wanted}
     foreseen = good(run_one(proxy, **whole, options={"check_mode": True}), operation)
-    assert all(request.startswith("GET") for request, _ in proxy.requests)
+    assert all(request.startswith("GET") for request, _unused in proxy.requests)
     real = good(run_one(proxy, **whole), operation)
     assert foreseen.changed == real.changed
     for name in ("tpm_limit", "max_budget"):

@@ -124,7 +124,7 @@ def test_a_version_is_1_unless_it_is_said() -> None:
 
 
 def test_generated_secrets_differ() -> None:
-    assert len({_secret.generate().value for _ in range(100)}) == 100
+    assert len({_secret.generate().value for _unused in range(100)}) == 100
 
 
 @given(st.one_of(st.builds(_secret.derive, SEEDS, ALIASES, VERSIONS), st.builds(_secret.generate)))
@@ -136,7 +136,7 @@ def test_what_we_make_is_a_word_that_given_accepts(secret: _secret.Secret) -> No
 
 def test_generated_secrets_use_every_letter() -> None:
     # 6400 letters, of 62: that one is missing by chance happens once in 10⁴³.
-    letters = set("".join(_secret.generate().value.removeprefix("sk-") for _ in range(200)))
+    letters = set("".join(_secret.generate().value.removeprefix("sk-") for _unused in range(200)))
     assert letters == set(string.ascii_letters + string.digits)
 
 
