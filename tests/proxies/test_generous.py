@@ -25,7 +25,12 @@ def test_what_the_proxy_gives_is_no_drift(ansible: Ansible, proxy: Proxy):
     first, again, merged, nothing = told(
         ansible, {"guid": "one"}, {"guid": "one"}, {"guid": "one", "metadata": {"seat": 1}}, {"guid": "one"}
     )
-    assert [operation(one) for one in (first, again, merged, nothing)] == ["created", "unchanged", "updated", "unchanged"]
+    assert [operation(one) for one in (first, again, merged, nothing)] == [
+        "created",
+        "unchanged",
+        "updated",
+        "unchanged",
+    ]
     assert first["virtual_key"]["duration"] == "14d"
     row = proxy.row("virtkey-one")
     assert (row["models"], row["max_budget"], row["budget_duration"], row["tpm_limit"]) == ([GRANITE], 10, "30d", 500)

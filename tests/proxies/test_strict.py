@@ -56,7 +56,9 @@ def test_the_proxy_makes_the_secret_where_it_insists(ansible, proxy):
 
 
 def test_a_secret_of_ones_own_is_refused_with_the_reason(ansible, proxy):
-    given, derived = told(ansible, {"guid": "own", "key": "sk-chosen-by-the-tests"}, {"guid": "own", "key_seed": "s" * 32})
+    given, derived = told(
+        ansible, {"guid": "own", "key": "sk-chosen-by-the-tests"}, {"guid": "own", "key_seed": "s" * 32}
+    )
     for result, option in ((given, "key"), (derived, "key_seed")):
         assert f"disable_custom_api_keys), so that {option} cannot be used" in result["msg"]
     assert proxy.rows("virtkey-own") == []

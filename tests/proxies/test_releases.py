@@ -1,0 +1,249 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The life of keys on other releases of LiteLLM, each in its own words: exact, once, and all of them found again.
+
+--litellm-releases, or the environment variable LITELLM_RELEASES, names the releases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, MISTRAL, Json, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import (
+    INFO,
+    Stopwatch,
+    operation,
+    sandbox,
+    told,
+)
+
+A_MINUTE = timedelta(minutes=1)
+MANY = 150
+FULL: Json = {
+    "guid": "life",
+    "models": [GRANITE, MISTRAL],
+    "model_aliases": {"gpt": GRANITE},
+    "duration": "7d",
+    "max_budget": 10,
+    "budget_duration": "30d",
+    "tpm_limit": 1000,
+    "rpm_limit": 100,
+    "max_parallel_requests": 5,
+    "model_tpm_limit": {"fake-gpt": 500},
+    "metadata": {"course": "granite", "seat": {"row": 1}},
+    "user_id": "someone@example.com",
+    "permissions": {"pass_through": True},
+    "blocked": False,
+}
+LISTED = [{"guid": f"many-{number}", "user_id": f"user{number}@example.com"} for number in range(MANY)]
+# What each step asks, by its name; those after "full" are about the same key.
+LIFE: dict[str, Json | tuple[str, Json]] = {
+    "full": FULL,
+    "again": FULL,
+    "calendar_month": {"guid": "month", "duration": "1mo"},
+    "a_day": {"guid": "day", "duration": "1d"},
+    "longer": {"guid": "life", "duration": "20d"},
+    "longer_again": {"guid": "life", "duration": "20d"},
+    "shorter": {"guid": "life", "duration": "36h", "max_budget": 20, "metadata": {"seat": {"row": 2}}},
+    "off": {
+        "guid": "life",
+        "models": [],
+        "unset": ["model_aliases", "max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests", "model_tpm_limit"],
+    },
+    "off_again": {"guid": "life", "models": [], "unset": ["max_budget", "tpm_limit", "model_tpm_limit"]},
+    "budget_duration_off": {"guid": "life", "unset": ["budget_duration"]},
+    "for_ever": {"guid": "life", "unset": ["expires_at"]},
+    "blocked": {"guid": "life", "blocked": True},
+    "unblocked": {"guid": "life", "blocked": False},
+    "lost": {"guid": "life", "on_unknown_key": "fail"},
+    "mismatch": {"guid": "life", "key": "sk-not-the-secret-of-this-key"},
+    "another_alias": {"guid": "other", "key": "{{ step[0].virtual_key.key }}"},
+    "replaced": {"guid": "life", "regenerate": "if_unrecoverable"},
+    "unknown_model": {"guid": "other", "models": ["openai/granite-3-2-8b-instuct"]},
+    "derived": {"guid": "derived", "key_seed": "s" * 40},
+    "derived_again": {"guid": "derived", "key_seed": "s" * 40},
+    "part_of_a_name": {"key_alias": "life"},
+    "many": {"virtual_keys": LISTED, "max_budget": 5, "duration": "7d"},
+    "many_again": {"virtual_keys": LISTED, "max_budget": 5, "duration": "7d"},
+    "one_by_name": (INFO, {"guid": "life"}),
+    "some_by_name": (INFO, {"guid": ["many-1", "many-10", "nobody"]}),
+    "by_prefix": (INFO, {"alias_prefix": "virtkey-many-"}),
+    "by_short_prefix": (INFO, {"alias_prefix": "virtkey-many-1"}),
+    "by_user": (INFO, {"user_id": "user1@example.com"}),
+    "by_end": (INFO, {"expires_before": "{{ '2d' | rhpds.litellm_virtual_keys.expires_at }}"}),
+    "all": (INFO, {}),
+    "gone": {"guid": "life", "state": "absent"},
+    "gone_again": {"guid": "life", "state": "absent"},
+    "all_gone": {"virtual_keys": LISTED, "state": "absent"},
+    "what_is_left": (INFO, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def proxy(release: str, table: list[list[str]]) -> Iterator[Proxy]:
+    watch = Stopwatch()
+    with sandbox(f"release-{release}", "--litellm-version", release) as started:
+        table.append([f"LiteLLM {release}", f"started in {watch.seconds:.0f} s"])
+        yield started
+
+
+@pytest.fixture(scope="module")
+def life(ansible, proxy: Proxy, release: str, table: list[list[str]]) -> dict[str, Json]:
+    watch = Stopwatch()
+    results = dict(zip(LIFE, told(ansible, *LIFE.values()), strict=True))
+    table[-1] += [
+        f"{len(LIFE)} steps in {watch.seconds:.0f} s",
+        *(f"{name}: {results[name]['api_calls']} requests" for name in ("again", "many", "many_again", "all_gone")),
+        *(f"{name}: {_short(results[name])}" for name in ("budget_duration_off", "for_ever")),
+    ]
+    return results
+
+
+def _short(result: Json) -> str:
+    return "failed" if result.get("failed") else operation(result)
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def lives(key: Json) -> timedelta:
+    return instant(key["expires"]) - instant(key["created_at"])
+
+
+def aliases(result: Json) -> list[str]:
+    return [key["key_alias"] for key in result["virtual_keys"]]
+
+
+def numbered(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("full", "created"),
+        ("again", "unchanged"),
+        ("longer", "updated"),
+        ("longer_again", "unchanged"),
+        ("shorter", "updated"),
+        ("off", "updated"),
+        ("off_again", "unchanged"),
+        ("blocked", "updated"),
+        ("unblocked", "updated"),
+        ("replaced", "regenerated"),
+        ("derived", "created"),
+        ("derived_again", "unchanged"),
+        ("part_of_a_name", "created"),
+        ("gone", "deleted"),
+        ("gone_again", "absent"),
+    ],
+)
+def test_each_step_is_what_it_should_be(life, step, expected):
+    assert operation(life[step]) == expected, life[step].get("msg")
+
+
+@pytest.mark.parametrize(
+    ("step", "lifetime"),
+    [
+        ("full", timedelta(days=7)),
+        ("again", timedelta(days=7)),
+        ("a_day", timedelta(days=1)),
+        ("longer", timedelta(days=20)),
+        ("shorter", timedelta(hours=36)),
+    ],
+)
+def test_a_lifetime_is_exact(life, step, lifetime):
+    assert abs(lives(life[step]["virtual_key"]) - lifetime) < A_MINUTE
+
+
+def test_a_month_ends_on_the_same_day(life):
+    key = life["calendar_month"]["virtual_key"]
+    assert 28 <= lives(key).days <= 31
+    assert key["duration"] == "1mo"
+    assert instant(key["expires"]).day == instant(key["created_at"]).day or instant(key["created_at"]).day > 28
+
+
+def test_every_setting_is_there(life):
+    key = life["full"]["virtual_key"]
+    assert sorted(key["models"]) == [GRANITE, MISTRAL]
+    assert (key["max_budget"], key["user_id"], key["blocked"]) == (10, "someone@example.com", False)
+    assert {"course": "granite", "seat": {"row": 1}}.items() <= key["metadata"].items()
+    key = life["off"]["virtual_key"]
+    assert (key["models"], key["max_budget"]) == ([], None)
+    assert {"course": "granite", "seat": {"row": 2}}.items() <= key["metadata"].items()
+
+
+def test_what_a_release_cannot_take_off_is_said(life, release):
+    """Null takes off the end from 1.82.2 on ("-1" from 1.80.12), and the budget's duration from 1.90 on."""
+    for step, since, why in (
+        ("for_ever", (1, 80, 12), "cannot make a key live for ever"),
+        ("budget_duration_off", (1, 90), "did not make it: budget_duration is '30d'"),
+    ):
+        if numbered(release) >= since:
+            assert operation(life[step]) == "updated", life[step].get("msg")
+        else:
+            assert life[step]["failed"]
+            assert why in life[step]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("lost", "its secret is not known"),
+        ("mismatch", "exists with another secret"),
+        ("another_alias", "is that of the key virtkey-life already"),
+        ("unknown_model", "did you mean 'openai/granite-3-2-8b-instruct'"),
+    ],
+)
+def test_what_cannot_be_is_said(life, step, reason):
+    assert life[step]["failed"]
+    assert reason in life[step]["msg"]
+    assert operation(life[step]) == "failed"
+
+
+def test_a_replaced_key_works_and_the_old_one_does_not(life, proxy):
+    """By what was seen of them: at the end both are gone."""
+    old, new = life["full"]["virtual_key"], life["replaced"]["virtual_key"]
+    assert old["key_id"] != new["key_id"] == hashlib.sha256(new["key"].encode()).hexdigest()
+    assert new["metadata"]["seat"] == {"row": 2}
+    assert proxy.chat(new["key"]) == proxy.chat(old["key"]) == 401
+    assert proxy.chat(life["derived"]["virtual_key"]["key"]) == 200
+
+
+def test_many_are_made_once(life):
+    made, again = life["many"]["virtual_keys"], life["many_again"]["virtual_keys"]
+    assert [key["guid"] for key in made] == [key["guid"] for key in LISTED]
+    assert {key["operation"] for key in made} == {"created"}
+    assert all(hashlib.sha256(key["key"].encode()).hexdigest() == key["key_id"] for key in made)
+    assert all(abs(lives(key) - timedelta(days=7)) < A_MINUTE for key in made)
+    assert [(key["operation"], key["key_id"]) for key in again] == [("unchanged", key["key_id"]) for key in made]
+    assert {key["operation"] for key in life["all_gone"]["virtual_keys"]} == {"deleted"}
+
+
+def test_information_is_about_those_asked_for(life):
+    many = [f"virtkey-many-{number}" for number in range(MANY)]
+    assert aliases(life["one_by_name"]) == ["virtkey-life"]
+    assert aliases(life["some_by_name"]) == ["virtkey-many-1", "virtkey-many-10"]
+    assert sorted(aliases(life["by_prefix"])) == sorted(many)
+    assert sorted(aliases(life["by_short_prefix"])) == sorted(
+        name for name in many if name.startswith("virtkey-many-1")
+    )
+    assert aliases(life["by_user"]) == ["virtkey-many-1"]
+    assert "virtkey-day" in aliases(life["by_end"])
+    assert not set(aliases(life["by_end"])) & {*many, "virtkey-month"}
+    everything: Any = aliases(life["all"])
+    assert len(everything) == len(set(everything))
+    assert {*many, "virtkey-life", "virtkey-day", "virtkey-month", "virtkey-derived", "life"} == set(everything)
+
+
+def test_nothing_else_is_taken_away(life):
+    left = {"virtkey-day", "virtkey-month", "virtkey-derived", "life"}
+    assert set(aliases(life["what_is_left"])) == left
