@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Never, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
@@ -60,7 +61,16 @@ def update(client: Client, step: Update | Rename, *, again: bool = False) -> Non
             body["duration"] = "-1" if again else None  # 1.80.12 to 1.82.1 ignore null
         elif step.end is not None:
             body["duration"] = _from_now(step.end, client.now())
-    client.post("/key/update", body)
+    try:
+        client.post("/key/update", body)
+    except LiteLLMError as error:
+        if body.get("duration") != "-1" or error.passing:
+            raise
+        raise LiteLLMError(
+            f"This LiteLLM cannot make a key live for ever, as 1.80.12 can; set a late end with expires_at ({error})",
+            passing=False,
+            status=error.status,
+        ) from None
 
 
 def delete(client: Client, key_ids: Sequence[str]) -> None:
