@@ -33,8 +33,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     connect,
     typed,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome, reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import difference, entry, failure
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, given, mask
 
 _LIFETIME = ("expires_at", "runtime", "duration")

@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps as requests.
+"""Steps as requests, side by side.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -9,7 +9,8 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +18,96 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Never, Rename, Update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
+    Create,
+    Delete,
+    Never,
+    Rename,
+    Update,
+    Wait,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Run
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
+
+# LiteLLM gives up on a thousand (seen with 1.106 on a busy machine).
+_KEYS_IN_ONE_DELETION = 100
+_COURTESY = 1.0  # seconds; some ten times what another run takes to see and to delete
 
 Body = dict[str, Any]
 
 
-def create(client: Client, step: Create, secret: Secret | None) -> Secret:
+def work(client: Client, runs: Sequence[Run], progress: Callable[[str], None]) -> None:
+    """Do the step of every run, side by side, and note in it what was tried and what trouble there was.
+
+    :param progress: is told how far it is, now and then.
+    """
+    deletions = [run for run in runs if isinstance(run.plan.step, Delete)]
+    for start in range(0, len(deletions), _KEYS_IN_ONE_DELETION):
+        _delete(client, deletions[start : start + _KEYS_IN_ONE_DELETION])
+    waits = [run for run in runs if isinstance(run.plan.step, Wait)]
+    if waits:
+        _wait(waits)
+    changes = [run for run in runs if not isinstance(run.plan.step, Delete | Wait)]
+    side_by_side(
+        lambda run: _change(client, run),
+        changes,
+        client.connection.concurrency,
+        lambda done: progress(f"{done} of {len(changes)} virtual keys written"),
+    )
+
+
+def _change(client: Client, run: Run) -> None:
+    step = run.plan.step
+    try:
+        if isinstance(step, Create):
+            run.created = run.secret.key_id if run.secret else None
+            run.done.append(step)
+            run.secret = _create(client, step, run.secret)
+            run.created = run.secret.key_id
+        elif isinstance(step, Update | Rename):
+            again = step in run.done
+            run.done.append(step)
+            rewrite(client, step, again=again)
+        run.trouble = None
+    except LiteLLMError as error:
+        run.trouble = error
+        if error.status == 403 and "Custom API key" in str(error):  # general_settings.disable_custom_api_keys
+            if run.wanted.secret:
+                source = "key" if run.wanted.secret.source == "given" else "key_seed"
+                run.trouble = LiteLLMError(
+                    f"The proxy makes all secrets itself (disable_custom_api_keys), so that {source} cannot be used "
+                    f"for the key {run.wanted.name}",
+                    passing=False,
+                )
+            else:
+                run.secret, run.created, run.trouble = None, None, None
+                run.done.pop()
+
+
+def _delete(client: Client, runs: Sequence[Run]) -> None:
+    key_ids: list[str] = []
+    for run in runs:
+        if isinstance(run.plan.step, Delete):
+            run.done.append(run.plan.step)
+            key_ids.extend(run.plan.step.key_ids)
+    trouble = None
+    try:
+        _remove(client, key_ids)
+    except LiteLLMError as error:
+        # LiteLLM answers 500 when many take it too long. To delete a key by its id once more does no harm.
+        trouble = LiteLLMError(str(error), passing=error.passing or (error.status or 0) >= 500, status=error.status)
+    for run in runs:
+        run.trouble = trouble
+
+
+def _wait(runs: Sequence[Run]) -> None:
+    time.sleep(_COURTESY)
+    for run in runs:
+        run.done.append(Wait())
+
+
+def _create(client: Client, step: Create, secret: Secret | None) -> Secret:
     """Make a key. What became of it is for the next look to tell: the proxy's answer is an echo.
 
     :param secret: what the key is to have; None where the proxy insists on making it.
@@ -45,8 +129,8 @@ def create(client: Client, step: Create, secret: Secret | None) -> Secret:
     return Secret(answer["key"], "server")
 
 
-def update(client: Client, step: Update | Rename, *, again: bool = False) -> None:
-    """Change a key.
+def rewrite(client: Client, step: Update | Rename, *, again: bool = False) -> None:
+    """Change a key, or its name.
 
     :param again: the same was sent before and not understood.
     :raises LiteLLMError: when there was trouble; it may be done all the same.
@@ -72,7 +156,7 @@ def update(client: Client, step: Update | Rename, *, again: bool = False) -> Non
         ) from None
 
 
-def delete(client: Client, key_ids: Sequence[str]) -> None:
+def _remove(client: Client, key_ids: Sequence[str]) -> None:
     """Delete these keys in one request. LiteLLM says they are gone even when they never were.
 
     :raises LiteLLMError: when there was trouble; some may be gone all the same.

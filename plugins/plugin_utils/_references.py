@@ -9,14 +9,69 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Rename, Update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Run
 
 # Names with a meaning of their own, which no listing has.
 _SPECIAL = {"*", "all-team-models", "all-proxy-models", "no-default-models"}
+
+OnUnknownModels = Literal["fail", "warn", "ignore"]
+
+
+def check_references(
+    client: Client, runs: Sequence[Run], on_unknown: OnUnknownModels, warn: Callable[[str], None]
+) -> None:
+    """Let the runs fail that would give a key a model, a team or a budget that the proxy does not have.
+
+    :param warn: is told of models that are let pass.
+    :raises LiteLLMError: when the models must be known and the proxy cannot be asked.
+    """
+    asking = [(run, _to_be_set(run)) for run in runs if run.pending]
+    for name, exists in (("team_id", team_exists), ("budget_id", budget_exists)):
+        asked = functools.cache(functools.partial(exists, client))
+        for run, settings in asking:
+            if value := settings.get(name):
+                try:
+                    missing = not asked(value)
+                except LiteLLMError as error:
+                    run.error = f"Whether the proxy has the {name} {value} is not known: {error}"
+                else:
+                    if missing:
+                        run.error = (
+                            f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
+                        )
+    models = [(run, settings["models"]) for run, settings in asking if settings.get("models")]
+    if not models or on_unknown == "ignore":
+        return
+    try:
+        served = served_models(client)
+    except LiteLLMError as error:
+        if on_unknown == "fail":
+            raise
+        warn(f"Which models the proxy serves is not known: {error}")
+        return
+    for run, names in models:
+        if unknown := unknown_models(names, served):
+            sentence = f"The key {run.wanted.name} is to have models, but {complaint(unknown, served)}"
+            if on_unknown == "warn":
+                warn(sentence)
+            else:
+                run.error = f"{sentence} (on_unknown_models: warn lets it pass)"
+
+
+def _to_be_set(run: Run) -> Mapping[str, Any]:
+    """The settings that are asked for and not there yet."""
+    step = run.plan.step
+    if isinstance(step, Create | Update):
+        return step.settings
+    return run.goal.settings if isinstance(step, Rename) else {}
 
 
 def served_models(client: Client) -> frozenset[str]:

@@ -19,7 +19,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._durati
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import TOLERANCE
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 
 Json = dict[str, Any]
 

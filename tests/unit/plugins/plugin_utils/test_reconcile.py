@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _apply, _reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED, Lifetime, Wanted, setting
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome, reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive, given
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM, Fault
 
@@ -35,7 +36,7 @@ LIST, MODELS = "GET /key/list", "GET /v1/models"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(_reconcile, "_pause", lambda attempt: None)
-    monkeypatch.setattr(_reconcile, "_COURTESY", 0.05)
+    monkeypatch.setattr(_apply, "_COURTESY", 0.05)
 
 
 @pytest.fixture

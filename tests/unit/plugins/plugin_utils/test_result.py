@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Observed, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import (
     difference,
     entry,
     failure,
     lifespan,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import given
 
 SECRET = given("sk-a-secret-of-somebody")
