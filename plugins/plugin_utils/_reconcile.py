@@ -65,10 +65,10 @@ def reconcile(
     """
     observer = Observer(client)
     runs = [Run(key, key.secret or generate()) for key in wanted]
-    seen = _look(client, observer, runs)
+    _look(client, observer, runs)
     check_references(client, runs, on_unknown_models, warn)
     if check_mode:
-        return [run.foreseen(seen[index]) for index, run in enumerate(runs)]
+        return [run.foreseen() for run in runs]
     try:
         _rounds(client, observer, runs, progress)
     except BaseException as interruption:  # noqa: BLE001 - also a task's time-out: what was done must be told
@@ -102,25 +102,23 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[Run], progress: P
                 run.believe(client.now())
 
 
-def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> list[Seen]:
+def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
     """See what there is for each run, and let it decide."""
     names = {name for run in runs for name in (run.wanted.alias, run.old_alias) if name}
     rows = observer.with_aliases(sorted(names))
     ids = [run.wanted.key_id for run in runs if run.wanted.key_id]
     by_id = dict(zip(ids, side_by_side(observer.with_id, ids, client.connection.concurrency), strict=True))
-    now, all_seen = client.now(), []
+    now = client.now()
     for run in runs:
         alias, old_alias = run.wanted.alias, run.old_alias
         keys = rows[alias] if alias else by_id[str(run.wanted.key_id)]
         old = tuple(key for key in rows[old_alias] if key.takes_leave_of(alias)) if old_alias else ()
-        all_seen.append(Seen(keys, now, old))
-        run.decide(all_seen[-1])
-    return all_seen
+        run.decide(Seen(keys, now, old))
 
 
 def _give_back_alias(client: Client, run: Run) -> None:
     """Where a successor could not be made, let the old key have its name again."""
-    if not run.error or not run.seen or not run.seen.old or run.seen.keys:
+    if not run.error or not run.wanted.present or not run.seen or not run.seen.old or run.seen.keys:
         return
     back = restoration(run.wanted, run.seen)
     try:

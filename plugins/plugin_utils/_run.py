@@ -100,6 +100,7 @@ class Run:
         return bool(self._tried(Create) and self.plan.key and self.plan.key.key_id != self.created and not self.error)
 
     def decide(self, seen: Seen) -> None:
+        """Plan the next step, from what the proxy has now and from what was tried."""
         self.seen = seen
         if self.first is None:
             self.goal = settled(self.wanted, seen.now)
@@ -123,6 +124,7 @@ class Run:
             self.plan = Plan("created", key=replace(expected, key_id=self.created))
 
     def outcome(self) -> Outcome:
+        """What became of the key."""
         key = self.plan.key
         before = self.first.key if self.first else None
         operation: Operation = "unchanged"
@@ -136,8 +138,9 @@ class Run:
         end_set = any(isinstance(step, Create | Update) and step.end is not None for step in self.done)
         return Outcome(self.wanted, operation, before, key, known, self.error, end_set)
 
-    def foreseen(self, seen: Seen) -> Outcome:
-        after = foreseen(self.goal, self.plan, seen.now)
+    def foreseen(self) -> Outcome:
+        """What would become of the key, for check mode."""
+        after = foreseen(self.goal, self.plan, self.seen.now) if self.seen else None
         known = self.wanted.secret if after and self.error is None else None
         return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
 
