@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option, typed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import save
@@ -25,6 +25,10 @@ OPTIONS = {
 }
 
 
+# AgnosticD's own action, and the name by which the platform sets its defaults.
+_THEIRS = "agnosticd.core.agnosticd_user_info"
+
+
 class ActionModule(ControllerAction):
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
@@ -33,14 +37,15 @@ class ActionModule(ControllerAction):
         return result
 
     def outcome(self, task_vars: Mapping[str, Any]) -> Result:
-        options = typed(OPTIONS, self._task.args, "agnosticd_user_info")
+        arguments = {**self._platforms_defaults(), **self._task.args}
+        options = typed(OPTIONS, arguments, "agnosticd_user_info")
         messages = _lines("msg", options["msg"])
         bodies = _lines("body", options["body"])
         if messages and bodies:
             raise OptionError("msg and body cannot both be given")
         data = _plain({f"{options['data_prefix']}{name}": value for name, value in (options["data"] or {}).items()})
         user = _plain(options["user"])
-        if not self._task.check_mode:
+        if not self._task.check_mode and not self._handed_over(arguments, task_vars):
             folder = Path(str(self._platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = str(self._platform("ACTION", task_vars, "provision"))
             save(folder, action, messages=messages, bodies=bodies, data=data, user=user)
@@ -56,6 +61,37 @@ class ActionModule(ControllerAction):
         if user:
             result["user"] = user
         return result
+
+    def _platforms_defaults(self) -> dict[str, Any]:
+        """What the platform has set for its own action: the prefix by which it tells clusters apart."""
+        defaults: dict[str, Any] = {}
+        for level in self._task.module_defaults or ():
+            defaults.update(level.get(_THEIRS) or {})
+        return dict(self._templar.template(defaults))
+
+    def _handed_over(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:
+        """Let AgnosticD's own action save it, where that is installed.
+
+        :raises UserDataError: when that fails.
+        """
+        task = self._task.copy()
+        task.args = dict(arguments)
+        theirs = self._shared_loader_obj.action_loader.get(
+            _THEIRS,
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        if theirs is None:
+            return False
+        result = theirs.run(task_vars=task_vars)
+        if result.get("failed"):
+            reason = result.get("error") or result.get("msg") or "it does not say why"
+            raise UserDataError(f"User data cannot be saved by {_THEIRS}: {reason}")
+        return True
 
     def _platform(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
         """A variable of the platform: this host's, or else that of localhost, which runs its own plays."""

@@ -16,6 +16,8 @@ description:
   - The files are F(<ACTION>-user-info.yaml), F(<ACTION>-user-body.yaml) and F(<ACTION>-user-data.yaml) in the folder
     C(output_dir). The variables C(ACTION) and C(output_dir) are those of the play or of localhost. Without them it is
     V(provision) and the folder of the playbook.
+  - Where the collection C(agnosticd.core) is installed, its own action saves them, with what C(module_defaults) say for
+    C(agnosticd.core.agnosticd_user_info). Otherwise this one does.
   - What the files hold is kept and added to. Each is written whole or not at all, by one writer at a time, and
     only its owner can read it.
 options:

@@ -1,0 +1,67 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where AgnosticD's own collection is installed, it saves what users are told: here a double of it, in its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Run
+
+DOUBLE = """
+import json, os
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        if self._task.args.get("user") == "nobody":
+            return {**result, "failed": True, "error": "no such user"}
+        with open(os.path.join(task_vars["output_dir"], "theirs.jsonl"), "a") as file:
+            file.write(json.dumps(self._task.args) + "\\n")
+        return {**result, "_ansible_verbose_always": True, "data": self._task.args.get("data")}
+"""
+SECRET = "sk-0123456789abcdefghijklmnop"
+
+
+@pytest.fixture(scope="module")
+def run(ansible: Ansible) -> Run:
+    plugin = ansible.folder / "theirs/ansible_collections/agnosticd/core/plugins/action/agnosticd_user_info.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(DOUBLE)
+    (plugin.parent.with_name("modules")).mkdir()
+    (plugin.parent.with_name("modules") / plugin.name).write_text("")
+    tell = f"{COLLECTION}.agnosticd_user_info"
+    play = {
+        "hosts": "localhost",
+        "vars": {"output_dir": str(ansible.folder), "cluster": "one"},
+        "module_defaults": {"agnosticd.core.agnosticd_user_info": {"data_prefix": "hub_{{ cluster }}_"}},
+        "tasks": [
+            {"name": "Tell", tell: {"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}}},
+            {"name": "In check mode", tell: {"msg": "Not yet"}, "check_mode": True},
+            {"name": "In vain", tell: {"user": "nobody", "data": {"a": 1}}, "ignore_errors": True},
+        ],
+    }
+    paths = f"{ansible.environment['ANSIBLE_COLLECTIONS_PATH']}:{ansible.folder / 'theirs'}"
+    done = ansible.play(play, "-vvvv", ANSIBLE_COLLECTIONS_PATH=paths)
+    assert done.code == 0, done.output
+    return done
+
+
+def test_it_gets_everything_and_the_defaults_that_the_platform_set_for_it(run: Run, ansible: Ansible) -> None:
+    calls = [json.loads(line) for line in (ansible.folder / "theirs.jsonl").read_text().splitlines()]
+    assert calls == [{"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}, "data_prefix": "hub_one_"}]
+    assert not list(Path(ansible.folder).glob("*-user-*.yaml"))
+
+
+def test_messages_are_shown_and_secrets_are_not(run: Run) -> None:
+    assert run.said("Tell") == "user.info: Welcome"
+    assert SECRET not in run.output
+
+
+def test_its_reason_is_told_when_it_fails(run: Run) -> None:
+    assert run.said("In vain") == "User data cannot be saved by agnosticd.core.agnosticd_user_info: no such user"
