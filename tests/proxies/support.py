@@ -41,7 +41,7 @@ def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
         shutil.rmtree(logs, ignore_errors=True)
         if instance.exists():
             instance.rename(logs)
-        instance.with_suffix(".lock").unlink(missing_ok=True)
+        instance.with_name(f"{instance.name}.lock").unlink(missing_ok=True)
 
 
 def told(ansible: Ansible, *tasks: Json | tuple[str, Json]) -> list[Json]:
