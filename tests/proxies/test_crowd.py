@@ -111,7 +111,10 @@ def test_two_controllers_at_once(ansible: Ansible, proxy: Proxy, guid: str, tabl
     watch, clashes = Stopwatch(), 0
     for number in range(ROUNDS):
         name = f"{guid}-race-{number}"
-        runs = [begin(ansible, "ansible", "localhost", "-m", ACTION, "-a", f"guid={name} duration=1d") for _ in "ab"]
+        runs = [
+            begin(ansible, "ansible", "localhost", "-m", ACTION, "-a", f"guid={name} duration=1d")
+            for _controller in "ab"
+        ]
         printed = [run.communicate(timeout=60) for run in runs]
         told = [json.loads(stdout.partition(" => ")[2])["virtual_key"] for stdout, _stderr in printed]
         (row,) = proxy.rows(f"virtkey-{name}")
