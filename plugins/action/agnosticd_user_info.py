@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,8 @@ class ActionModule(ControllerAction):
 
         :raises UserDataError: when that fails.
         """
+        if not _is_installed(_THEIRS.rpartition(".")[0]):
+            return False  # ansible-core 2.19 would warn
         task = self._task.copy()
         task.args = dict(arguments)
         theirs = self._shared_loader_obj.action_loader.get(
@@ -98,6 +101,13 @@ class ActionModule(ControllerAction):
         localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
         value = task_vars.get(name, localhost.get(name))
         return self._templar.template(value) or default
+
+
+def _is_installed(collection: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"ansible_collections.{collection}") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _masked(value: Any) -> Any:

@@ -287,7 +287,7 @@ class Observed:
     expires: datetime | None = None
     spend: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    row: Row = field(default_factory=dict, repr=False)
+    row: Row = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_row(cls, row: Row) -> Observed:

@@ -131,7 +131,9 @@ def _give_back_alias(client: Client, run: Run) -> None:
 
 def _account_for(client: Client, observer: Observer, runs: Sequence[Run], interruption: BaseException) -> None:
     """Look once more, and say of every key what became of it."""
-    reason = f"interrupted ({type(interruption).__name__})"
+    reason = "the task was interrupted"
+    if isinstance(interruption, Exception):
+        reason = f"this collection made an error ({type(interruption).__name__}: {interruption}); please report it"
     pending = [run for run in runs if run.pending]
     try:
         _look(client, observer, pending)

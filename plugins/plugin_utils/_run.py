@@ -132,7 +132,7 @@ class Run:
             operation = "absent" if not before else "unchanged" if key else "deleted"
         elif key and key.key_id == self.created:
             operation = "regenerated" if before else "created"
-        elif self._tried(Update) and key != before:
+        elif key and before and self._tried(Update) and self._differs(key, before):
             operation = "updated"
         known = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         end_set = any(isinstance(step, Create | Update) and step.end is not None for step in self.done)
@@ -143,6 +143,9 @@ class Run:
         after = foreseen(self.goal, self.plan, self.seen.now) if self.seen else None
         known = self.wanted.secret if after and self.error is None else None
         return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
+
+    def _differs(self, key: Observed, before: Observed) -> bool:
+        return key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)
 
     def _tried(self, kind: type[Step]) -> bool:
         return any(isinstance(step, kind) for step in self.done)

@@ -715,7 +715,7 @@ def test_what_was_made_is_told_when_the_task_is_interrupted(proxy):
     assert sorted(outcome.wanted.alias for outcome in made) == proxy.aliases()
     assert all(is_its_secret(proxy, outcome) for outcome in made)
     assert {outcome.error for outcome in outcomes if outcome.error} == {
-        f"The key {outcome.wanted.alias} is not as wanted: interrupted (KeyboardInterrupt)"
+        f"The key {outcome.wanted.alias} is not as wanted: the task was interrupted"
         for outcome in outcomes
         if outcome.error
     }
