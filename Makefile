@@ -10,6 +10,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# uv trusts the authorities that the system trusts, as pip and git do.
+export UV_SYSTEM_CERTS ?= 1
+
 VENV := .cache/venv
 NOX := $(VENV)/bin/nox
 READY := $(VENV)/.ready
@@ -34,6 +37,10 @@ integration: ## Run tests/integration and tests/end_to_end on a real proxy
 lint unit sanity integration: $(READY)
 	@$(NOX) --tags $@ -- $(ARGS)
 
+.PHONY: proxies
+proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, a thousand keys (20 minutes)
+	@$(NOX) --session proxies -- $(ARGS)
+
 .PHONY: sandbox
 sandbox: $(READY) ## Start a LiteLLM proxy to try things on
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)
@@ -50,6 +57,6 @@ $(READY): pyproject.toml
 	if [ -z "$$python" ]; then echo 'This needs Python 3.11 or later: no python3.11 or python3 that is.' >&2; exit 1; fi; \
 	echo 'Installing ansible-core and nox in .cache/venv: about 10 seconds, once.'; \
 	"$$python" -m venv $(VENV); \
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv; \
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check uv; \
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --group tools; \
 	touch $@

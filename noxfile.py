@@ -55,6 +55,9 @@ RUN = os.environ.setdefault("NOX_RUN", str(os.getpid()))
 IS_FIRST = str(os.getpid()) == RUN
 SANDBOX = f"test-{RUN}"
 
+# uv trusts the authorities that the system trusts, as pip and git do.
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+
 # pyenv's shims fail for a version that is not active: let the Pythons themselves be found.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path.home().glob(".pyenv/versions/3.1?.*/bin"))])
 
@@ -243,5 +246,19 @@ def end_to_end(session: nox.Session, core: str) -> None:
             "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
             "PYTHONPATH": str(COLLECTIONS),
             **proxy_environment(),
+        },
+    )
+
+
+@nox.session(default=False)
+def proxies(session: nox.Session) -> None:
+    """Run tests/proxies, which starts proxies of its own: other releases, other settings, a thousand keys."""
+    install(session, "tests")
+    session.run(
+        *("pytest", *(session.posargs or ["tests/proxies"])),
+        env={
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
+            "PYTHONPATH": str(COLLECTIONS),
         },
     )

@@ -39,7 +39,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run im
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, given, mask
 
 _LIFETIME = ("expires_at", "runtime", "duration")
-_SECRETS = ("key", "key_seed")
+_SECRETS = ("key", "known_key", "key_seed")
 _NUMBERS = ("int", "float")
 _SECONDS_BETWEEN_PROGRESS = 5.0
 # Before 2.19 ansible-core shows no message of a result that it does not show.
@@ -52,6 +52,7 @@ KEY = {
     "key_id": Option(),
     "state": Option(default="present", choices=("present", "absent")),
     "key": Option(secret=True),
+    "known_key": Option(secret=True),
     "key_seed": Option(secret=True),
     "key_version": Option("int", 1),
     "regenerate": Option(default="never", choices=("never", "if_unrecoverable", "always")),
@@ -178,6 +179,7 @@ def _wanted(options: Mapping[str, Any], master_key: str | None) -> Wanted:
         settings=_settings(options),
         lifetime=_lifetime(options),
         secret=_secret(options, alias, master_key),
+        known=Secret(options["known_key"], "given") if options["known_key"] else None,
         secret_required=options["on_unknown_key"] == "fail",
         regenerate=options["regenerate"],
     )

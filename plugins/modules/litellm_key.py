@@ -55,6 +55,12 @@ options:
         known.
       - Empty means not given.
     type: str
+  known_key:
+    description:
+      - A secret that the key may have, because an earlier run has saved it. If the key has it, it is told.
+      - A new key does not get it, because whoever removed the old one meant its secret to end. Use O(key) for that.
+      - Empty means not given.
+    type: str
   key_seed:
     description:
       - Derives the secret from this, the alias and O(key_version). The same three give the same secret on any
@@ -291,8 +297,8 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key), V(derived) from O(key_seed), V(generated) by this run,
-          or made by the V(server) where that insists. It is null when the secret is not known.
+        - Where the secret came from. It is V(given) by O(key) or O(known_key), V(derived) from O(key_seed), V(generated)
+          by this run, or made by the V(server) where that insists. It is null when the secret is not known.
       type: str
       sample: generated
     key_alias:

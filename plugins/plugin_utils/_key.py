@@ -248,6 +248,8 @@ class Wanted:
     :ivar settings: values by name; a setting's `nothing` takes it off. Names that are not among SETTINGS are fields
         of LiteLLM's that we know nothing of.
     :ivar secret: the secret it must have; None where any will do.
+    :ivar known: a secret that it may have, by which it is recognised. A new key does not get it: whoever removed the
+        key meant the secret to end.
     :ivar secret_required: leave a key alone whose secret is not known.
     """
 
@@ -258,8 +260,13 @@ class Wanted:
     settings: Mapping[str, Any] = field(default_factory=dict)
     lifetime: Lifetime | None = None
     secret: Secret | None = None
+    known: Secret | None = None
     secret_required: bool = False
     regenerate: Regenerate = "never"
+
+    def secret_of(self, key: Observed) -> Secret | None:
+        """The secret of this key, if it is known."""
+        return next((secret for secret in (self.secret, self.known) if secret and secret.key_id == key.key_id), None)
 
     @property
     def name(self) -> str:

@@ -137,15 +137,15 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
     oldest = seen.keys[0]
     if len(seen.keys) > 1 and any(key.key_id == created for key in seen.keys):
         return _withdrawal(seen, str(created), waited=waited)
-    key = next((key for key in seen.keys if wanted.secret and key.key_id == wanted.secret.key_id), oldest)
+    key = next((key for key in seen.keys if wanted.secret_of(key)), oldest)
     if key.key_id != created:
-        unwanted = wanted.regenerate == "always" or not _recoverable(wanted, key)
+        unwanted = wanted.regenerate == "always" or not wanted.secret_of(key)
         # A key that appeared while this run made its own is another run's, which has told its secret.
         if wanted.regenerate != "never" and unwanted and created is None:
             return _renewal(wanted, key, seen.now)
         if wanted.secret and key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
-        if wanted.secret_required and not _recoverable(wanted, key):
+        if wanted.secret_required and not wanted.secret_of(key):
             return Plan("unchanged", key=key, problem=_unknown(wanted, key))
     return _reconciliation(wanted, key, seen.now)
 
@@ -295,11 +295,6 @@ def _instant(end: End, now: datetime) -> datetime | None:
     if isinstance(end, Never):
         return None
     return end.after(now) if isinstance(end, Duration) else end
-
-
-def _recoverable(wanted: Wanted, key: Observed) -> bool:
-    """Whether the secret of this key is known."""
-    return wanted.secret is not None and wanted.secret.key_id == key.key_id
 
 
 def _mismatch(wanted: Wanted, key: Observed) -> str:

@@ -134,14 +134,15 @@ class Run:
             operation = "regenerated" if before else "created"
         elif key and before and self._tried(Update) and self._differs(key, before):
             operation = "updated"
-        known = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
+        own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
+        known = own or (self.wanted.secret_of(key) if key else None)
         end_set = any(isinstance(step, Create | Update) and step.end is not None for step in self.done)
         return Outcome(self.wanted, operation, before, key, known, self.error, end_set)
 
     def foreseen(self) -> Outcome:
         """What would become of the key, for check mode."""
         after = foreseen(self.goal, self.plan, self.seen.now) if self.seen else None
-        known = self.wanted.secret if after and self.error is None else None
+        known = self.wanted.secret_of(after) if after and self.error is None else None
         return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
 
     def _differs(self, key: Observed, before: Observed) -> bool:

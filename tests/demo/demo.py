@@ -12,6 +12,8 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,8 +28,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".cache" / "collections"
-SANDBOX = ROOT / "tests" / "sandbox" / "sandbox.py"
-NAME = "demo"
+NAME = f"demo-{os.getpid()}"  # two demos do not stop each other's proxy
+INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
 QUESTION = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
@@ -39,29 +41,41 @@ class DemoError(Exception):
 
 def main() -> int:
     started = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_unused: signal.raise_signal(signal.SIGINT))
+    told = 0
     try:
         with tempfile.TemporaryDirectory() as output:
             tell(Path(output))
     except KeyboardInterrupt:
         print("\nStopped.")
-        return 130
+        told = 130
     except DemoError as error:
         print(f"\n{error}", file=sys.stderr)
-        return 1
+        told = 1
     finally:
-        subprocess.run([sys.executable, str(SANDBOX), "stop", "--name", NAME], check=False, capture_output=True)
-    print(f"\nThe proxy is stopped, and nothing is left. That took {time.monotonic() - started:.0f} s.")
-    return 0
+        stopped = sandbox("stop")
+        shutil.rmtree(INSTANCE, ignore_errors=True)
+    if stopped:
+        print("The proxy could not be stopped; see: tests/sandbox/sandbox.py status", file=sys.stderr)
+        return told or 1
+    if not told:
+        print(f"\nThe proxy is stopped, and nothing is left running. That took {time.monotonic() - started:.0f} s.")
+    return told
+
+
+def sandbox(command: str, *arguments: str) -> int:
+    """Run the sandbox's program, and give its exit code."""
+    quiet = subprocess.DEVNULL if command == "stop" else None
+    program = [sys.executable, str(ROOT / "tests" / "sandbox" / "sandbox.py"), command, "--name", NAME, *arguments]
+    return subprocess.run(program, check=False, stdout=quiet).returncode
 
 
 def tell(output: Path) -> None:
     chapter("A LiteLLM proxy, with its database")
-    if subprocess.run([sys.executable, str(SANDBOX), "start", "--name", NAME, "--port", "0"], check=False).returncode:
+    if sandbox("start", "--port", "0"):
         raise DemoError("The sandbox did not start; the reason stands above.")
-    proxy = dict(
-        line.split("=", 1)
-        for line in (ROOT / ".cache" / "sandbox" / "instances" / NAME / "env").read_text().splitlines()
-    )
+    proxy = dict(line.split("=", 1) for line in (INSTANCE / "env").read_text().splitlines())
 
     chapter("A lab is built, and the role gives it a key")
     play("provision_key", output, proxy, expect="changed=1")

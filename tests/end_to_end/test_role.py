@@ -345,9 +345,15 @@ def test_the_playbooks_provision_and_destroy_by_their_full_names(ansible, proxy,
     provisioned = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.provision_key", "-e", f"guid={guid}")
     assert provisioned.code == 0, provisioned.output
     assert provisioned.recap()["changed"] == 1
-    secret = ansible.file("provision-user-data.yaml")["litellm_virtual_key"]
+    secret = ansible.file(f"virtual_keys/{guid}/provision-user-data.yaml")["litellm_virtual_key"]
     assert proxy.chat(secret) == 200
     assert any(line.endswith(secret) for line in provisioned.said("Tell the user"))
+
+    would_be = ansible.run(
+        "ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}", "--check"
+    )
+    assert would_be.said("Say what was done") == "The virtual key would be removed"
+    assert proxy.chat(secret) == 200
 
     destroyed = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}")
     assert destroyed.code == 0, destroyed.output
@@ -355,6 +361,35 @@ def test_the_playbooks_provision_and_destroy_by_their_full_names(ansible, proxy,
     assert destroyed.said("Say what was done") == "The virtual key is gone"
     assert proxy.rows(f"virtkey-{guid}") == []
     assert proxy.chat(secret) == 401
+
+
+def test_a_destroyed_key_does_not_come_back_to_life(ansible, proxy, guid):
+    alias, output = f"virtkey-{guid}-again", ansible.folder / "again"
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars": {"guid": f"{guid}-again", "output_dir": str(output)},
+            "tasks": [
+                role(ACTION="provision"),
+                {"ansible.builtin.set_fact": {"first": "{{ litellm_virtual_key }}"}, "no_log": True},
+                role(ACTION="destroy"),
+                role(ACTION="provision"),
+                {"name": "Compare", "ansible.builtin.debug": {"msg": "{{ first == litellm_virtual_key }}"}},
+            ],
+        }
+    )
+    assert run.code == 0, run.output
+    assert run.said("Compare") is False
+    secret = ansible.file("again/provision-user-data.yaml")["litellm_virtual_key"]
+    assert proxy.chat(secret) == 200
+    proxy.delete(alias)
+
+
+@pytest.mark.parametrize("guid", [None, "", " "])
+def test_without_a_guid_there_is_one_sentence_and_no_key(ansible, proxy, guid):
+    run = ansible.play({"hosts": "localhost", "vars": {"guid": guid}, "tasks": [role(ACTION="provision")]})
+    assert run.failed.result["msg"] == "guid is not set: it names the lab environment whose virtual key this is"
+    assert proxy.rows("virtkey-") == []
 
 
 def test_other_words_for_the_action_and_what_the_platform_tells(ansible, proxy, guid):

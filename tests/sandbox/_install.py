@@ -209,7 +209,8 @@ def _environment() -> dict[str, str]:
     """For installers: the user's own settings (mirrors, certificates), but none that change what Python does."""
     dropped = ("PYTHON", "VIRTUAL_ENV", "PRISMA_", "DATABASE_URL", "npm_config_omit")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+    # uv trusts the authorities that the system trusts, as pip does, unless the user says otherwise.
+    return {"UV_SYSTEM_CERTS": "1", **kept, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
 
 
 def _uv(log: Path) -> list[str | Path]:

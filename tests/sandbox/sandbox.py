@@ -315,6 +315,8 @@ def _arguments() -> argparse.Namespace:
             parser.error(f"there is no file {arguments.config}")
         if arguments.workers < 1:
             parser.error("--workers must be 1 or more")
+        if arguments.port is not None and not 0 <= arguments.port <= 65535:
+            parser.error("--port must be 0 to 65535")
     return arguments
 
 

@@ -404,3 +404,11 @@ def test_what_check_mode_foresees_comes_to_be(wanted, rows):
     for name in set(SETTINGS) - {"key_type", "allowed_routes", *(n for n in SETTINGS if SETTINGS[n].in_metadata)}:
         if name != "metadata" and not (created and name == "soft_budget"):
             assert (expected.value(name) or None) == (last.key.value(name) or None), name
+
+
+def test_a_saved_secret_is_recognised_but_never_given_to_a_new_key():
+    known = {"known": MINE, "secret_required": True}
+    assert planned(key(MINE), **known).problem is None
+    assert "its secret is not known" in str(planned(key(OTHER), **known).problem)
+    assert isinstance(planned(**known).step, Create)
+    assert Wanted(ALIAS, **known).secret is None
