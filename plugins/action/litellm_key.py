@@ -40,6 +40,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret
 
 _LIFETIME = ("expires_at", "runtime", "duration")
 _SECRETS = ("key", "known_key", "key_seed")
+_EITHER_OR = (("key", "key_seed"), ("key_type", "allowed_routes"), ("soft_budget", "budget_id"))
 _NUMBERS = ("int", "float")
 _SECONDS_BETWEEN_PROGRESS = 5.0
 # Before 2.19 ansible-core shows no message of a result that it does not show.
@@ -70,7 +71,7 @@ KEY = {
 ALL = {
     **CONNECTION,
     **KEY,
-    "virtual_keys": Option("list"),
+    "virtual_keys": Option("list", secret=True),
     "on_unknown_models": Option(default="fail", choices=("fail", "warn", "ignore")),
 }
 
@@ -152,21 +153,23 @@ def _all_wanted(options: Mapping[str, Any], given_options: Mapping[str, Any]) ->
 
 def _overridden(common: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one key: its own, and where it says nothing the common ones."""
-    silent = {
-        name
-        for names in (_LIFETIME, _SECRETS)  # of several ways to say one thing, its own counts
-        if any(one.get(name) not in (None, "") for name in names)
-        for name in names
-    }
-    if "expires_at" in (one.get("unset") or ()):
+    given = {name for name, value in one.items() if value not in (None, "")}
+    own_unset = set(one.get("unset") or ())
+    # Of several ways to say one thing, its own counts.
+    silent = {name for names in (_LIFETIME, _SECRETS, *_EITHER_OR) if given & {*names} for name in names} | own_unset
+    if "expires_at" in own_unset:
         silent.update(_LIFETIME)
-    own = {name: value for name, value in one.items() if name not in common or value not in (None, "")}
-    return {**{name: value for name, value in common.items() if name not in silent}, **own}
+    kept = {name: value for name, value in common.items() if name not in silent}
+    if kept.get("unset"):
+        said = given | (set(_LIFETIME) if given & {*_LIFETIME} else set())
+        kept["unset"] = [name for name in kept["unset"] if name not in said]
+    own = {name: value for name, value in one.items() if name not in common or name in given}
+    return {**kept, **own}
 
 
 def _wanted(options: Mapping[str, Any], master_key: str | None) -> Wanted:
     alias, key_id = _identity(options)
-    for one, other in (("key", "key_seed"), ("key_type", "allowed_routes"), ("soft_budget", "budget_id")):
+    for one, other in _EITHER_OR:
         if options[one] not in (None, "") and options[other] not in (None, ""):
             raise OptionError(f"{one} and {other} cannot both be given")
     if options["regenerate"] != "never" and alias is None:

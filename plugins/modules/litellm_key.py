@@ -137,7 +137,8 @@ options:
   soft_budget:
     description:
       - From when on LiteLLM warns, in US dollars. Releases before 1.102 take it only for a new key.
-      - LiteLLM keeps it in a budget of its own, so that it cannot be given with O(budget_id).
+      - LiteLLM keeps it in a budget, so that it cannot be given with O(budget_id). A key without a budget gets one of
+        its own. For a key that has a budget, the soft budget of that is changed, for every key that shares it.
     type: float
   budget_duration:
     description: After which time LiteLLM counts what is spent anew, like V(30d).
@@ -164,7 +165,9 @@ options:
     description: How much may be spent on each model, by model. It needs a LiteLLM Enterprise licence.
     type: dict
   metadata:
-    description: What else to remember about the key. It is merged over what is there.
+    description:
+      - What else to remember about the key. It is merged over what is there. Only the top level is merged, so that
+        a dictionary in it replaces the one that is there.
     type: dict
   tags:
     description: Labels by which spending is counted. They need a LiteLLM Enterprise licence.
@@ -206,7 +209,7 @@ options:
   extra_params:
     description:
       - Further fields of LiteLLM's API, by name. They are sent as they are and read back, so that a name that the
-        proxy does not know is an error.
+        proxy does not know is an error. Of dictionaries only what is named here is compared.
     type: dict
   unset:
     description:
@@ -231,6 +234,9 @@ extends_documentation_fragment:
 notes:
   - No output shows the result if it holds a secret. Register it and use RV(virtual_key.key). Only an ad-hoc command
     prints the secret, because its output is all there is.
+  - When the task's C(timeout) ends it, what was done is told, secrets included. When Ansible itself is interrupted, the
+    random secrets of the keys that were made until then are lost. Run it again with O(regenerate=if_unrecoverable), or
+    use O(key_seed), with which no secret can be lost.
   - Keep secrets in variables, as with any action. When a task fails, ansible-core 2.19 and later print the lines of the
     playbook where it stands, and for an ad-hoc command its arguments.
 """
@@ -297,8 +303,9 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key) or O(known_key), V(derived) from O(key_seed), V(generated)
-          by this run, or made by the V(server) where that insists. It is null when the secret is not known.
+        - Where the secret came from. It is V(given) by O(key) or O(known_key), V(derived) from O(key_seed),
+          V(generated) by this run, or made by the V(server) where that insists. It is null when the secret is not
+          known.
       type: str
       sample: generated
     key_alias:

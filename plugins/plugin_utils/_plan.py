@@ -8,7 +8,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -142,6 +142,8 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
         unwanted = wanted.regenerate == "always" or not wanted.secret_of(key)
         # A key that appeared while this run made its own is another run's, which has told its secret.
         if wanted.regenerate != "never" and unwanted and created is None:
+            if len(seen.keys) > 1:
+                return Plan("unchanged", key=key, problem=_several(wanted, seen.keys))
             return _renewal(wanted, key, seen.now)
         if wanted.secret and key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
@@ -311,6 +313,13 @@ def _unknown(wanted: Wanted, key: Observed) -> str:
         f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first "
         "(state: absent; with the role ACTION: destroy), use another guid, derive secrets from a key_seed "
         "from the start, or have it replaced (regenerate: if_unrecoverable)"
+    )
+
+
+def _several(wanted: Wanted, keys: Sequence[Observed]) -> str:
+    return (
+        f"{len(keys)} keys carry the alias {wanted.name}, and which of them is to be replaced cannot be told; "
+        "remove all but one by its key_id (state: absent)"
     )
 
 

@@ -36,7 +36,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._refere
     check_references,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome, Run
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import generate
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, generate
 
 # A replacement takes three steps, a race two; one more is for what the proxy understood in its own way.
 _ROUNDS = 6
@@ -68,6 +68,9 @@ def reconcile(
     _look(client, observer, runs)
     check_references(client, runs, on_unknown_models, warn)
     if check_mode:
+        for run in runs:
+            if isinstance(run.plan.step, Create) and run.wanted.secret and not run.error:
+                run.error = _owner_of_secret(observer, run, run.wanted.secret)
         return [run.foreseen() for run in runs]
     try:
         _rounds(client, observer, runs, progress)
@@ -75,7 +78,7 @@ def reconcile(
         _account_for(client, observer, runs, interruption)
     for run in runs:
         if run.plan.step and not run.error:
-            run.error = str(run.trouble) if run.trouble else _left_undone(client, observer, run)
+            run.error = str(run.trouble) if run.trouble else _left_undone(observer, run)
         elif run.lost:
             warn(f"Another run created the key {run.wanted.name} at the same time; its secret is not known here")
         _give_back_alias(client, run)
@@ -149,18 +152,11 @@ def _pause(attempt: int) -> None:
     time.sleep(min(_LONGEST_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))
 
 
-def _left_undone(client: Client, observer: Observer, run: Run) -> str:
+def _left_undone(observer: Observer, run: Run) -> str:
     """Why the proxy's yes was not enough."""
     step, name, key = run.plan.step, run.wanted.name, run.plan.key
     if isinstance(step, Create) and run.secret:
-        # LiteLLM answers 200, and writes nothing, when the secret belongs to a key that exists.
-        try:
-            others = observer.with_id(run.secret.key_id)
-        except LiteLLMError:
-            others = ()
-        if others:
-            return f"The secret given for the key {name} is that of the key {others[0].alias or others[0].name} already"
-        return f"LiteLLM accepted the key {name} but does not list it"
+        return _owner_of_secret(observer, run, run.secret) or f"LiteLLM accepted the key {name} but does not list it"
     if isinstance(step, Delete):
         return f"LiteLLM says that it deleted the key {name}, but it is still there"
     parts = []
@@ -172,3 +168,15 @@ def _left_undone(client: Client, observer: Observer, run: Run) -> str:
             asked = "never" if step.end is NEVER else step.end
             parts.append(f"it expires at {key.expires} and not {asked}")
     return f"LiteLLM accepted the change of the key {name} but did not make it: {', '.join(parts)}"
+
+
+def _owner_of_secret(observer: Observer, run: Run, secret: Secret) -> str | None:
+    """LiteLLM answers 200, and writes nothing, when the secret of a new key belongs to one that exists: say so."""
+    try:
+        others = observer.with_id(secret.key_id)
+    except LiteLLMError:
+        return None
+    if not others:
+        return None
+    owner = others[0].alias or others[0].name
+    return f"The secret given for the key {run.wanted.name} is that of the key {owner} already"

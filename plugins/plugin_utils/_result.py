@@ -17,7 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._durati
     format_instant,
     from_seconds,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed, setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import TOLERANCE
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 
@@ -79,7 +79,8 @@ def lifespan(key: Observed) -> str | None:
 
 def difference(outcome: Outcome) -> Json | None:
     """The key before and after, for diff mode. It holds no secret."""
-    before, after = _diffable(outcome.before), _diffable(outcome.after)
+    further = [name for name in outcome.wanted.settings if name not in SETTINGS]
+    before, after = (_diffable(key, further) for key in (outcome.before, outcome.after))
     if before == after:
         return None
     header = f"virtual key {outcome.wanted.name}"
@@ -100,13 +101,14 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
     return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
 
 
-def _diffable(key: Observed | None) -> Json:
+def _diffable(key: Observed | None, further: Sequence[str]) -> Json:
     if key is None:
         return {}
+    values = {name: key.value(name) for name in (*SETTINGS, *further)}
     settings = {
         name: value
-        for name, value in key.settings.items()
-        if value not in (None, [], {}, SETTINGS[name].nothing) and value is not False
+        for name, value in values.items()
+        if value not in (None, [], {}, setting(name).nothing) and value is not False
     }
     return {"key_alias": key.alias, "key_id": key.key_id or None, "expires": _text(key.expires), **settings}
 

@@ -136,14 +136,21 @@ class Run:
             operation = "updated"
         own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         known = own or (self.wanted.secret_of(key) if key else None)
-        end_set = any(isinstance(step, Create | Update) and step.end is not None for step in self.done)
-        return Outcome(self.wanted, operation, before, key, known, self.error, end_set)
+        return Outcome(self.wanted, operation, before, key, known, self.error, self._end_set)
 
     def foreseen(self) -> Outcome:
         """What would become of the key, for check mode."""
         after = foreseen(self.goal, self.plan, self.seen.now) if self.seen else None
         known = self.wanted.secret_of(after) if after and self.error is None else None
         return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
+
+    @property
+    def _end_set(self) -> bool:
+        asked = self.goal.lifetime.end if self.goal.lifetime else None
+        return any(
+            (isinstance(step, Create) and step.end == asked) or (isinstance(step, Update) and step.end is not None)
+            for step in self.done
+        )
 
     def _differs(self, key: Observed, before: Observed) -> bool:
         return key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)

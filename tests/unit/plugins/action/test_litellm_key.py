@@ -118,7 +118,7 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"guid": "a", "metadata": ["a"]}, ["metadata must be a dictionary", "['a']"]),
         ({"guid": "a", "blocked": "perhaps"}, ["blocked must be true or false", "'perhaps'"]),
         ({"guid": "a", "shorten": 7}, ["shorten must be true or false", "7"]),
-        ({"guid": "a", "virtual_keys": "a"}, ["virtual_keys must be a list", "'a'"]),
+        ({"guid": "a", "virtual_keys": "a"}, ["virtual_keys must be a list"]),
         # Numbers
         *(
             ({"guid": "a", name: -1}, [f"{name} is -1; it must be 0 or more"])
@@ -452,3 +452,29 @@ def described(documented):
 def in_words(option: Option):
     kind, elements = {"list of str": ("list", "str"), "list": ("list", "dict")}.get(option.type, (option.type, None))
     return (kind, elements, option.default, set(option.choices), False)
+
+
+def test_a_key_of_many_may_take_off_or_say_otherwise_what_the_task_says(act):
+    result = act(
+        models=["gpt-4o"],
+        soft_budget=3,
+        unset=["expires_at", "tpm_limit"],
+        virtual_keys=[
+            {"guid": "a", "unset": ["models"]},
+            {"guid": "b", "duration": "7d"},
+            {"guid": "c", "tpm_limit": 5},
+        ],
+    )
+    assert [one["models"] for one in result["virtual_keys"]] == [[], ["gpt-4o"], ["gpt-4o"]]
+    assert [one["duration"] for one in result["virtual_keys"]] == [None, "7d", None]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_the_diff_shows_further_fields(act, check_mode):
+    created = act(guid="abc", extra_params={"agent_id": "one"}, check_mode=check_mode, diff=True)
+    assert created["diff"][0]["after"]["agent_id"] == "one"
+
+
+def test_a_wrong_list_of_keys_is_not_quoted(act):
+    message = act(virtual_keys={"guid": "a", "key_seed": "Q" * 40})["msg"]
+    assert message == "virtual_keys must be a list, but is a value of type dict"
