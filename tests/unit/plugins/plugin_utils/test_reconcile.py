@@ -18,6 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._durati
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED, Lifetime, Wanted, setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import entry
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive, given
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM, Fault
@@ -857,3 +858,15 @@ def test_options_make_no_difference_by_their_order(proxy):
         row = dict(proxy.row(f"virtkey-{number}"))
         rows.append({name: row[name] for name in ("tpm_limit", "metadata", "models")})
     assert all(row == rows[0] for row in rows)
+
+
+def test_check_mode_sees_that_a_given_secret_is_that_of_another_key(proxy):
+    proxy.add("virtkey-other", MINE.value)
+    outcome = run_one(proxy, secret=MINE, options={"check_mode": True})
+    assert outcome.error == f"The secret given for the key {ALIAS} is that of the key virtkey-other already"
+
+
+def test_a_successor_that_keeps_its_end_was_not_given_the_one_asked_for(proxy):
+    proxy.add(ALIAS, expires=(proxy.now() + 7 * DAY).isoformat())
+    outcome = replaced(proxy, lifetime=lasting("3d", shorten=False))
+    assert (good(outcome, "regenerated").end_set, entry(outcome)["duration"]) == (False, "7d")
