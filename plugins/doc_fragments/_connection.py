@@ -58,80 +58,79 @@ requirements:
   - urllib3 1.26 or later, where Ansible runs
 """
 
-    # For plugins that ansible-core itself gives their options.
+    # For plugins that ansible-core itself gives their options, from ansible.cfg too. The environment is named in the
+    # text and read by the plugin: ansible-core takes the last variable of a list, and an empty one for a value, so
+    # that a LITELLM_URL that is empty would hide LITELLM_PROXY_URL and ansible.cfg.
     PLUGINS = r"""
 options:
   url:
     description:
       - The address of the LiteLLM proxy, like V(https://litellm.example.com). A trailing slash or V(/v1) is taken off.
+      - Also the environment variables E(LITELLM_URL) and then E(LITELLM_PROXY_URL).
     type: str
     vars:
       - name: litellm_url
-    env:
-      - name: LITELLM_URL
-      - name: LITELLM_PROXY_URL
     ini:
       - section: litellm_virtual_keys
         key: url
   master_key:
-    description: The master key of the proxy, or the key of one of its administrators. It starts with V(sk-).
+    description:
+      - The master key of the proxy, or the key of one of its administrators. It starts with V(sk-).
+      - Also the environment variables E(LITELLM_MASTER_KEY) and then E(LITELLM_PROXY_API_KEY).
     type: str
     vars:
       - name: litellm_master_key
-    env:
-      - name: LITELLM_MASTER_KEY
-      - name: LITELLM_PROXY_API_KEY
   validate_certs:
-    description: Whether the certificate of the proxy is checked.
+    description:
+      - Whether the certificate of the proxy is checked.
+      - Also the environment variable E(LITELLM_VALIDATE_CERTS).
     type: bool
     default: true
     vars:
       - name: litellm_validate_certs
-    env:
-      - name: LITELLM_VALIDATE_CERTS
     ini:
       - section: litellm_virtual_keys
         key: validate_certs
   ca_path:
-    description: A file with the certificates of the authorities to trust, in PEM format, in place of the system's.
+    description:
+      - A file with the certificates of the authorities to trust, in PEM format, in place of the system's.
+      - Also the environment variable E(LITELLM_CA_PATH).
     type: path
     vars:
       - name: litellm_ca_path
-    env:
-      - name: LITELLM_CA_PATH
     ini:
       - section: litellm_virtual_keys
         key: ca_path
   timeout:
-    description: How many seconds one request may take.
+    description:
+      - How many seconds one request may take.
+      - Also the environment variable E(LITELLM_TIMEOUT).
     type: float
     default: 30
     vars:
       - name: litellm_timeout
-    env:
-      - name: LITELLM_TIMEOUT
     ini:
       - section: litellm_virtual_keys
         key: timeout
   retries:
-    description: How often a request is repeated, after a pause that grows, when the proxy cannot be reached or is busy.
+    description:
+      - How often a request is repeated, after a pause that grows, when the proxy cannot be reached or is busy.
+      - Also the environment variable E(LITELLM_RETRIES).
     type: int
     default: 3
     vars:
       - name: litellm_retries
-    env:
-      - name: LITELLM_RETRIES
     ini:
       - section: litellm_virtual_keys
         key: retries
   concurrency:
-    description: How many requests are under way at the same time, from V(1) to V(64).
+    description:
+      - How many requests are under way at the same time, from V(1) to V(64).
+      - Also the environment variable E(LITELLM_CONCURRENCY).
     type: int
     default: 8
     vars:
       - name: litellm_concurrency
-    env:
-      - name: LITELLM_CONCURRENCY
     ini:
       - section: litellm_virtual_keys
         key: concurrency

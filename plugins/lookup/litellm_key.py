@@ -15,12 +15,12 @@ description:
     changes a key.
   - LiteLLM does not tell secrets. A secret is derived from O(key_seed). Otherwise it is looked for in the user data of
     AgnosticD, and then in the play's own fact C(litellm_virtual_key), where it stands beside the alias that is asked
-    for.
+    for, or has the id that is asked for.
   - The proxy is then asked whether it has a key with this alias and this secret, and whether that can be used.
   - Several keys are asked for at the same time, and one request serves all references to a key in a template.
 options:
   _terms:
-    description: The keys that are wanted, as named by O(search).
+    description: The keys that are wanted, as named by O(search). A list of them counts as its members.
     type: list
     elements: str
     required: true
@@ -41,18 +41,18 @@ options:
     type: str
     default: virtkey-
   key_seed:
-    description: What the secret is derived from, as with M(rhpds.litellm_virtual_keys.litellm_key).
-    type: str
+    description: What the secret is derived from, as with M(rhpds.litellm_virtual_keys.litellm_key). It is text.
+    type: raw
   key_version:
     description: The version of the secret that is derived from O(key_seed).
     type: int
     default: 1
   user_data:
     description:
-      - The user data of AgnosticD.
+      - The user data of AgnosticD, as a dictionary.
       - If it is not given, F(provision-user-data.yaml) in the folder C(output_dir) is read, which by default is the
         folder of the playbook.
-    type: dict
+    type: raw
   verify:
     description:
       - Whether the proxy is asked about the secret. If not, no proxy is needed, and nobody notices that the secret was
@@ -106,12 +106,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
+from ansible.module_utils.common.collections import is_string
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias, checked_id
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION, connect
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
+    CONNECTION,
+    Option,
+    connect,
+    typed,
+    with_sources,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Seen
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import described
@@ -128,24 +135,45 @@ _memory: dict[tuple[object, ...], tuple[float, Seen]] = {}
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         variables = variables or {}
-        self.set_options(var_options=self._connection_variables(variables, kwargs), direct=kwargs)
+        given = with_sources(CONNECTION, kwargs, lambda name: self._variable(name, variables))
+        # Text that is vaulted is no str before ansible-core 2.19.
+        given = {name: str(value) if is_string(value) else value for name, value in given.items()}
         problem = None
         try:
-            return self._values([self._name(str(term)) for term in terms], variables)
+            self._set(given)
+            return self._values([self._name(term) for term in self._flatten(terms)], variables)
         except UserError as error:
             _memory.clear()  # what is wrong now may be right when it is asked for again
-            problem = mask(str(error), [str(self.get_option(name) or "") for name in ("master_key", "key_seed")])
+            problem = mask(str(error), [str(given.get(name) or "") for name in ("master_key", "key_seed")])
         raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause too
+
+    def _set(self, given: Mapping[str, Any]) -> None:
+        """Let ansible-core complete the options, from ansible.cfg and the defaults, once it cannot say a secret.
+
+        Its own errors quote a value of the wrong type, and an option that it does not know it ignores.
+        """
+        # Empty is not given; but an alias_prefix may be empty.
+        given = {name: value for name, value in given.items() if name not in CONNECTION or value not in (None, "")}
+        given.pop("wantlist", None)  # from a with_ loop
+        names = set(self.option_definitions) - {"_terms"}
+        known = {**{name: Option("raw") for name in names}, **CONNECTION, "key_seed": Option(secret=True)}
+        values = typed(known, given, "The lookup litellm_key")
+        if not isinstance(values["user_data"], Mapping | None):
+            raise OptionError("user_data must be a dictionary")
+        self.set_options(direct={name: values[name] for name in given})
 
     def _values(self, names: Sequence[str], variables: Mapping[str, Any]) -> list[Any]:
         """What is asked for of the keys with these aliases or ids."""
         field = self.get_option("field")
         if field == "key":
-            secrets = {name: self._known_secret(name, variables) for name in names}
-            if self.get_option("verify"):
-                for name, seen in self._ask(names).items():
-                    _verify(name, secrets[name], seen)
-            return [secrets[name].value for name in names]
+            secrets = {name: self._secret(name, variables) for name in names}
+            asked = self._ask(names) if self.get_option("verify") else {}
+            for name, seen in asked.items():
+                _existing(name, seen)  # first: of a key that is not there, nobody can know the secret
+            known = {name: _known(name, secret) for name, secret in secrets.items()}
+            for name, seen in asked.items():
+                _verify(name, known[name], seen)
+            return [known[name].value for name in names]
         keys = {name: _existing(name, seen) for name, seen in self._ask(names).items()}
         if field != "all":
             return [described(keys[name])[_FIELDS.get(field, field)] for name in names]
@@ -156,20 +184,17 @@ class LookupModule(LookupBase):
             found.append({**described(keys[name]), "key": secret.value if secret and matches else None})
         return found
 
-    def _name(self, term: str) -> str:
+    def _name(self, term: Any) -> str:
         search = self.get_option("search")
+        if isinstance(term, bool) or not (is_string(term) or isinstance(term, int | float)):
+            # Not quoted: a dictionary may well be one of user data.
+            raise OptionError(
+                f"A term must be the {search} of a key, as text or a number; null, true or {{}} names none"
+            )
         if search == "id":
-            return checked_id(term)
+            return checked_id(str(term))
         prefix = self.get_option("alias_prefix") if search == "guid" else ""
-        return checked_alias(f"{prefix}{checked_alias(term, search)}", search)
-
-    def _known_secret(self, name: str, variables: Mapping[str, Any]) -> Secret:
-        if secret := self._secret(name, variables):
-            return secret
-        raise OptionError(
-            f"The secret of the key {name} is not known here: LiteLLM does not tell it, and neither the user data nor "
-            "the play has it; provision the key in this play, or give user_data or key_seed"
-        )
+        return checked_alias(f"{prefix}{checked_alias(str(term), search)}", search)
 
     def _secret(self, name: str, variables: Mapping[str, Any]) -> Secret | None:
         """The secret, if it can be derived, was saved as user data, or is the play's own."""
@@ -180,11 +205,15 @@ class LookupModule(LookupBase):
             secret = Secret(value, "given")
             if name == (secret.key_id if by_id else alias):
                 return secret
-        # The alias first: the secret of another key may be a template with this very lookup in it.
-        if not by_id and self._variable("litellm_key_alias", variables) == name:
-            own = self._variable("litellm_virtual_key", variables)
-            return Secret(str(own), "given") if own else None
-        return None
+        # The secret of another key may be a template with this very lookup in it. Hence the alias is looked at first,
+        # and where there is none, a template is left alone.
+        if by_id:
+            mine = not self._templar.is_template(variables.get("litellm_virtual_key"))
+        else:
+            mine = self._variable("litellm_key_alias", variables) == name
+        plays = self._variable("litellm_virtual_key", variables) if mine else None
+        own = Secret(str(plays), "given") if plays else None
+        return None if own and by_id and own.key_id != name else own
 
     def _ask(self, names: Sequence[str]) -> dict[str, Seen]:
         """What the proxy has, by alias or by id."""
@@ -211,17 +240,17 @@ class LookupModule(LookupBase):
         folder = variables.get("output_dir") or variables.get("playbook_dir") or "."
         return load(Path(str(self._templar.template(folder))))
 
-    def _connection_variables(self, variables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables that may hold connection options; ansible-core would take them with their templates in them."""
-        values = {
-            option.variable: self._variable(option.variable, variables)
-            for name, option in CONNECTION.items()
-            if option.variable and name not in given
-        }
-        return {name: value for name, value in values.items() if value not in (None, "")}
-
     def _variable(self, name: str, variables: Mapping[str, Any]) -> Any:
         return self._templar.template(variables[name]) if name in variables else None
+
+
+def _known(name: str, secret: Secret | None) -> Secret:
+    if secret is None:
+        raise OptionError(
+            f"The secret of the key {name} is not known here: LiteLLM does not tell it, and neither the user data nor "
+            "the play has it; provision the key in this play, or give user_data or key_seed"
+        )
+    return secret
 
 
 def _existing(name: str, seen: Seen) -> Observed:

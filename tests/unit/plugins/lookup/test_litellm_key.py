@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -175,6 +179,17 @@ def test_what_names_no_key_is_refused(template: Render, term: str, why: str) -> 
     assert why in failure(template, call(term, user_data=DATA, verify=False))
 
 
+@pytest.mark.parametrize("term", [None, True, {"virtual_key": SECRET}], ids=["null", "true", "a dictionary"])
+def test_what_is_no_name_is_refused(template: Render, term: object) -> None:
+    message = failure(template, call(term, user_data=DATA, verify=False))
+    assert "A term must be the guid of a key, as text or a number" in message
+
+
+def test_a_list_of_terms_counts_as_its_members(template: Render, proxy: dict[str, Any]) -> None:
+    for terms in (["a", "b"], [["a", "b"]], ["a", ["b"]]):
+        assert template(call(*terms, function="query", field="alias"), **proxy) == ["virtkey-a", "virtkey-b"]
+
+
 # Seeds, ids and other fields.
 
 
@@ -212,9 +227,19 @@ def test_a_key_may_be_named_by_its_id(template: Render, proxy: dict[str, Any], h
     httpserver.expect_request("/key/info").respond_with_json({"error": {"message": "Key not found"}}, 404)
     assert template(call(known, search="id", user_data=DATA), **proxy) == SECRET
     assert f"There is no key {unknown}" in failure(template, call(unknown, search="id", field="alias"), **proxy)
-    assert f"The secret of the key {unknown} is not known here" in failure(
-        template, call(unknown, search="id", user_data=DATA), **proxy
+    assert f"There is no key {unknown}" in failure(template, call(unknown, search="id", user_data=DATA), **proxy)
+    assert f"The secret of the key {known} is not known here" in failure(
+        template, call(known, search="id", user_data={}), **proxy
     )
+
+
+def test_the_plays_own_secret_is_found_by_its_id(template: Render) -> None:
+    known, unknown = (str(row("virtkey-a", secret)["token"]) for secret in (SECRET, ANOTHER))
+    options: dict[str, Any] = {"search": "id", "user_data": {}, "verify": False}
+    assert template(call(known, **options), litellm_virtual_key=SECRET) == SECRET
+    assert "is not known here" in failure(template, call(unknown, **options), litellm_virtual_key=SECRET)
+    itself = trust_as_template(call(known, **options))
+    assert failure(template, itself, litellm_virtual_key=itself).count("is not known here") == 1
 
 
 FIELDS = {
@@ -291,6 +316,35 @@ def test_the_connection_may_come_from_the_environment(
     monkeypatch.setenv("LITELLM_MASTER_KEY", MASTER_KEY)
     assert template(call("a", user_data=DATA)) == SECRET
     assert template(call("a", user_data=DATA), litellm_url="", litellm_master_key="") == SECRET  # empty: not given
+    assert template(call("a", user_data=DATA, url="", master_key="")) == SECRET
+
+
+@pytest.mark.parametrize("ours_is_empty", [False, True], ids=["both", "one of them empty"])
+def test_the_environment_has_an_order(
+    template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, ours_is_empty: bool
+) -> None:
+    for ours, fallback, right in (
+        ("LITELLM_URL", "LITELLM_PROXY_URL", proxy["litellm_url"]),
+        ("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY", MASTER_KEY),
+    ):
+        monkeypatch.setenv(ours, "" if ours_is_empty else right)
+        monkeypatch.setenv(fallback, right if ours_is_empty else "sk-not-this-one")
+    monkeypatch.setenv("LITELLM_TIMEOUT", "")
+    assert template(call("a", user_data=DATA)) == SECRET
+
+
+def test_the_configuration_file_comes_last(
+    template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ansible.cfg"
+    file.write_text(f"[litellm_virtual_keys]\nurl = {proxy['litellm_url']}\ntimeout = 5")
+    monkeypatch.setattr(constants.config, "_config_file", str(file))
+    monkeypatch.setenv("LITELLM_URL", "")
+    text = call("a", user_data=DATA, master_key=MASTER_KEY)
+    assert template(text) == SECRET
+    monkeypatch.setenv("LITELLM_URL", "http://127.0.0.1:9")
+    assert "answers at http://127.0.0.1:9" in failure(template, text, litellm_retries=0)
+    assert template(text, litellm_url=proxy["litellm_url"]) == SECRET
 
 
 def test_an_option_comes_before_a_variable(template: Render, proxy: dict[str, Any]) -> None:
@@ -328,8 +382,44 @@ def test_a_master_key_that_is_wrong_is_not_told(template: Render, httpserver: HT
 # What is not handed out.
 
 
-def test_a_secret_that_is_not_known_is_an_error_with_a_way_out(template: Render, tmp_path: Path) -> None:
-    message = failure(template, call("a"), output_dir=str(tmp_path))
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"feild": "id"}, "has no option 'feild'; did you mean 'field'?"),
+        ({"verfy": False}, "has no option 'verfy'; did you mean 'verify'?"),
+        ({"user_data": yaml.safe_dump(DATA)}, "user_data must be a dictionary"),
+        ({"user_data": [DATA]}, "user_data must be a dictionary"),
+        ({"key_seed": [SECRET]}, "key_seed must be text"),
+        ({"master_key": [SECRET]}, "master_key must be text"),
+        ({"timeout": "soon"}, "timeout must be a number, but is 'soon'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_without_a_secret(
+    template: Render, options: dict[str, Any], why: str
+) -> None:
+    assert why in failure(template, call("a", **{"user_data": DATA, "verify": False, **options}))
+
+
+def test_a_with_loop_gives_an_argument_of_its_own(template: Render) -> None:
+    assert template(call("a", user_data=DATA, verify=False, wantlist=True)) == [SECRET]
+    lookup = lookup_loader.get("rhpds.litellm_virtual_keys.litellm_key", loader=None, templar=Templar(DataLoader()))
+    assert lookup.run(["a"], {}, user_data=DATA, verify=False, wantlist=True) == [SECRET]
+
+
+def test_of_a_key_that_is_not_there_the_secret_is_not_missed(
+    template: Render, proxy: dict[str, Any], tmp_path: Path
+) -> None:
+    message = failure(template, call("a", "x"), output_dir=str(tmp_path), **proxy)
+    assert "There is no key virtkey-x: it was removed, or never created" in message
+    assert "not known" not in message
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_secret_that_is_not_known_is_an_error_with_a_way_out(
+    template: Render, proxy: dict[str, Any], tmp_path: Path, httpserver: HTTPServer, *, verify: bool
+) -> None:
+    message = failure(template, call("a", verify=verify), output_dir=str(tmp_path), **proxy)
+    assert len(httpserver.log) == verify
     assert "The secret of the key virtkey-a is not known here: LiteLLM does not tell it" in message
     assert "provision the key in this play, or give user_data or key_seed" in message
 
