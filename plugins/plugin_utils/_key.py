@@ -67,7 +67,9 @@ FURTHER_FIELDS = (
     "auto_rotate",
     "budget_fallbacks",
     "budget_limits",
+    "config",
     "rotation_interval",
+    "router_settings",
     "tpd_limit",
 )
 
@@ -156,7 +158,10 @@ class _Organization(Setting):
 
 
 class _SoftBudget(Setting):
-    """It is kept in a budget of its own, which takes the place of the key's `budget_id`."""
+    """It is kept in a budget: for a key without one LiteLLM makes a budget of its own.
+
+    For a key with a `budget_id` that budget is changed, for every key that shares it.
+    """
 
     def read(self, row: Row) -> Any:
         return (row.get("litellm_budget_table") or {}).get("soft_budget")
@@ -166,10 +171,20 @@ class _AsFarAsAsked(Setting):
     """LiteLLM shows more than it was given; only what was asked for counts."""
 
     def same(self, wanted: Any, present: Any) -> bool:
-        if not isinstance(wanted, Mapping):
-            return bool(wanted == present)
-        shown = present or {}
-        return all(_unordered(shown.get(name)) == _unordered(value) for name, value in wanted.items())
+        return _as_far_as_asked(wanted, present)
+
+
+class _ObjectPermission(_AsFarAsAsked):
+    """LiteLLM merges it into what is there: to take all of it off, each part must be sent empty."""
+
+    def combined(self, wanted: Any, present: Any) -> Any:
+        if wanted:
+            return wanted
+        permitted = {name: value for name, value in (present or {}).items() if value and name != "object_permission_id"}
+        return {name: type(value)() for name, value in permitted.items()}
+
+    def same(self, wanted: Any, present: Any) -> bool:
+        return super().same(wanted, present) if wanted else not self.combined(wanted, present)
 
 
 class _Extra(_AsFarAsAsked):
@@ -180,8 +195,28 @@ class _Extra(_AsFarAsAsked):
         return (row.get("metadata") or {}).get(self.name) if value is None else value
 
 
-def _unordered(value: Any) -> Any:
-    return sorted(map(str, value)) if isinstance(value, list) else value or []
+def _as_far_as_asked(wanted: Any, present: Any) -> bool:
+    if wanted in (None, [], {}):
+        return _is_nothing(present)
+    if isinstance(wanted, Mapping):
+        shown = {} if present is None else present
+        return isinstance(shown, Mapping) and all(
+            _as_far_as_asked(value, shown.get(name)) for name, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        if not isinstance(present, list) or len(wanted) != len(present):
+            return False
+        if not any(isinstance(member, Mapping | list) for member in wanted):  # of plain names the order means nothing
+            wanted, present = sorted(wanted, key=str), sorted(present, key=str)
+        return all(map(_as_far_as_asked, wanted, present))
+    return bool(wanted == present)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Null, or empty: LiteLLM shows one for the other, and what is empty with names that are null."""
+    if isinstance(value, Mapping):
+        return all(map(_is_nothing, value.values()))
+    return value is None or value == []
 
 
 SETTINGS: dict[str, Setting] = {
@@ -210,7 +245,7 @@ SETTINGS: dict[str, Setting] = {
         _KeyType("key_type", inherited=False),
         Setting("allowed_routes", "list of str"),
         Setting("permissions", "dict"),
-        _AsFarAsAsked("object_permission", "dict"),
+        _ObjectPermission("object_permission", "dict"),
         Setting("blocked", "bool"),
     )
 }

@@ -91,7 +91,19 @@ def test_where_a_setting_is_read(name, row, value):
         ("object_permission", {"mcp_servers": ["a", "b"]}, {"mcp_servers": ["b", "a"], "vector_stores": ["c"]}),
         ("object_permission", {"mcp_servers": []}, {"mcp_servers": None, "object_permission_id": "x"}),
         ("object_permission", {"mcp_servers": []}, None),
+        ("object_permission", {"mcp_servers": []}, {"mcp_servers": [], "vector_stores": ["c"]}),
+        ("object_permission", {}, None),
+        (
+            "object_permission",
+            {},
+            {"object_permission_id": "x", "agents": [], "mcp_tool_permissions": None, "on": False},
+        ),
         ("router_settings", {"num_retries": 3}, {"num_retries": 3, "timeout": None}),
+        ("router_settings", {"fallbacks": [{"a": ["b"]}]}, {"fallbacks": [{"a": ["b"], "c": 1}], "timeout": None}),
+        ("router_settings", {}, {"timeout": None}),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5.0, "reset_at": "2026-12-01T00:00:00Z"}]),
+        ("access_group_ids", ["a", "b"], ["b", "a"]),
+        ("access_group_ids", [], None),
     ],
 )
 def test_what_is_the_same(name, wanted, present):
@@ -108,6 +120,18 @@ def test_what_is_the_same(name, wanted, present):
         ("blocked", True, None),
         ("metadata", {"a": 1}, {"a": 2}),
         ("object_permission", {"mcp_servers": []}, {"mcp_servers": ["a"]}),
+        ("object_permission", {}, {"mcp_servers": ["a"]}),
+        ("object_permission", {}, {"mcp_tool_permissions": {"a": ["b"]}}),
+        ("router_settings", {"num_retries": 0}, {"num_retries": None}),
+        ("router_settings", {}, {"num_retries": 0}),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 6, "reset_at": "2026-12-01T00:00:00Z"}]),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5}, {"max_budget": 6}]),
+        ("budget_limits", [{"max_budget": 5}, {"max_budget": 6}], [{"max_budget": 6}, {"max_budget": 5}]),
+        ("budget_limits", [{"max_budget": 5}], None),
+        ("budget_limits", [], [{"max_budget": 5}]),
+        ("access_group_ids", ["a"], ["a", "b"]),
+        ("a_field", {"a": 1}, "a"),
+        ("a_field", False, None),
         ("a_field", 1, None),
     ],
 )
@@ -138,6 +162,24 @@ def test_metadata_are_merged_and_taken_off_without_what_litellm_keeps_there():
     assert metadata.combined({"a": 1}, {"a": 0, "b": 2, "tags": []}) == {"a": 1, "b": 2, "tags": []}
     assert metadata.combined(None, {"a": 0, "tags": ["x"]}) == {"tags": ["x"]}
     assert metadata.combined({"a": 1}, None) == {"a": 1}
+
+
+def test_permissions_are_taken_off_part_by_part():
+    permission = SETTINGS["object_permission"]
+    present = {
+        "object_permission_id": "x",
+        "agents": [],
+        "vector_stores": ["v"],
+        "mcp_tool_permissions": {"a": ["b"]},
+        "mcp_tool_search_enabled": True,
+        "models": None,
+    }
+    nothing = {"vector_stores": [], "mcp_tool_permissions": {}, "mcp_tool_search_enabled": False}
+    assert permission.combined({}, present) == nothing
+    assert not permission.same(nothing, present)
+    taken_off = {**present, **nothing}
+    assert permission.same(permission.combined({}, taken_off), taken_off)
+    assert permission.combined({"agents": ["a"]}, present) == {"agents": ["a"]}
 
 
 def test_a_row_as_a_key():
