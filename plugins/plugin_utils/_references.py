@@ -111,8 +111,15 @@ def unknown_models(wanted: Iterable[str], served: frozenset[str]) -> dict[str, l
 
 
 def _nearest(name: str, served: frozenset[str]) -> list[str]:
-    by_small_letters = {model.lower(): model for model in sorted(served)}
-    return [by_small_letters[near] for near in difflib.get_close_matches(name.lower(), by_small_letters, n=3)]
+    """At most three: first those of which one name is part of the other, which difflib may find too different."""
+    by_small_letters = {model.lower(): model for model in sorted(served) if model}
+    wanted = name.lower()
+    if not wanted:
+        return []
+    akin = [model for model in by_small_letters if model in wanted or wanted in model]
+    near = difflib.get_close_matches(wanted, akin, n=3, cutoff=0)
+    near += difflib.get_close_matches(wanted, by_small_letters, n=3)
+    return [by_small_letters[model] for model in dict.fromkeys(near)][:3]
 
 
 def complaint(unknown: dict[str, list[str]], served: frozenset[str]) -> str:

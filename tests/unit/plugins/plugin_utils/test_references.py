@@ -37,17 +37,23 @@ def test_a_name_that_the_proxy_serves(name):
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("granit", ["granite"]),
-        ("Granite", ["granite"]),
-        ("openai/granite-7b", ["openai/granite-8b"]),
+        ("granit", ["granite", "openai/granite-8b"]),
+        ("Granite", ["granite", "openai/granite-8b"]),
+        ("openai/granite-7b", ["granite", "openai/granite-8b"]),  # what it contains, before what only resembles it
         ("granite-8b", ["granite", "openai/granite-8b"]),  # only a pattern is also served without the provider
+        ("claude", ["anthropic/claude-4"]),  # too short for difflib
         ("bedrock/eu.nova", ["bedrock/us.*"]),
         ("vertex/*", []),
         ("", []),
     ],
 )
 def test_a_name_that_it_does_not_serve(name, nearest):
-    assert {one: set(near) for one, near in unknown_models([name], SERVED).items()} == {name: set(nearest)}
+    assert unknown_models([name], SERVED) == {name: nearest}
+
+
+def test_of_many_names_the_three_nearest_are_told():
+    served = frozenset({"granite-3-2-8b-instruct", "granite-4", "granite-10", "Granite", "granit"})
+    assert unknown_models(["granite"], served) == {"granite": ["Granite", "granit", "granite-4"]}
 
 
 def test_a_pattern_for_all_serves_all():
@@ -57,7 +63,8 @@ def test_a_pattern_for_all_serves_all():
 def test_the_sentence_names_what_is_wrong_and_what_is_there():
     unknown = unknown_models(["granite", "granit", "mistral"], SERVED)
     assert complaint(unknown, frozenset({"granite", "gpt"})) == (
-        "the proxy does not serve 'granit' (did you mean 'granite'?), 'mistral'; it serves gpt, granite"
+        "the proxy does not serve 'granit' (did you mean 'granite' or 'openai/granite-8b'?), "
+        "'mistral'; it serves gpt, granite"
     )
     assert complaint({"a": []}, frozenset()) == "the proxy does not serve 'a'; it serves no models"
     assert complaint({"a": []}, frozenset(map(str, range(11)))).endswith(", ...")
