@@ -91,8 +91,7 @@ def _one_or_many(options: Mapping[str, Any], name: str) -> Sequence[str]:
 def _matches(key: Observed, options: Mapping[str, Any], before: datetime | None, now: datetime) -> bool:
     """Whether the key passes all filters: releases of LiteLLM ignore some of them, or match parts of names."""
     return (
-        (options["user_id"] is None or key.value("user_id") == options["user_id"])
-        and (options["team_id"] is None or key.value("team_id") == options["team_id"])
+        all(key.value(name) == options[name] for name in ("user_id", "team_id") if options[name])
         and (before is None or (key.expires is not None and key.expires < before))
         and (options["status"] is None or _status(key, now) == options["status"])
     )

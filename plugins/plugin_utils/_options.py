@@ -12,6 +12,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,8 +105,9 @@ def _empty(value: Any) -> bool:
 
 
 def _typed(name: str, option: Option, value: Any) -> Any:
-    if value is None or (value == "" and option.type not in ("str", "path", "raw")):
-        return option.default  # a template whose value is null comes as empty text from ansible-core before 2.19
+    # A template whose value is null comes as empty text from ansible-core before 2.19.
+    if value is None or (value == "" and (option.choices or option.type not in ("str", "path", "raw"))):
+        return option.default
     try:
         value = _READERS[option.type](value)
     except (TypeError, ValueError):
@@ -123,7 +125,11 @@ def _text(value: Any) -> str:
 
 
 def _list_of_text(value: Any) -> list[str]:
-    # A string is most often a list that lost its type in a template; as one name it would be a wrong one.
+    if isinstance(value, str) and value.startswith("["):  # the only way to give a list as name=value
+        value = json.loads(value)
+        if not all(isinstance(member, str) for member in value):
+            raise TypeError
+    # Other text is most often a list that lost its type in a template; as one name it would be a wrong one.
     if not isinstance(value, list | tuple):
         raise TypeError
     return [_text(member) for member in value]

@@ -80,6 +80,12 @@ def ids(proxy):
         ({"status": "blocked"}, ["virtkey-c"]),
         ({"expires_before": "2999-01-01"}, ["virtkey-a", "virtkey-b", "virtkey-c"]),
         ({"expires_before": "2000-01-01"}, []),
+        # Empty means not given.
+        (
+            {"user_id": "", "team_id": "", "status": "", "expires_before": "", "alias_prefix": ""},
+            ["virtkey-a", "virtkey-b", "virtkey-c", "lab-a", "not-virtkey-a"],
+        ),
+        ({"guid": "a", "user_id": "", "status": ""}, ["virtkey-a"]),
         # Both: of those that are named, those that pass.
         ({"guid": ["a", "b"], "status": "active"}, ["virtkey-a"]),
     ],

@@ -121,6 +121,8 @@ def test_without_any_option_the_defaults_are_as_promised() -> None:
         ("list of str", ["a", 1], ["a", "1"]),
         ("list of str", ("a",), ["a"]),
         ("list of str", [], []),
+        ("list of str", '["a", "b"]', ["a", "b"]),
+        ("list of str", "[]", []),
         ("list", [{"a": 1}], [{"a": 1}]),
         ("raw", 7, 7),
         ("path", "/etc//ssl/", "/etc/ssl"),
@@ -150,6 +152,9 @@ def test_a_value_gets_its_type(kind: str, value: Any, expected: Any) -> None:
         ("dict", "text", "option must be a dictionary, but is 'text'"),
         ("dict", ["a"], "option must be a dictionary, but is ['a']"),
         ("list of str", "a,b", "option must be a list of names, like [a, b], but is 'a,b'"),
+        ("list of str", '["a", 1]', "option must be a list of names, like [a, b], but is '[\"a\", 1]'"),
+        ("list of str", "[a, b]", "option must be a list of names, like [a, b], but is '[a, b]'"),
+        ("list of str", '"a"', "option must be a list of names, like [a, b], but is '\"a\"'"),
         ("list of str", ["a", {}], "option must be a list of names, like [a, b], but is ['a', {}]"),
         ("list", "a", "option must be a list, but is 'a'"),
         ("list", {"a": 1}, "option must be a list, but is {'a': 1}"),
@@ -167,14 +172,15 @@ def test_a_secret_of_another_type_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({}, "present"), ({"state": None}, "present"), ({"state": "absent"}, "absent")]
+    ("options", "expected"),
+    [({}, "present"), ({"state": None}, "present"), ({"state": ""}, "present"), ({"state": "absent"}, "absent")],
 )
 def test_one_of_some_choices(options: dict[str, Any], expected: str) -> None:
     state = Option(default="present", choices=("present", "absent"))
     assert typed({"state": state}, options, "me") == {"state": expected}
 
 
-@pytest.mark.parametrize("value", ["gone", "", "Present"])
+@pytest.mark.parametrize("value", ["gone", " ", "Present"])
 def test_another_value_than_the_choices_is_quoted_with_them(value: str) -> None:
     state = Option(default="present", choices=("present", "absent"))
     with pytest.raises(OptionError, match=f"^state must be one of present, absent, but is '{value}'$"):
