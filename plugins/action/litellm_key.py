@@ -31,6 +31,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     CONNECTION,
     Option,
     connect,
+    is_vaulted,
     typed,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
@@ -258,6 +259,8 @@ def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     def text(value: Any) -> str:
         if isinstance(value, date):
             return value.isoformat()
+        if is_vaulted(value):
+            return str(value)
         raise TypeError(f"a value of type {type(value).__name__}")
 
     try:

@@ -106,7 +106,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
-from ansible.module_utils.common.collections import is_string
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
@@ -116,6 +115,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     CONNECTION,
     Option,
     connect,
+    is_vaulted,
     typed,
     with_sources,
 )
@@ -136,8 +136,7 @@ class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         variables = variables or {}
         given = with_sources(CONNECTION, kwargs, lambda name: self._variable(name, variables))
-        # Text that is vaulted is no str before ansible-core 2.19.
-        given = {name: str(value) if is_string(value) else value for name, value in given.items()}
+        given = {name: str(value) if is_vaulted(value) else value for name, value in given.items()}
         problem = None
         try:
             self._set(given)
@@ -186,7 +185,7 @@ class LookupModule(LookupBase):
 
     def _name(self, term: Any) -> str:
         search = self.get_option("search")
-        if isinstance(term, bool) or not (is_string(term) or isinstance(term, int | float)):
+        if isinstance(term, bool) or not (is_vaulted(term) or isinstance(term, str | int | float)):
             # Not quoted: a dictionary may well be one of user data.
             raise OptionError(
                 f"A term must be the {search} of a key, as text or a number; null, true or {{}} names none"

@@ -118,7 +118,14 @@ def _typed(name: str, option: Option, value: Any) -> Any:
     return value
 
 
+def is_vaulted(value: Any) -> bool:
+    """Whether this is text that is vaulted inline: before ansible-core 2.19 a type of its own, which str() decrypts."""
+    return getattr(type(value), "yaml_tag", None) == "!vault"
+
+
 def _text(value: Any) -> str:
+    if is_vaulted(value):
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError
     return str(value)

@@ -154,3 +154,31 @@ def test_nobody_else_can_read_a_file_with_a_secret(told, ansible):
     ]
     assert {path.name for path in holding} == {"provision-user-data.yaml", "provision-user-info.yaml"}
     assert not [path for path in holding if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+def test_a_master_key_that_is_vaulted_inline_is_understood(ansible, proxy, guid):
+    """Before ansible-core 2.19 such a value is no text."""
+    password = ansible.folder / "password"
+    password.write_text("a password")
+    vault = ("--vault-password-file", str(password))
+    vaulted = ansible.run("ansible-vault", "encrypt_string", *vault, "--name", "litellm_master_key", proxy.master_key)
+    (ansible.folder / "vaulted.yml").write_text(vaulted.stdout)
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars_files": ["vaulted.yml"],
+            "tasks": [
+                {f"{COLLECTION}.litellm_key": {"guid": f"{guid}-vault", "duration": "1h"}},
+                {
+                    "ansible.builtin.include_role": {"name": ROLE},
+                    "vars": {"ACTION": "destroy", "guid": f"{guid}-vault"},
+                },
+            ],
+        },
+        *vault,
+        "-vvvv",
+        LITELLM_MASTER_KEY=None,
+    )
+    assert run.code == 0, run.output
+    assert run.recap()["changed"] == 2
+    assert proxy.master_key not in run.output + run.log
