@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
     NOWHERE,
     ROLE,
     Ansible,
