@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -83,16 +85,17 @@ class ActionModule(ControllerAction):
         options = typed(ALL, self._given, "litellm_key")
         wanted = _all_wanted(options, self._given)
         client = connect(options)
-        outcomes = reconcile(
-            client,
-            wanted,
-            check_mode=self._task.check_mode,
-            on_unknown_models=options["on_unknown_models"],
-            warn=self._display.warning,
-            progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
-        )
-        for outcome in outcomes:
-            outcome.error = outcome.error and mask(outcome.error, self.secrets())
+        with _interruptible():
+            outcomes = reconcile(
+                client,
+                wanted,
+                check_mode=self._task.check_mode,
+                on_unknown_models=options["on_unknown_models"],
+                warn=self._display.warning,
+                progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
+            )
+            for outcome in outcomes:
+                outcome.error = outcome.error and mask(outcome.error, self.secrets())
         entries = [entry(outcome) for outcome in outcomes]
         result: Result = {
             "changed": any(outcome.changed for outcome in outcomes),
@@ -270,6 +273,25 @@ def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     else:
         return read
     raise OptionError(problem)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let the work be interrupted in an orderly way: the signals by which Ansible ends its workers end them at once."""
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt(*_unused: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # Ansible sends several, and once is enough
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:

@@ -234,9 +234,8 @@ extends_documentation_fragment:
 notes:
   - No output shows the result if it holds a secret. Register it and use RV(virtual_key.key). Only an ad-hoc command
     prints the secret, because its output is all there is.
-  - When the task's C(timeout) ends it, what was done is told, secrets included. When Ansible itself is interrupted, the
-    random secrets of the keys that were made until then are lost. Run it again with O(regenerate=if_unrecoverable), or
-    use O(key_seed), with which no secret can be lost.
+  - When the task's C(timeout) ends it, what was done is told, secrets included. When the user interrupts Ansible,
+    nobody would hear of the random secrets of the keys that were made until then, so that these keys are removed again.
   - Keep secrets in variables, as with any action. When a task fails, ansible-core 2.19 and later print the lines of the
     playbook where it stands, and for an ad-hoc command its arguments.
 """

@@ -93,7 +93,7 @@ def _delete(client: Client, runs: Sequence[Run]) -> None:
             key_ids.extend(run.plan.step.key_ids)
     trouble = None
     try:
-        _remove(client, key_ids)
+        remove(client, key_ids)
     except LiteLLMError as error:
         # LiteLLM answers 500 when many take it too long. To delete a key by its id once more does no harm.
         trouble = LiteLLMError(str(error), passing=error.passing or (error.status or 0) >= 500, status=error.status)
@@ -156,12 +156,13 @@ def rewrite(client: Client, step: Update | Rename, *, again: bool = False) -> No
         ) from None
 
 
-def _remove(client: Client, key_ids: Sequence[str]) -> None:
-    """Delete these keys in one request. LiteLLM says they are gone even when they never were.
+def remove(client: Client, key_ids: Sequence[str]) -> None:
+    """Delete these keys. LiteLLM says they are gone even when they never were.
 
     :raises LiteLLMError: when there was trouble; some may be gone all the same.
     """
-    client.post("/key/delete", {"keys": list(key_ids)})
+    for start in range(0, len(key_ids), _KEYS_IN_ONE_DELETION):
+        client.post("/key/delete", {"keys": list(key_ids[start : start + _KEYS_IN_ONE_DELETION])})
 
 
 def _fields(settings: Mapping[str, Any], *, new: bool) -> Body:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import rewrite, work
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import remove, rewrite, work
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Wanted
@@ -56,7 +56,8 @@ def reconcile(
 ) -> list[Outcome]:
     """Bring the keys about, and report them in the order in which they were asked for.
 
-    When it is interrupted, what has begun is brought to its end, and the outcomes tell what was done and what not.
+    When the task's time is out, what has begun is brought to its end, and the outcomes tell what was done and what not.
+    When the user interrupts it, new keys whose random secrets nobody would hear of are taken away again.
 
     :param check_mode: change nothing; the outcomes tell what would be.
     :param warn: is told what the user should know.
@@ -74,6 +75,9 @@ def reconcile(
         return [run.foreseen() for run in runs]
     try:
         _rounds(client, observer, runs, progress)
+    except KeyboardInterrupt:
+        _take_back(client, runs, warn)
+        raise
     except BaseException as interruption:  # noqa: BLE001 - also a task's time-out: what was done must be told
         _account_for(client, observer, runs, interruption)
     for run in runs:
@@ -130,6 +134,19 @@ def _give_back_alias(client: Client, run: Run) -> None:
         run.error += f"; the old key works, but is called {run.wanted.old_alias}: {error}"
     else:
         run.plan = Plan("unchanged", key=replace(run.seen.old[0], alias=back.alias))
+
+
+def _take_back(client: Client, runs: Sequence[Run], warn: Progress) -> None:
+    """Remove the keys that this run has made, unless their secrets are known elsewhere."""
+    made = [str(run.created) for run in runs if run.made_in_vain]
+    if not made:
+        return
+    try:
+        remove(client, made)
+    except LiteLLMError as error:
+        warn(f"Interrupted; {len(made)} keys were made whose secrets are lost, and could not be removed: {error}")
+    else:
+        warn(f"Interrupted; {len(made)} keys were made and removed again, because their secrets would be lost")
 
 
 def _account_for(client: Client, observer: Observer, runs: Sequence[Run], interruption: BaseException) -> None:

@@ -99,6 +99,11 @@ class Run:
         """Another run created the key first."""
         return bool(self._tried(Create) and self.plan.key and self.plan.key.key_id != self.created and not self.error)
 
+    @property
+    def made_in_vain(self) -> bool:
+        """This run has made the key, anew, with a secret that is known nowhere else."""
+        return bool(self.created and not self.wanted.secret and self.first and not self.first.key)
+
     def decide(self, seen: Seen) -> None:
         """Plan the next step, from what the proxy has now and from what was tried."""
         self.seen = seen

@@ -705,9 +705,28 @@ def test_what_worked_is_kept_and_told_when_some_fail(proxy):
         assert outcome in failed or is_its_secret(proxy, good(outcome, "created"))
 
 
-def test_what_was_made_is_told_when_the_task_is_interrupted(proxy):
+class OutOfTime(BaseException):
+    """As ansible-core ends a task whose time is out."""
+
+
+def test_when_the_user_interrupts_what_nobody_would_hear_of_is_taken_back(proxy):
     def interrupt(text):
         raise KeyboardInterrupt
+
+    proxy.add("virtkey-there-before")
+    wanted = [Wanted(f"virtkey-{number}") for number in range(40)]
+    wanted += [Wanted(f"virtkey-seed{number}", secret=derive(SEED, f"virtkey-seed{number}")) for number in range(3)]
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        run(proxy, *reversed(wanted), Wanted("virtkey-there-before"), progress=interrupt, warn=told.append)
+    kept = {"virtkey-there-before", *(f"virtkey-seed{number}" for number in range(3))}
+    assert set(proxy.aliases()) <= kept
+    assert "keys were made and removed again" in told[0]
+
+
+def test_what_was_made_is_told_when_the_time_is_out(proxy):
+    def interrupt(text):
+        raise OutOfTime
 
     wanted = [Wanted(f"virtkey-{number}") for number in range(50)]
     outcomes = run(proxy, *wanted, progress=interrupt)
