@@ -716,7 +716,7 @@ def test_when_the_user_interrupts_what_nobody_would_hear_of_is_taken_back(proxy)
     proxy.add("virtkey-there-before")
     wanted = [Wanted(f"virtkey-{number}") for number in range(40)]
     wanted += [Wanted(f"virtkey-seed{number}", secret=derive(SEED, f"virtkey-seed{number}")) for number in range(3)]
-    told = []
+    told: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         run(proxy, *reversed(wanted), Wanted("virtkey-there-before"), progress=interrupt, warn=told.append)
     kept = {"virtkey-there-before", *(f"virtkey-seed{number}" for number in range(3))}
