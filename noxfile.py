@@ -29,6 +29,11 @@ ROOT = Path(__file__).parent
 CACHE = ROOT / ".cache"
 COLLECTIONS = CACHE / "collections"
 COLLECTION = Path("ansible_collections", "rhpds", "litellm_virtual_keys")
+FOR_PYTEST = {
+    "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+    "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
+    "PYTHONPATH": str(COLLECTIONS),
+}
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 # ansible-core → the Pythons that both its controller and its ansible-test support.
@@ -187,11 +192,7 @@ def unit(session: nox.Session, core: str) -> None:
     install(session, "tests", core=core)
     session.run(
         *("pytest", "--cov=plugins", "--cov-report=term", *(session.posargs or ["tests/unit"])),
-        env={
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
-            "PYTHONPATH": str(COLLECTIONS),
-        },
+        env=FOR_PYTEST,
     )
 
 
@@ -241,12 +242,7 @@ def end_to_end(session: nox.Session, core: str) -> None:
     install(session, "tests", core=core)
     session.run(
         *("pytest", *(session.posargs or ["tests/end_to_end"])),
-        env={
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
-            "PYTHONPATH": str(COLLECTIONS),
-            **proxy_environment(),
-        },
+        env={**FOR_PYTEST, **proxy_environment()},
     )
 
 
@@ -256,9 +252,5 @@ def proxies(session: nox.Session) -> None:
     install(session, "tests")
     session.run(
         *("pytest", *(session.posargs or ["tests/proxies"])),
-        env={
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
-            "PYTHONPATH": str(COLLECTIONS),
-        },
+        env=FOR_PYTEST,
     )
