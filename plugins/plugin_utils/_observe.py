@@ -21,8 +21,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parall
 _PAGE_SIZE = 100
 # So often a listing is begun anew when keys come and go meanwhile.
 _LISTINGS = 3
-# Up to here exact questions are as quick as a listing.
-_FEW = 3
+# A key, and the name it has while it is replaced: what begins like the one may be of many other environments.
+_FEW = 2
 
 Rows = dict[str, tuple[Observed, ...]]
 
@@ -34,6 +34,7 @@ class Observer:
         self._client = client
         self._concurrency = client.connection.concurrency
         self._finds_parts: bool | None = None
+        self._too_common: set[str] = set()
 
     def with_aliases(self, aliases: Iterable[str]) -> Rows:
         """Every key that carries one of these aliases, the oldest first; an alias without a key has none.
@@ -41,7 +42,7 @@ class Observer:
         :raises LiteLLMError: when the proxy cannot be asked.
         """
         names = list(dict.fromkeys(aliases))
-        rows = self._with_common_part(names) if len(names) > _FEW else None
+        rows = self._with_common_part(names) if len(names) > 1 else None
         if rows is None:
             pages = side_by_side(lambda name: self._list({"key_alias": name}), names, self._concurrency)
             rows = [row for page in pages for row in page or ()]
@@ -78,9 +79,12 @@ class Observer:
         part = _common_beginning(names).strip()
         if not part or "\\" in part or self._finds_parts is False:  # a backslash means more than itself to a database
             return None
+        if part in self._too_common or (len(names) <= _FEW and part in names):
+            return None
         pages = 2 + 2 * (len(names) // _PAGE_SIZE)
         rows = self._list({"key_alias": part, "substring_matching": "true"}, at_most_pages=pages)
         if rows is None:
+            self._too_common.add(part)
             return None
         if self._finds_parts is None:
             # An empty answer may mean that nothing is there, or that this release compares whole aliases.

@@ -174,6 +174,21 @@ def test_how_many_keys_the_proxy_holds_does_not_matter(observer: Observing, rele
     assert len(proxy.asked) <= 2 + len(names)
 
 
+def test_what_too_many_keys_have_in_common_is_asked_for_once(observer: Observing) -> None:
+    proxy = Proxy((1, 106), [key(f"virtkey-{number}") for number in range(1000)])
+    asking = observer(proxy)
+    names = [f"virtkey-{number}" for number in (1, 20, 300, 999)]
+    for _unused in range(3):
+        asking.with_aliases(names)
+    assert len(proxy.asked) == 1 + 3 * len(names)
+
+
+def test_a_key_whose_alias_others_begin_with_is_asked_for_alone(observer: Observing) -> None:
+    proxy = Proxy((1, 106), [key("virtkey-a"), *(key(f"virtkey-a{number}") for number in range(1000))])
+    observer(proxy).with_aliases(["virtkey-a", "virtkey-a.replaced"])
+    assert len(proxy.asked) == 2
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(RELEASES),

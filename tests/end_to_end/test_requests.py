@@ -1,0 +1,77 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How many requests an environment's keys may cost: counted between Ansible and the proxy, by neither of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    GRANITE,
+    MISTRAL,
+    Ansible,
+    Json,
+    Relay,
+)
+
+ACTION = f"{COLLECTION}.litellm_key"
+
+
+def pages(keys: int) -> int:
+    """LiteLLM lists at most 100 keys at once."""
+    return math.ceil(keys / 100)
+
+
+Budget = Callable[[int], int]
+
+STEPS: dict[str, tuple[Json, Budget]] = {
+    "provision": ({"duration": "7d"}, lambda keys: keys + 2 * pages(keys) + 2),
+    "nothing to do": ({"duration": "7d"}, lambda keys: pages(keys) + 2),
+    "extend": ({"duration": "14d"}, lambda keys: keys + 2 * pages(keys) + 2),
+    "destroy": ({"state": "absent"}, lambda keys: 2 * pages(keys) + 2),
+    "destroy again": ({"state": "absent"}, lambda keys: pages(keys) + 2),
+}
+
+
+def requests_of(ansible: Ansible, relay: Relay, names: list[str], steps: list[Json]) -> list[int]:
+    """How many requests each step makes."""
+    relay.requests.clear()
+    tasks: list[Json] = []
+    for asked in steps:
+        common = {"url": relay.url, "models": [GRANITE, MISTRAL], "metadata": {"created_by": "agnosticd"}}
+        tasks.append({ACTION: {**common, **asked, "virtual_keys": [{"guid": name} for name in names]}})
+        # A request of another's marks where the next step begins.
+        mark = f"lookup('ansible.builtin.url', '{relay.url}/health/liveliness')"
+        tasks.append({"ansible.builtin.debug": {"msg": f"{{{{ {mark} }}}}"}})
+    run = ansible.play({"hosts": "localhost", "tasks": tasks})
+    assert run.code == 0, run.output
+    return [len(group) for group in relay.of_ours()[: len(steps)]]
+
+
+@pytest.mark.parametrize("users", [1, 2, 3, 50, 101])
+def test_the_keys_of_one_environment(ansible: Ansible, relay: Relay, guid: str, users: int):
+    names = [f"{guid}-requests{users}-user{number}" for number in range(1, users + 1)]
+    counted = requests_of(ansible, relay, names, [asked for asked, _budget in STEPS.values()])
+    allowed = [budget(users) for _asked, budget in STEPS.values()]
+    over = {
+        name: f"{made} requests, {most} allowed"
+        for name, made, most in zip(STEPS, counted, allowed, strict=True)
+        if made > most
+    }
+    assert not over
+
+
+def test_environments_that_begin_alike(ansible: Ansible, relay: Relay, guid: str):
+    """A guid that is the beginning of others' guids costs no more for it."""
+    name = f"{guid}-alike"
+    steps = [asked for asked, _budget in STEPS.values()]
+    alone = requests_of(ansible, relay, [name], steps)
+    others = [f"{name}{number}" for number in range(3)] + [f"{name}-user{number}" for number in range(3)]
+    requests_of(ansible, relay, others, [{"duration": "1d"}])
+    assert requests_of(ansible, relay, [name], steps) == alone
+    requests_of(ansible, relay, others, [{"state": "absent"}])
