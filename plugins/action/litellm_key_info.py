@@ -31,6 +31,7 @@ OPTIONS = {
     "alias_prefix": Option(),
     "user_id": Option(),
     "team_id": Option(),
+    "metadata": Option("dict"),
     "expires_before": Option("raw"),
     "status": Option(choices=("active", "expired", "blocked")),
 }
@@ -92,9 +93,15 @@ def _matches(key: Observed, options: Mapping[str, Any], before: datetime | None,
     """Whether the key passes all filters: releases of LiteLLM ignore some of them, or match parts of names."""
     return (
         all(key.value(name) == options[name] for name in ("user_id", "team_id") if options[name])
+        and _has(key.value("metadata"), options["metadata"])
         and (before is None or (key.expires is not None and key.expires < before))
         and (options["status"] is None or _status(key, now) == options["status"])
     )
+
+
+def _has(metadata: Any, asked: Mapping[str, Any] | None) -> bool:
+    """Whether the metadata have these values, as text: a guid of digits is a number to YAML."""
+    return all(str((metadata or {}).get(name)) == str(value) for name, value in (asked or {}).items())
 
 
 def _status(key: Observed, now: datetime) -> str:

@@ -40,6 +40,19 @@ options:
   key_id:
     description: The SHA-256 of the secret, by which LiteLLM knows a key that exists.
     type: str
+  users:
+    description:
+      - One key for each of these users, in place of the one that O(guid) or O(key_alias) names. The alias of each is that
+        one, a hyphen and the user. An empty list means none, and the one key.
+      - In O(user_id), and in the values of O(metadata), also of those in O(on_create), C({user}) stands for the user.
+    type: list
+    elements: str
+  users_of:
+    description:
+      - The guid of an environment, for those who do not know its users. If O(users) does not name them, they are the
+        users whose keys have it as C(guid) in their metadata, and with O(recall=true) those whose keys were saved.
+      - If there is no key at all, it is the one that O(guid) or O(key_alias) names.
+    type: str
   virtual_keys:
     description:
       - Many keys in one task. Each is a dictionary that names one key by C(guid), C(key_alias) or
@@ -53,12 +66,6 @@ options:
       - A new key gets it. If the key exists with another secret, see O(regenerate).
       - With neither O(key) nor O(key_seed) a new key gets a random secret. The secret of a key that exists is then not
         known.
-      - Empty means not given.
-    type: str
-  known_key:
-    description:
-      - A secret that the key may have, because an earlier run has saved it. If the key has it, it is told.
-      - A new key does not get it, because whoever removed the old one meant its secret to end. Use O(key) for that.
       - Empty means not given.
     type: str
   key_seed:
@@ -81,6 +88,25 @@ options:
     type: str
     choices: [never, if_unrecoverable, always]
     default: never
+  recall:
+    description:
+      - Whether the secrets of keys are looked for where earlier runs have saved them. That is
+        F(provision-user-data.yaml) in the folder C(output_dir), as AgnosticD has it, and the facts C(litellm_virtual_key)
+        and C(litellm_virtual_keys) of the play, each beside the alias.
+      - A key that has such a secret is told with it. What a new key gets, O(on_missing_key) says.
+    type: bool
+    default: false
+  on_missing_key:
+    description:
+      - What to do with O(state=present) if the key does not exist.
+      - With V(create) it is created. A secret that was saved is not used, because whoever removed the key meant it to
+        end.
+      - With V(recreate) it is created with the secret that it had, which is O(key), derived from O(key_seed), or saved
+        (O(recall)). If none is known, the action fails, unless O(regenerate) lets it have a new one.
+      - With V(ignore) nothing is done.
+    type: str
+    choices: [create, recreate, ignore]
+    default: create
   on_unknown_key:
     description:
       - What to do if the key exists, its secret is not known, and O(regenerate=never).
@@ -206,6 +232,17 @@ options:
   blocked:
     description: Whether the key is refused, without being removed.
     type: bool
+  on_create:
+    description:
+      - Settings, from O(models) to O(blocked), that only a new key gets. Those of a key that exists are left alone.
+      - A setting that is given by itself comes before the one in here.
+    type: dict
+  settings:
+    description:
+      - Further options of this action, of those that say what the keys should be, as a dictionary. They come before
+        those given by themselves; C(metadata) are merged.
+      - It is for callers that take options from callers of their own, like a role.
+    type: dict
   extra_params:
     description:
       - Further fields of LiteLLM's API, by name. They are sent as they are and read back, so that a name that the
@@ -264,16 +301,23 @@ EXAMPLES = r"""
     guid: user123
     duration: 14 days
 
-- name: Give each user of a workshop a key, in one task
+- name: Give each user of a workshop a key, virtkey-user123-user1 and so on
   rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    users: [user1, user2, user3]
+    user_id: "{user}@example.com"
     duration: 7d
     max_budget: 10
-    virtual_keys:
-      - guid: user123-user1
-        user_id: user1@example.com
-      - guid: user123-user2
-        user_id: user2@example.com
   register: workshop
+
+- name: Give several environments their keys, in one task
+  rhpds.litellm_virtual_keys.litellm_key:
+    duration: 7d
+    virtual_keys:
+      - guid: user124
+        models: [openai/granite-3-2-8b-instruct]
+      - guid: user125
+        duration: 30d
 
 - name: Make the secret one that any controller can derive again
   rhpds.litellm_virtual_keys.litellm_key:
@@ -302,7 +346,7 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key) or O(known_key), V(derived) from O(key_seed),
+        - Where the secret came from. It is V(given) by O(key), or saved before (O(recall)), V(derived) from O(key_seed),
           V(generated) by this run, or made by the V(server) where that insists. It is null when the secret is not
           known.
       type: str
@@ -323,6 +367,10 @@ virtual_key:
       description: The environment, if O(guid) was given.
       type: str
       sample: user123
+    user:
+      description: The user of the environment, if O(users) or O(users_of) named one.
+      type: str
+      sample: null
     operation:
       description:
         - One of V(created), V(updated), V(unchanged), V(regenerated), V(deleted), V(absent) and V(failed).
@@ -382,6 +430,12 @@ virtual_keys:
   returned: when the proxy answered
   type: list
   elements: dict
+  sample: []
+not_deleted:
+  description: The ids of keys of which LiteLLM says that it has deleted them, and which are still there.
+  returned: on failure, when the proxy answered
+  type: list
+  elements: str
   sample: []
 api_endpoint:
   description: The address of the proxy.

@@ -35,6 +35,9 @@ options:
   team_id:
     description: Only keys of this team.
     type: str
+  metadata:
+    description: Only keys whose metadata have these values.
+    type: dict
   expires_before:
     description: Only keys that end before this instant, in ISO 8601. A key that never expires does not.
     type: raw
@@ -62,6 +65,12 @@ EXAMPLES = r"""
 - name: See what the key of an environment may do
   rhpds.litellm_virtual_keys.litellm_key_info:
     guid: user123
+
+- name: See the keys of all users of an environment
+  rhpds.litellm_virtual_keys.litellm_key_info:
+    alias_prefix: virtkey-user123
+    metadata:
+      guid: user123
 
 - name: See which keys of lab environments end within a day
   rhpds.litellm_virtual_keys.litellm_key_info:

@@ -56,3 +56,9 @@ class ControllerAction(ActionBase):
             return self._templar.template(task_vars[name]) if name in task_vars else None
 
         return with_sources(CONNECTION, self._task.args, variable)
+
+    def platform(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
+        """A variable of the platform: this host's, or else that of localhost, which runs its own plays."""
+        localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
+        value = task_vars.get(name, localhost.get(name))
+        return self._templar.template(value) or default

@@ -32,6 +32,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret
 
 # LiteLLM gives up on a thousand (seen with 1.106 on a busy machine).
 _KEYS_IN_ONE_DELETION = 100
+# So many say that the next will have it, too.
+_TROUBLES_IN_A_ROW = 4
 _COURTESY = 1.0  # seconds; some ten times what another run takes to see and to delete
 
 Body = dict[str, Any]
@@ -49,8 +51,22 @@ def work(client: Client, runs: Sequence[Run], progress: Callable[[str], None]) -
     if waits:
         _wait(waits)
     changes = [run for run in runs if not isinstance(run.plan.step, Delete | Wait)]
+    enough = max(_TROUBLES_IN_A_ROW, client.connection.concurrency)
+    troubles = 0
+
+    def change(run: Run) -> None:
+        nonlocal troubles
+        if troubles >= enough:
+            # Each would take its time to fail: better look what there is, and come back.
+            run.trouble = LiteLLMError(
+                f"The key {run.wanted.name} was not tried: {troubles} others in a row had trouble", passing=True
+            )
+            return
+        _change(client, run)
+        troubles = troubles + 1 if run.trouble and run.trouble.passing else 0
+
     side_by_side(
-        lambda run: _change(client, run),
+        change,
         changes,
         client.connection.concurrency,
         lambda done: progress(f"{done} of {len(changes)} virtual keys written"),
@@ -73,8 +89,9 @@ def _change(client: Client, run: Run) -> None:
     except LiteLLMError as error:
         run.trouble = error
         if error.status == 403 and "Custom API key" in str(error):  # general_settings.disable_custom_api_keys
-            if run.wanted.secret:
-                source = "key" if run.wanted.secret.source == "given" else "key_seed"
+            if run.wanted.secret_of_new:
+                given = run.wanted.secret
+                source = "its saved secret" if not given else "key" if given.source == "given" else "key_seed"
                 run.trouble = LiteLLMError(
                     f"The proxy makes all secrets itself (disable_custom_api_keys), so that {source} cannot be used "
                     f"for the key {run.wanted.name}",

@@ -273,6 +273,7 @@ class Lifetime:
 
 
 Regenerate = Literal["never", "if_unrecoverable", "always"]
+Missing = Literal["create", "recreate", "ignore"]
 
 
 @dataclass(frozen=True)
@@ -280,28 +281,41 @@ class Wanted:
     """One key as the user wants it. Settings and a lifetime that were not given are left alone.
 
     :ivar alias: names the key, unless `key_id` does.
+    :ivar user: whose key it is, of the users of the environment.
     :ivar settings: values by name; a setting's `nothing` takes it off. Names that are not among SETTINGS are fields
         of LiteLLM's that we know nothing of.
+    :ivar initial: settings that it gets when it is created, and that are left alone later.
     :ivar secret: the secret it must have; None where any will do.
-    :ivar known: a secret that it may have, by which it is recognised. A new key does not get it: whoever removed the
-        key meant the secret to end.
+    :ivar known: secrets that it may have, by which it is recognised.
     :ivar secret_required: leave a key alone whose secret is not known.
+    :ivar missing: what to do when it is not there: create it; recreate it, with the secret that it had; or nothing.
     """
 
     alias: str | None
     key_id: str | None = None
     guid: str | None = None
     present: bool = True
+    user: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    initial: Mapping[str, Any] = field(default_factory=dict)
     lifetime: Lifetime | None = None
     secret: Secret | None = None
-    known: Secret | None = None
+    known: tuple[Secret, ...] = ()
     secret_required: bool = False
     regenerate: Regenerate = "never"
+    missing: Missing = "create"
 
     def secret_of(self, key: Observed) -> Secret | None:
         """The secret of this key, if it is known."""
-        return next((secret for secret in (self.secret, self.known) if secret and secret.key_id == key.key_id), None)
+        return next((secret for secret in (self.secret, *self.known) if secret and secret.key_id == key.key_id), None)
+
+    @property
+    def secret_of_new(self) -> Secret | None:
+        """The secret that a new key must have; None where any will do.
+
+        A known one is used only where the same key is to come back: whoever removed a key meant its secret to end.
+        """
+        return self.secret or (self.known[0] if self.known and self.missing == "recreate" else None)
 
     @property
     def name(self) -> str:
@@ -310,8 +324,8 @@ class Wanted:
 
     @property
     def old_alias(self) -> str | None:
-        """What the key is called while another takes its place; None where that need not be looked for."""
-        return f"{self.alias}.replaced" if self.alias and (self.regenerate != "never" or not self.present) else None
+        """What the key is called while another takes its place; None for one that has no alias."""
+        return f"{self.alias}.replaced" if self.alias else None
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,11 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
     """
     if not wanted.present:
         return _removal(seen)
-    if seen.old:
+    if seen.old and wanted.regenerate != "never":
         return _replacement(wanted, seen, created)
+    if seen.old and not seen.keys:
+        # Another run began to replace the key and did not come to its end.
+        return Plan("updated", key=seen.old[0], step=restoration(wanted, seen))
     if not seen.keys:
         return _creation(wanted, seen.now)
     oldest = seen.keys[0]
@@ -166,10 +169,13 @@ def differences(wanted: Wanted, key: Observed) -> dict[str, Any]:
 def foreseen(wanted: Wanted, plan: Plan, now: datetime) -> Observed | None:
     """The key as it will be, as far as that can be known: for check mode and for diffs."""
     step, key = plan.step, plan.key
-    if isinstance(step, Rename):
-        step = _successor(wanted, key, now) if key else None
+    if isinstance(step, Rename) and key:
+        if step.alias == wanted.alias:
+            restored = replace(key, alias=step.alias, settings={**key.settings, "metadata": step.metadata})
+            return foreseen(wanted, _reconciliation(wanted, restored, now), now)
+        step = _successor(wanted, key, now)
     if isinstance(step, Create):
-        key_id = wanted.secret.key_id if wanted.secret else ""
+        key_id = wanted.secret_of_new.key_id if wanted.secret_of_new else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
         return Observed(key_id, wanted.alias, created_at=now, expires=_instant(step.end, now), settings=settings)
     if isinstance(step, Update) and key:
@@ -190,10 +196,15 @@ def _removal(seen: Seen) -> Plan:
 def _creation(wanted: Wanted, now: datetime) -> Plan:
     if wanted.alias is None:
         return Plan("absent", problem=f"There is no key with the id {wanted.key_id}")
+    if wanted.missing == "ignore":
+        return Plan("absent")
+    if wanted.missing == "recreate" and not wanted.secret_of_new and wanted.regenerate == "never":
+        return Plan("absent", problem=_gone(wanted))
     end = wanted.lifetime.end if wanted.lifetime else None
     if isinstance(end, datetime) and end <= now:
         return Plan("absent", problem=_past(wanted, end))
-    given = {name: value for name, value in wanted.settings.items() if value != setting(name).nothing}
+    settings = {**wanted.initial, **wanted.settings}
+    given = {name: value for name, value in settings.items() if value != setting(name).nothing}
     return Plan("created", step=Create(wanted.alias, given, end or NEVER))
 
 
@@ -228,7 +239,7 @@ def _withdrawal(seen: Seen, created: str, *, waited: bool) -> Plan:
 
 
 def restoration(wanted: Wanted, seen: Seen) -> Rename:
-    """The way back, when the new key cannot be made: the old one gets its name again."""
+    """The way back, where there is no new key: the old one gets its name again."""
     old = seen.old[0]
     return Rename(old.key_id, str(wanted.alias), _unmarked(old.value("metadata")))
 
@@ -313,6 +324,14 @@ def _unknown(wanted: Wanted, key: Observed) -> str:
         f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first "
         "(state: absent; with the role ACTION: destroy), use another guid, derive secrets from a key_seed "
         "from the start, or have it replaced (regenerate: if_unrecoverable)"
+    )
+
+
+def _gone(wanted: Wanted) -> str:
+    return (
+        f"There is no key {wanted.name}: it was removed, perhaps after it had expired, and its secret is not known "
+        "here, so that it cannot be made again. Provision it (with the role ACTION: provision), or let it have a new "
+        "secret (regenerate: if_unrecoverable)"
     )
 
 

@@ -31,6 +31,7 @@ def entry(outcome: Outcome) -> Json:
         "key": secret.value if secret else None,
         "key_source": secret.source if secret else None,
         "guid": wanted.guid,
+        "user": wanted.user,
         "operation": "failed" if outcome.error else outcome.operation,
         **described(outcome.after or outcome.before or Observed(key_id="", alias=wanted.alias)),
     }
@@ -99,6 +100,11 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
         names_by_error.setdefault(error, []).append(outcome.wanted.name)
     reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
     return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
+
+
+def not_deleted(outcomes: Sequence[Outcome]) -> list[str]:
+    """The ids of the keys that LiteLLM says it has deleted, and that are still there."""
+    return [key_id for outcome in outcomes for key_id in outcome.not_deleted]
 
 
 def _diffable(key: Observed | None, further: Sequence[str]) -> Json:

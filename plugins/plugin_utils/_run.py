@@ -15,6 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
     Create,
+    Delete,
     Operation,
     Plan,
     Seen,
@@ -36,6 +37,7 @@ class Outcome:
     :ivar after: the key as it was read back, or in check mode as it would be; None when there is none.
     :ivar secret: the secret of `after`; None when it is not known.
     :ivar error: why the key is not as wanted, as a sentence.
+    :ivar not_deleted: the ids of the keys that LiteLLM says it has deleted, and that are still there.
     """
 
     wanted: Wanted
@@ -45,6 +47,7 @@ class Outcome:
     secret: Secret | None = None
     error: str | None = None
     end_set: bool = False
+    not_deleted: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -79,10 +82,11 @@ class Run:
         self.goal = self.wanted
 
     @property
-    def old_alias(self) -> str | None:
-        """Where a key that is being replaced may be; what was not there when a key is removed will not come."""
-        over = not self.wanted.present and self.seen is not None and not self.seen.old
-        return None if over else self.wanted.old_alias
+    def replaces(self) -> bool:
+        """A key that is being replaced concerns this run even where a new one is there."""
+        if not self.wanted.present:
+            return self.seen is None or bool(self.seen.old)  # what was not there when a key is removed will not come
+        return self.wanted.regenerate != "never"
 
     @property
     def pending(self) -> bool:
@@ -102,7 +106,12 @@ class Run:
     @property
     def made_in_vain(self) -> bool:
         """This run has made the key, anew, with a secret that is known nowhere else."""
-        return bool(self.created and not self.wanted.secret and self.first and not self.first.key)
+        return bool(self.created and not self.wanted.secret_of_new and self.first and not self.first.key)
+
+    @property
+    def replaced(self) -> bool:
+        """This run has put a new key in the place of the old one, which is gone."""
+        return bool(self.created and self.plan.key and self.plan.key.key_id == self.created and self._tried(Delete))
 
     def decide(self, seen: Seen) -> None:
         """Plan the next step, from what the proxy has now and from what was tried."""
@@ -137,17 +146,22 @@ class Run:
             operation = "absent" if not before else "unchanged" if key else "deleted"
         elif key and key.key_id == self.created:
             operation = "regenerated" if before else "created"
-        elif key and before and self._tried(Update) and self._differs(key, before):
+        elif key and before and (key.alias != before.alias or (self._tried(Update) and self._differs(key, before))):
             operation = "updated"
         own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         known = own or (self.wanted.secret_of(key) if key else None)
-        return Outcome(self.wanted, operation, before, key, known, self.error, self._end_set)
+        return Outcome(self.wanted, operation, before, key, known, self.error, self._end_set, self._not_deleted)
 
     def foreseen(self) -> Outcome:
         """What would become of the key, for check mode."""
         after = foreseen(self.goal, self.plan, self.seen.now) if self.seen else None
         known = self.wanted.secret_of(after) if after and self.error is None else None
         return Outcome(self.wanted, self.plan.operation, self.plan.key, after, known, self.error)
+
+    @property
+    def _not_deleted(self) -> tuple[str, ...]:
+        step = self.plan.step
+        return step.key_ids if not self.wanted.present and isinstance(step, Delete) and self.stuck else ()
 
     @property
     def _end_set(self) -> bool:

@@ -16,14 +16,17 @@ import fcntl
 import functools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED, Observed
 
+# Where the secret stands that belongs to an alias: a name beside a name, or a list beside a list.
 _ALIAS, _SECRET = "key_alias", "virtual_key"
+_ALIASES, _SECRETS = "key_aliases", "virtual_keys"
 
 
 def save(
@@ -73,17 +76,40 @@ def _loaded(path: Path, changed: int, size: int) -> dict[str, Any]:
 def saved_keys(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every alias with the secret that was saved beside it.
 
-    That may be at the top, below a user, or under names that carry a prefix or a user in front.
+    That may be at the top, below a user, in lists, or under names that carry a prefix or a user in front.
     """
-    for name, alias in data.items():
-        if str(name).endswith(_ALIAS) and isinstance(alias, str):
-            secret = data.get(str(name).removesuffix(_ALIAS) + _SECRET)
-            if isinstance(secret, str) and secret:
+    for name, value in data.items():
+        if str(name).endswith(_ALIAS):
+            aliases, secrets = [value], [data.get(str(name).removesuffix(_ALIAS) + _SECRET)]
+        elif str(name).endswith(_ALIASES) and isinstance(value, list):
+            saved = data.get(str(name).removesuffix(_ALIASES) + _SECRETS)
+            aliases, secrets = value, saved if isinstance(saved, list) else []
+        else:
+            continue
+        for alias, secret in zip(aliases, secrets, strict=False):
+            if isinstance(alias, str) and isinstance(secret, str) and secret:
                 yield alias, secret
     users = data.get("users")
     for entry in users.values() if isinstance(users, Mapping) else ():
         if isinstance(entry, Mapping):
             yield from saved_keys(entry)
+
+
+def users_of(guid: str, base: str, saved: Iterable[str], keys: Iterable[Observed]) -> list[str | None]:
+    """The users of an environment, as far as its keys tell; None stands for the environment itself.
+
+    :param base: what the alias of each key begins with, before a hyphen and the user.
+    :param saved: the aliases that were saved.
+    :param keys: the keys of the proxy whose alias begins so; the metadata of ours say whose they are.
+    """
+    aliases = set(saved)
+    for key in keys:
+        metadata = key.value("metadata") or {}
+        if str(metadata.get("guid")) == guid:
+            aliases.add(metadata.get(REPLACED) or str(key.alias))
+    users = [alias.removeprefix(f"{base}-") for alias in aliases if alias.startswith(f"{base}-")]
+    users.sort(key=lambda user: (len(user), user))  # user2 before user10
+    return [None, *users] if base in aliases or not users else [*users]
 
 
 @contextlib.contextmanager

@@ -14,10 +14,9 @@ import pytest
 import yaml
 from ansible import context
 from ansible.utils.display import Display
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import litellm_key
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.action.litellm_key_info import OPTIONS
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import agnosticd_user_info, litellm_key_info
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments import _connection
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _arguments, _reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
@@ -425,7 +424,14 @@ def test_a_proxy_that_is_not_there_is_a_sentence(act):
 # Its page
 
 
-@pytest.mark.parametrize(("page", "options"), [("litellm_key", litellm_key.ALL), ("litellm_key_info", OPTIONS)])
+@pytest.mark.parametrize(
+    ("page", "options"),
+    [
+        ("litellm_key", _arguments.OPTIONS),
+        ("litellm_key_info", litellm_key_info.OPTIONS),
+        ("agnosticd_user_info", agnosticd_user_info.OPTIONS),
+    ],
+)
 def test_every_option_is_documented_as_it_is(page, options):
     documented = documented_options(page)
     assert set(documented) == set(options)
@@ -435,8 +441,10 @@ def test_every_option_is_documented_as_it_is(page, options):
 
 def documented_options(page):
     module = importlib.import_module(f"ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.{page}")
-    fragment = yaml.safe_load(_connection.ModuleDocFragment.DOCUMENTATION)
-    return {**fragment["options"], **yaml.safe_load(module.DOCUMENTATION)["options"]}
+    page = yaml.safe_load(module.DOCUMENTATION)
+    connects = any(name.endswith("._connection") for name in page["extends_documentation_fragment"])
+    fragment = yaml.safe_load(_connection.ModuleDocFragment.DOCUMENTATION)["options"] if connects else {}
+    return {**fragment, **page["options"]}
 
 
 def described(documented):
