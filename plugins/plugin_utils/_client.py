@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import http.client
 import inspect
+import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -43,9 +46,11 @@ except ImportError as error:
     # So that playbooks can be read, checked and documented without it.
     URLLIB3_IMPORT_ERROR: ImportError | None = error
     _Retry: Any = object
+    _HTTPError: Any = Exception
 else:
     URLLIB3_IMPORT_ERROR = None
     _Retry = urllib3.Retry
+    _HTTPError = HTTPError
 
 Json = dict[str, Any]
 
@@ -56,6 +61,8 @@ _PASSING_STATUSES = (429, 502, 503, 504)
 _LONGEST_PAUSE = 30.0
 # Seconds; a socket cannot wait for much more than this many.
 _LONGEST_TIMEOUT = 2_000_000
+# Bytes. A page of a hundred keys is some 300 kB, more with much metadata: whatever is longer is something else.
+_LONGEST_ANSWER = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,61 @@ def _endpoint(url: str) -> str:
         raise OptionError(f"url '{url}' must end with the host or a path, without '?' or '#'")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+class _TooLong(_HTTPError):
+    """The answer is longer than what is read."""
+
+
+class _Incoming(io.RawIOBase):
+    """What comes in over a socket, with an end: so many bytes, and until then.
+
+    A socket's own time-out is for each piece that comes: who sends a byte now and then could hold us for ever.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__()
+        self._socket = connected
+        self._pieces = connected.makefile("rb", buffering=0)
+        self._timeout = connected.gettimeout()  # what urllib3 has left for the answer
+        self._deadline = time.monotonic() + (self._timeout or 0.0)
+        self._left = _LONGEST_ANSWER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._timeout is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(left)
+        try:
+            count = self._pieces.readinto(buffer) or 0
+        finally:
+            self._socket.settimeout(self._timeout)  # the connection may be used again
+        self._left -= count
+        if self._left < 0:
+            raise _TooLong
+        return count
+
+    def close(self) -> None:
+        self._pieces.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer of which no more is read than is sensible, for no longer than is allowed."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Incoming(sock))
+
+    def begin(self) -> None:
+        super().begin()
+        if (self.length or 0) > _LONGEST_ANSWER:  # Python would make room for all of it at once
+            raise _TooLong
 
 
 class _Patient(_Retry):
@@ -185,7 +247,10 @@ class Client:
     def _request(self, method: str, path: str, retry: urllib3.Retry, **request: Any) -> Any:
         doing = f"{method} {path}"
         try:
-            answer = self._pool.request(method, self.connection.url + path, retries=retry, redirect=False, **request)
+            # Nothing is unpacked, which was not asked for: a small answer could become a very large one.
+            answer = self._pool.request(
+                method, self.connection.url + path, retries=retry, redirect=False, decode_content=False, **request
+            )
         except MaxRetryError as error:
             self._count(1 + self.connection.retries)
             raise self._unanswered(doing, error.reason if isinstance(error.reason, HTTPError) else error) from None
@@ -204,7 +269,7 @@ class Client:
             )
         try:
             return json.loads(answer.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise LiteLLMError(
                 f"{self.connection.url} answered {doing} with something that is not JSON; is it a LiteLLM proxy?",
                 passing=True,
@@ -239,6 +304,8 @@ class Client:
             message = f"The TLS connection to {where} failed ({cause}); {advice}"
         elif isinstance(error, ReadTimeoutError):
             message = f"{where} did not answer {doing} within {seconds}"
+        elif isinstance(error, _TooLong):
+            message = f"{where} answered {doing} with more than {_LONGEST_ANSWER >> 20} MB; is it a LiteLLM proxy?"
         elif isinstance(error, ProtocolError):
             message = f"{where} closed the connection before it answered {doing}"
         else:
@@ -285,16 +352,27 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     way = None if proxy_bypass(host) else getproxies().get(scheme)
     if not way:
-        return urllib3.PoolManager(**options)
+        return _bounded(urllib3.PoolManager(**options))
     way = way if "://" in way else f"http://{way}"
     try:
         credentials = urllib3.util.parse_url(way).auth
         headers = urllib3.make_headers(proxy_basic_auth=unquote(credentials)) if credentials else None
-        return urllib3.ProxyManager(way, proxy_headers=headers, **options)
+        return _bounded(urllib3.ProxyManager(way, proxy_headers=headers, **options))
     except HTTPError:
         # Without its address, which may hold a password.
         problem = f"{scheme.upper()}_PROXY in the environment cannot be used; it must look like http://host:port"
     raise OptionError(problem)
+
+
+def _bounded(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    """The same, whose answers are bounded."""
+
+    def bounded(pool: Any) -> Any:
+        connection = type("Connection", (pool.ConnectionCls,), {"response_class": _Answer})
+        return type("Pool", (pool,), {"ConnectionCls": connection})
+
+    manager.pool_classes_by_scheme = {name: bounded(pool) for name, pool in manager.pool_classes_by_scheme.items()}
+    return manager
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -316,7 +394,7 @@ def _said(body: bytes) -> str:
     """What LiteLLM says is wrong, of the several shapes it says it in, on one line."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     said: Any = answer
     if isinstance(answer, dict):

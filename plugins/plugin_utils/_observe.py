@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
@@ -36,23 +37,19 @@ class Observer:
         self._finds_parts: bool | None = None
         self._too_common: set[str] = set()
 
-    def with_aliases(self, aliases: Iterable[str]) -> Rows:
+    def with_aliases(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> Rows:
         """Every key that carries one of these aliases, the oldest first; an alias without a key has none.
 
+        :param otherwise: for an alias, one that begins with it and is looked for where there is no key with the first.
         :raises LiteLLMError: when the proxy cannot be asked.
         """
         names = list(dict.fromkeys(aliases))
         rows = self._with_common_part(names) if len(names) > 1 else None
         if rows is None:
-            pages = side_by_side(lambda name: self._list({"key_alias": name}), names, self._concurrency)
-            rows = [row for page in pages for row in page or ()]
-        keys = {row["token"]: Observed.from_row(row) for row in rows}
-        found: dict[str, list[Observed]] = {name: [] for name in names}
-        for key in keys.values():
-            # 1.83.3 to 1.89 find every alias that contains the one asked for, in any case of letters.
-            if key.alias in found:
-                found[key.alias].append(key)
-        return {name: tuple(sorted(keys, key=_age)) for name, keys in found.items()}
+            rows = self._with_each(names)
+            found = {row.get("key_alias") for row in rows}
+            rows += self._with_each([otherwise[name] for name in names if name in otherwise and name not in found])
+        return _by_alias(rows, [*names, *otherwise.values()])
 
     def with_id(self, key_id: str) -> tuple[Observed, ...]:
         """The key with this id, if there is one.
@@ -73,6 +70,10 @@ class Observer:
         part = {"key_alias": beginning, "substring_matching": "true"} if beginning and self._finds_parts else {}
         keys = [Observed.from_row(row) for row in self._list({**query, **part}) or ()]
         return sorted((key for key in keys if (key.alias or "").startswith(beginning)), key=_age)
+
+    def _with_each(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        pages = side_by_side(lambda name: self._list({"key_alias": name}), names, self._concurrency)
+        return [row for page in pages for row in page or ()]
 
     def _with_common_part(self, names: Sequence[str]) -> list[dict[str, Any]] | None:
         """One listing of all that contains what the names begin with; None if it cannot be had or is too long."""
@@ -127,7 +128,9 @@ class Observer:
             paged.pop("substring_matching", None)
             listing = self._client.get("/key/list", paged)
         keys = listing.get("keys") if isinstance(listing, dict) else None
-        if not isinstance(keys, list) or not all(isinstance(row, str) or "token" in row for row in keys):
+        if not isinstance(keys, list) or not all(
+            isinstance(row, str) or (isinstance(row, dict) and "token" in row) for row in keys
+        ):
             problem = f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy, 1.60 or later?"
             raise LiteLLMError(problem, passing=False)
         return dict(listing)
@@ -137,11 +140,15 @@ class Observer:
 
     def _info(self, key_id: str) -> dict[str, Any] | None:
         try:
-            row: dict[str, Any] = self._client.get("/key/info", {"key": key_id})["info"]
+            answer = self._client.get("/key/info", {"key": key_id})
         except LiteLLMError as error:
             if error.status != 404:
                 raise
             return None
+        row = answer.get("info") if isinstance(answer, dict) else None
+        if not isinstance(row, dict):
+            problem = f"{self._client.connection.url} told nothing of the key {key_id}; is it a LiteLLM proxy?"
+            raise LiteLLMError(problem, passing=False)
         # From 1.103 on LiteLLM remembers deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
@@ -150,6 +157,15 @@ def _common_beginning(names: Sequence[str]) -> str:
     first, last = min(names), max(names)  # what these two begin with, all do
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(pair[0] for pair in same)
+
+
+def _by_alias(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> Rows:
+    found: dict[str, list[Observed]] = {name: [] for name in names}
+    for key in {row["token"]: Observed.from_row(row) for row in rows}.values():
+        # 1.83.3 to 1.89 find every alias that contains the one asked for, in any case of letters.
+        if key.alias in found:
+            found[key.alias].append(key)
+    return {name: tuple(sorted(keys, key=_age)) for name, keys in found.items()}
 
 
 def _age(key: Observed) -> tuple[bool, Any, str]:

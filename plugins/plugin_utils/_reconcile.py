@@ -11,6 +11,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -65,18 +66,18 @@ def reconcile(
     :raises LiteLLMError: when the first look fails, so that nothing was done. Later trouble is in the outcomes.
     """
     observer = Observer(client)
-    runs = [Run(key, key.secret or generate()) for key in wanted]
+    runs = [Run(key, key.secret_of_new or generate()) for key in wanted]
     _look(client, observer, runs)
     check_references(client, runs, on_unknown_models, warn)
     if check_mode:
         for run in runs:
-            if isinstance(run.plan.step, Create) and run.wanted.secret and not run.error:
-                run.error = _owner_of_secret(observer, run, run.wanted.secret)
+            if isinstance(run.plan.step, Create) and run.wanted.secret_of_new and not run.error:
+                run.error = _owner_of_secret(observer, run, run.wanted.secret_of_new)
         return [run.foreseen() for run in runs]
     try:
         _rounds(client, observer, runs, progress)
     except KeyboardInterrupt:
-        _take_back(client, runs, warn)
+        _take_back(client, observer, runs, warn)
         raise
     except BaseException as interruption:  # noqa: BLE001 - also a task's time-out: what was done must be told
         _account_for(client, observer, runs, interruption)
@@ -102,7 +103,7 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[Run], progress: P
             return
         work(client, pending, progress)
         try:
-            _look(client, observer, pending)
+            _look_patiently(client, observer, pending)
         except LiteLLMError as error:
             for run in pending:
                 run.error = f"The key {run.wanted.name} may or may not be as wanted; look again: {run.trouble or error}"
@@ -111,16 +112,35 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[Run], progress: P
 
 def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
     """See what there is for each run, and let it decide."""
-    names = {name for run in runs for name in (run.wanted.alias, run.old_alias) if name}
-    rows = observer.with_aliases(sorted(names))
+    names, otherwise = set(), {}
+    for run in runs:
+        if run.wanted.alias and run.wanted.old_alias:
+            names.add(run.wanted.alias)
+            if run.replaces:
+                names.add(run.wanted.old_alias)
+            elif run.wanted.present and (run.seen is None or run.seen.old):
+                otherwise[run.wanted.alias] = run.wanted.old_alias
+    rows = observer.with_aliases(sorted(names), otherwise)
     ids = [run.wanted.key_id for run in runs if run.wanted.key_id]
     by_id = dict(zip(ids, side_by_side(observer.with_id, ids, client.connection.concurrency), strict=True))
     now = client.now()
     for run in runs:
-        alias, old_alias = run.wanted.alias, run.old_alias
+        alias = run.wanted.alias
         keys = rows[alias] if alias else by_id[str(run.wanted.key_id)]
-        old = tuple(key for key in rows[old_alias] if key.takes_leave_of(alias)) if old_alias else ()
+        old = tuple(key for key in rows.get(str(run.wanted.old_alias), ()) if key.takes_leave_of(alias))
         run.decide(Seen(keys, now, old))
+
+
+def _look_patiently(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
+    """The same, again and again for about as long as one request may take: what was done must not be lost sight of."""
+    deadline = time.monotonic() + client.connection.timeout
+    for attempt in itertools.count(1):
+        try:
+            return _look(client, observer, runs)
+        except LiteLLMError as error:
+            if not error.passing or attempt > client.connection.retries or time.monotonic() > deadline:
+                raise
+        _pause(attempt)
 
 
 def _give_back_alias(client: Client, run: Run) -> None:
@@ -136,17 +156,39 @@ def _give_back_alias(client: Client, run: Run) -> None:
         run.plan = Plan("unchanged", key=replace(run.seen.old[0], alias=back.alias))
 
 
-def _take_back(client: Client, runs: Sequence[Run], warn: Progress) -> None:
-    """Remove the keys that this run has made, unless their secrets are known elsewhere."""
+def _take_back(client: Client, observer: Observer, runs: Sequence[Run], warn: Progress) -> None:
+    """Remove the keys that this run has made, unless their secrets are known elsewhere; let old keys be as before."""
     made = [str(run.created) for run in runs if run.made_in_vain]
-    if not made:
-        return
+    replacing = [run for run in runs if run.wanted.present and run.replaces and run.done]
     try:
-        remove(client, made)
+        _remove_if_there(client, made)
+        _look(client, observer, replacing)
+        began = [run for run in replacing if run.seen and run.seen.old]
+        new = [key.key_id for run in began if run.seen for key in run.seen.keys if key.key_id == run.created]
+        _remove_if_there(client, new)
+        for run in began:
+            if run.seen and all(key.key_id == run.created for key in run.seen.keys):
+                rewrite(client, restoration(run.wanted, run.seen))
     except LiteLLMError as error:
-        warn(f"Interrupted; {len(made)} keys were made whose secrets are lost, and could not be removed: {error}")
-    else:
+        warn(
+            f"Interrupted; {len(made)} keys were made whose secrets are lost, and {len(replacing)} were being replaced, "
+            f"which could not be taken back: {error}"
+        )
+        return
+    if made:
         warn(f"Interrupted; {len(made)} keys were made and removed again, because their secrets would be lost")
+    if began:
+        warn(f"Interrupted; {len(began)} keys were being replaced, and are again what they were")
+    if lost := [run.wanted.name for run in replacing if run not in began and run.replaced and not run.wanted.secret]:
+        warn(f"Interrupted; the new secrets of {', '.join(lost)} are lost: have them replaced again (regenerate)")
+
+
+def _remove_if_there(client: Client, key_ids: Sequence[str]) -> None:
+    try:
+        remove(client, key_ids)
+    except LiteLLMError as error:
+        if error.status != 404:
+            raise
 
 
 def _account_for(client: Client, observer: Observer, runs: Sequence[Run], interruption: BaseException) -> None:

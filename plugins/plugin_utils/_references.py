@@ -80,7 +80,11 @@ def served_models(client: Client) -> frozenset[str]:
     :raises LiteLLMError: when the proxy cannot be asked.
     """
     listing = client.get("/v1/models", {"return_wildcard_routes": "true", "include_model_access_groups": "true"})
-    return frozenset(str(model["id"]) for model in listing.get("data", ()))
+    models = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
+        problem = f"{client.connection.url} listed no models; is it a LiteLLM proxy?"
+        raise LiteLLMError(problem, passing=False)
+    return frozenset(str(model["id"]) for model in models)
 
 
 def team_exists(client: Client, team_id: str) -> bool:

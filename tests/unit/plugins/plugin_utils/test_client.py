@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import itertools
 import json
 import re
@@ -355,6 +356,26 @@ def half_an_answer_and_silence(connection: socket.socket) -> None:
     silence(connection)
 
 
+def dripping_headers(connection: socket.socket) -> None:
+    drip(connection, b"HTTP/1.1 200 OK\r\nX-Long: ")
+
+
+def dripping_body(connection: socket.socket) -> None:
+    drip(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+
+
+def dripping_chunks(connection: socket.socket) -> None:
+    drip(connection, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n")
+
+
+def drip(connection: socket.socket, beginning: bytes, piece: bytes = b" ") -> None:
+    """So slowly that no wait for a piece is long, and all of them together would be."""
+    connection.sendall(beginning)
+    for _piece in range(1000):
+        time.sleep(0.02)
+        connection.sendall(piece)
+
+
 def not_http(connection: socket.socket) -> None:
     connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
@@ -366,6 +387,9 @@ def not_http(connection: socket.socket) -> None:
         (silence, "{url} did not answer {method} /key/list within 0.1 s"),
         (not_http, "{url} closed the connection before it answered {method} /key/list"),
         (half_an_answer_and_silence, "{url} did not answer {method} /key/list within 0.1 s"),
+        (dripping_headers, "{url} did not answer {method} /key/list within 0.1 s"),
+        (dripping_body, "{url} did not answer {method} /key/list within 0.1 s"),
+        (dripping_chunks, "{url} did not answer {method} /key/list within 0.1 s"),
         # urllib3 1.26 does not notice that it was half.
         (
             half_an_answer,
@@ -384,6 +408,57 @@ def test_a_lost_answer_is_asked_for_again_but_a_command_is_not_given_again(
     assert failed.passing
     if "not JSON" not in str(failed):
         assert len(server.requests) == (2 if method == "GET" else 1)
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 52428800", "Content-Length: 1" + "0" * 15, "X-Length: unknown"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_of_an_answer_that_is_too_long_the_rest_is_not_read(head: str, method: str) -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+        for _megabyte in range(50):
+            connection.sendall(b" " * (1 << 20))
+            sent += 1
+
+    with Odd(flood) as server:
+        failed = failure(client(server.url, retries=1), method)
+    assert str(failed) == f"{server.url} answered {method} /key/list with more than 32 MB; is it a LiteLLM proxy?"
+    assert (failed.passing, len(server.requests)) == (True, 1)
+    assert sent < 45
+
+
+def test_a_page_of_a_hundred_keys_with_much_metadata_is_read() -> None:
+    body = json.dumps({"keys": [{"metadata": {"text": "x" * 200_000}}] * 100}).encode()
+    assert len(body) > 20_000_000
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with Odd(lambda connection: connection.sendall(head + body)) as server:
+        assert len(client(server.url).get("/key/list")["keys"]) == 100
+
+
+def test_a_connection_that_was_slow_once_has_all_the_time_for_the_next_answer(httpserver: HTTPServer) -> None:
+    def slow(_request: Request) -> Response:
+        time.sleep(0.6)
+        return ok()
+
+    httpserver.expect_request("/key/list").respond_with_handler(slow)
+    asking = client(httpserver.url_for(""), timeout=1.0)
+    assert [asking.get("/key/list") for _unused in range(3)] == [{}] * 3
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_json_that_goes_very_deep_is_no_accident(httpserver: HTTPServer, status: int) -> None:
+    httpserver.expect_request("/key/list").respond_with_data("[" * 1_000_000, status)
+    failed = failure(client(httpserver.url_for("")))
+    assert ("something that is not JSON" if status == 200 else "no reason given") in str(failed)
+
+
+def test_what_is_packed_unasked_is_not_unpacked() -> None:
+    packed = gzip.compress(b"[" + b" " * (64 << 20) + b"]")
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    with Odd(lambda connection: connection.sendall(head + packed)) as server:
+        assert "something that is not JSON" in str(failure(client(server.url)))
 
 
 def test_an_answer_after_a_lost_one_is_taken() -> None:

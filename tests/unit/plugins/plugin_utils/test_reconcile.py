@@ -46,10 +46,10 @@ def proxy():
         yield fake
 
 
-def run(proxy, *wanted, retries=1, timeout=5.0, **options):
+def run(proxy, *wanted, retries=1, timeout=5.0, concurrency=8, **options):
     """One run of the engine: a new client, as a new task has."""
     proxy.requests.clear()
-    client = Client(Connection(proxy.url, MASTER_KEY, retries=retries, timeout=timeout))
+    client = Client(Connection(proxy.url, MASTER_KEY, retries=retries, timeout=timeout, concurrency=concurrency))
     outcomes = reconcile(client, wanted, **options)
     assert client.api_calls == len(proxy.requests)
     return outcomes
@@ -87,17 +87,17 @@ def is_its_secret(proxy, outcome):
 # Requests
 
 
-def test_one_new_key_costs_three_requests_and_a_second_run_one(proxy):
+def test_one_new_key_costs_four_requests_and_a_second_run_one(proxy):
     wanted = {"lifetime": lasting("7d"), "settings": {"max_budget": 5.0, "metadata": {"team": "a"}}}
     good(run_one(proxy, **wanted), "created")
-    assert list(proxy.counts().elements()) == [LIST, LIST, GENERATE]
+    assert list(proxy.counts().elements()) == [LIST, LIST, LIST, GENERATE]
     good(run_one(proxy, **wanted), "unchanged")
     assert list(proxy.counts().elements()) == [LIST]
 
 
 def test_models_cost_one_request_more(proxy):
     good(run_one(proxy, settings={"models": ["gpt-4o"]}), "created")
-    assert len(proxy.requests) == 4
+    assert len(proxy.requests) == 5
 
 
 @pytest.mark.parametrize("others", [0, 950])
@@ -210,7 +210,7 @@ def test_a_field_that_the_proxy_does_not_know_is_an_error_that_names_it(proxy, f
     outcome = run_one(proxy, settings=fields)
     assert "tomorrows_field" in str(outcome.error)
     assert is_its_secret(proxy, outcome)
-    assert len(proxy.requests) <= 7
+    assert len(proxy.requests) <= 8
 
 
 def test_a_setting_that_the_proxy_ignores_is_an_error_that_names_it(proxy):
@@ -394,7 +394,7 @@ def test_the_secret_of_another_key_is_told_from_success(proxy):
     outcome = run_one(proxy, secret=MINE)
     assert outcome.error == f"The secret given for the key {ALIAS} is that of the key virtkey-first already"
     assert (outcome.secret, proxy.aliases()) == (None, ["virtkey-first"])
-    assert len(proxy.requests) <= 6
+    assert len(proxy.requests) <= 7
 
 
 def test_a_key_whose_secret_is_required_and_not_known_is_left_alone(proxy):
@@ -480,10 +480,29 @@ def test_a_first_look_that_fails_does_nothing(proxy):
 
 
 def test_the_secret_of_a_key_that_was_made_is_told_even_when_the_last_look_fails(proxy):
-    proxy.fault(LIST, Fault("nothing"), *(Fault(status=503) for _unused in range(9)))
+    proxy.fault(LIST, Fault("nothing"), Fault("nothing"), *(Fault(status=503) for _unused in range(9)))
     outcome = run_one(proxy)
     assert "may or may not" in str(outcome.error)
     assert is_its_secret(proxy, outcome)
+
+
+def test_the_last_look_has_patience(proxy):
+    proxy.fault(LIST, Fault("nothing"), Fault("nothing"), *(Fault(status=503) for _unused in range(3)))
+    good(run_one(proxy), "created")
+
+
+def test_when_many_in_a_row_have_trouble_the_others_wait_for_the_next_round(proxy):
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(12)))
+    outcomes = run(proxy, *(Wanted(f"virtkey-abc-user{number}") for number in range(60)), concurrency=4, retries=3)
+    assert all(is_its_secret(proxy, good(outcome, "created")) for outcome in outcomes)
+    assert len(sent(proxy, GENERATE)) <= 60 + 12
+
+
+def test_a_proxy_that_never_makes_a_key_is_not_asked_for_each(proxy):
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(1000)))
+    outcomes = run(proxy, *(Wanted(f"virtkey-abc-user{number}") for number in range(60)), concurrency=4)
+    assert all("503" in str(outcome.error) or "was not tried" in str(outcome.error) for outcome in outcomes)
+    assert len(sent(proxy, GENERATE)) <= 2 * (4 + 4)  # rounds: how many in a row, and how many side by side
 
 
 # Two runs at once
@@ -628,6 +647,45 @@ def test_a_run_finishes_what_another_began(proxy, made):
     assert (proxy.aliases(), proxy.row(ALIAS)["max_budget"]) == ([ALIAS], 3.0)
 
 
+def test_a_key_that_another_run_began_to_replace_is_what_it_was(proxy):
+    proxy.add(f"{ALIAS}.replaced", OTHER.value, age=DAY, metadata={"a": 1, REPLACED: ALIAS})
+    foreseen = good(run_one(proxy, settings={"tpm_limit": 5}, options={"check_mode": True}), "updated")
+    assert (foreseen.after.alias, foreseen.after.value("tpm_limit"), foreseen.secret) == (ALIAS, 5, None)
+    outcome = good(run_one(proxy, known=(OTHER,), settings={"tpm_limit": 5}), "updated")
+    assert (outcome.secret, list(proxy.rows)) == (OTHER, [OTHER.key_id])
+    row = proxy.row(ALIAS)
+    assert (row["metadata"], row["tpm_limit"]) == ({"a": 1}, 5)
+    good(run_one(proxy, settings={"tpm_limit": 5}), "unchanged")
+    assert list(proxy.counts().elements()) == [LIST]
+
+
+@pytest.mark.parametrize("fault", CARRIED_OUT + NOT_CARRIED_OUT, ids=named)
+def test_a_key_gets_its_name_back_whatever_befalls_the_request(proxy, fault):
+    proxy.patience = 0.15
+    proxy.add(f"{ALIAS}.replaced", metadata={REPLACED: ALIAS})
+    proxy.fault(UPDATE, fault)
+    good(run_one(proxy, options={"timeout": 0.1}), "updated")
+    assert proxy.aliases() == [ALIAS]
+
+
+def test_of_many_keys_those_that_another_run_began_to_replace_cost_no_listing_of_their_own(proxy):
+    names = [f"virtkey-abc-user{number}" for number in range(40)]
+    for name in names[:5]:
+        proxy.add(f"{name}.replaced", metadata={REPLACED: name})
+    for name in names[5:]:
+        proxy.add(name)
+    outcomes = run(proxy, *map(Wanted, names))
+    assert [outcome.operation for outcome in outcomes] == ["updated"] * 5 + ["unchanged"] * 35
+    assert proxy.aliases() == sorted(names)
+    assert proxy.counts() == {LIST: 2, UPDATE: 5}
+
+
+def test_a_key_of_the_users_that_is_just_called_so_is_left_alone(proxy):
+    proxy.add(f"{ALIAS}.replaced")
+    good(run_one(proxy), "created")
+    assert proxy.aliases() == [ALIAS, f"{ALIAS}.replaced"]
+
+
 @pytest.mark.parametrize("expires", [None, timedelta(days=-1)])
 def test_a_dead_key_is_not_replaced_by_a_dead_one(proxy, expires):
     proxy.add(ALIAS, expires=None if expires is None else (proxy.now() + expires).isoformat())
@@ -722,6 +780,35 @@ def test_when_the_user_interrupts_what_nobody_would_hear_of_is_taken_back(proxy)
     kept = {"virtkey-there-before", *(f"virtkey-seed{number}" for number in range(3))}
     assert set(proxy.aliases()) <= kept
     assert "keys were made and removed again" in told[0]
+
+
+@pytest.mark.parametrize("during", [UPDATE, GENERATE, DELETE])
+def test_when_the_user_interrupts_a_replacement_the_old_key_is_what_it_was(proxy, monkeypatch, during):
+    old_keys = {proxy.add(f"virtkey-{number}", metadata={"a": number}): number for number in range(12)}
+    other = proxy.add("virtkey-other", MINE.value)
+    honest = _reconcile.work
+
+    def interrupted(client, runs, progress):
+        honest(client, runs, progress)
+        if during in proxy.counts():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_reconcile, "work", interrupted)
+    told: list[str] = []
+    wanted = [Wanted(f"virtkey-{number}", regenerate="always") for number in range(11)]
+    with pytest.raises(KeyboardInterrupt):
+        # The last one is to have a secret that is another key's.
+        run(proxy, *wanted, Wanted("virtkey-11", regenerate="always", secret=MINE), warn=told.append)
+    assert other in proxy.rows
+    if during == DELETE:  # it is too late
+        assert "the new secrets of" in told[-1]
+        assert [alias for alias in proxy.aliases() if alias.endswith("replaced")] == []
+    else:
+        assert {key: row["metadata"] for key, row in proxy.rows.items() if key != other} == {
+            key: {"a": number} for key, number in old_keys.items()
+        }
+        assert proxy.aliases() == sorted([*(f"virtkey-{number}" for number in range(12)), "virtkey-other"])
+        assert told == ["Interrupted; 12 keys were being replaced, and are again what they were"]
 
 
 def test_what_was_made_is_told_when_the_time_is_out(proxy):
