@@ -11,7 +11,6 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -134,13 +133,16 @@ def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
 def _look_patiently(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
     """The same, again and again for about as long as one request may take: what was done must not be lost sight of."""
     deadline = time.monotonic() + client.connection.timeout
-    for attempt in itertools.count(1):
+    for attempt in range(1, client.connection.retries + 1):
         try:
-            return _look(client, observer, runs)
+            _look(client, observer, runs)
         except LiteLLMError as error:
-            if not error.passing or attempt > client.connection.retries or time.monotonic() > deadline:
+            if not error.passing or time.monotonic() > deadline:
                 raise
+        else:
+            return
         _pause(attempt)
+    _look(client, observer, runs)
 
 
 def _give_back_alias(client: Client, run: Run) -> None:
@@ -171,15 +173,15 @@ def _take_back(client: Client, observer: Observer, runs: Sequence[Run], warn: Pr
                 rewrite(client, restoration(run.wanted, run.seen))
     except LiteLLMError as error:
         warn(
-            f"Interrupted; {len(made)} keys were made whose secrets are lost, and {len(replacing)} were being replaced, "
-            f"which could not be taken back: {error}"
+            f"Interrupted; {len(made)} keys were made whose secrets are lost, {len(replacing)} were being replaced, "
+            f"and this could not be taken back: {error}"
         )
         return
     if made:
         warn(f"Interrupted; {len(made)} keys were made and removed again, because their secrets would be lost")
     if began:
         warn(f"Interrupted; {len(began)} keys were being replaced, and are again what they were")
-    if lost := [run.wanted.name for run in replacing if run not in began and run.replaced and not run.wanted.secret]:
+    if lost := [run.wanted.name for run in replacing if run not in began and run.replaced and not run.wanted.secret_of_new]:
         warn(f"Interrupted; the new secrets of {', '.join(lost)} are lost: have them replaced again (regenerate)")
 
 
