@@ -1,0 +1,274 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One cell of the matrix: an operation, a run in which something goes wrong, a clean run, and the verdict on both.
+
+The verdict is on what the proxy says to others, and on what our two runs told. It does not know how we work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Json, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Relay, Trouble
+
+MANY = 4
+SECONDS = timedelta(seconds=90)  # the engine's own tolerance, and some for a busy machine
+TIMEOUT = 1.5  # seconds for one request, where some are never answered
+SETTINGS = {"models": [GRANITE], "max_budget": 5.0, "metadata": {"purpose": "faults"}}
+
+_NUMBERS = itertools.count()
+_SESSION = secrets.token_hex(3)
+
+Spoil = Callable[[Asked, int, bool], Trouble | BadLine]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is asked for, and what there is before.
+
+    :ivar prepared: keys are there already, of this duration.
+    :ivar key: what is asked of each key, besides its alias.
+    """
+
+    name: str
+    prepared: str | None
+    key: Json
+
+    @property
+    def present(self) -> bool:
+        return bool(self.key.get("present", True))
+
+    @property
+    def days(self) -> int:
+        """How long the keys are to live in the end."""
+        return 7 if self.key.get("lifetime") else 1
+
+
+WEEK = Lifetime(parse("7d"), shorten=False)
+OPERATIONS = {
+    one.name: one
+    for one in (
+        Operation("provision", None, {"settings": SETTINGS, "lifetime": WEEK}),
+        Operation("re-run", "7d", {"settings": SETTINGS, "lifetime": WEEK}),
+        Operation("extend", "1d", {"lifetime": WEEK}),
+        Operation("regenerate", "1d", {"regenerate": "always"}),
+        Operation("destroy", "1d", {"present": False}),
+    )
+}
+
+
+@dataclass
+class Case:
+    """The keys of one cell. No other cell has keys that are called like them.
+
+    :ivar known: for each alias, the secrets that a user could know by now.
+    :ivar complaints: what is not as it should be.
+    """
+
+    proxy: Proxy
+    operation: Operation
+    many: bool
+    aliases: list[str] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prefix = f"virtkey-{_SESSION}-{next(_NUMBERS):05}-"
+        self.aliases = [f"{self.prefix}user{number}" for number in range(MANY if self.many else 1)]
+        self.known = {alias: [] for alias in self.aliases}
+        self.bystander = f"{self.prefix}user0-of-another"
+        self._make(self.bystander, "1d")
+        if self.operation.prepared:
+            for alias in self.aliases:
+                self.known[alias].append(self._make(alias, self.operation.prepared))
+
+    def _make(self, alias: str, duration: str) -> str:
+        secret = f"sk-{secrets.token_urlsafe(16)}"
+        body = {"key": secret, "key_alias": alias, "duration": duration, **SETTINGS}
+        status, answer = self.proxy.ask("POST", "/key/generate", body)
+        assert status == 200, answer
+        return secret
+
+    def run(self, url: str, **connection: object) -> list[Outcome] | LiteLLMError:
+        """One run of ours."""
+        options = {"timeout": TIMEOUT, "retries": 1, **connection}
+        client = Client(Connection(url, self.proxy.master_key, **options))  # type: ignore[arg-type]
+        wanted = [Wanted(alias, **self.operation.key) for alias in self.aliases]
+        try:
+            outcomes = reconcile(client, wanted)
+        except LiteLLMError as error:
+            return error
+        for outcome in outcomes:
+            if outcome.secret:
+                self.known[str(outcome.wanted.alias)].append(outcome.secret.value)
+        return outcomes
+
+    def rows(self) -> dict[str, list[Json]]:
+        """What the proxy has, by alias."""
+        question = f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias={quote(self.prefix)}"
+        status, listing = self.proxy.ask("GET", question)
+        assert status == 200, listing
+        found: dict[str, list[Json]] = {alias: [] for alias in (self.bystander, *self.aliases)}
+        for row in listing["keys"]:
+            found.setdefault(row["key_alias"], []).append(row)
+        return found
+
+    def works(self, secret: str) -> bool:
+        return self.proxy.ask("GET", "/v1/models", key=secret)[0] == 200
+
+    def complain(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def clean_up(self) -> None:
+        tokens = [row["token"] for rows in self.rows().values() for row in rows]
+        if tokens:
+            self.proxy.ask("POST", "/key/delete", {"keys": tokens})
+
+    # The verdict
+
+    def judge_troubled(self, told: list[Outcome] | LiteLLMError, says: str) -> None:
+        """After the run in which something went wrong: whatever it says has to be true."""
+        rows = self.rows()
+        if isinstance(told, LiteLLMError):
+            self._judge_message(str(told), says)
+            return
+        for outcome in told:
+            alias = str(outcome.wanted.alias)
+            tokens = [row["token"] for row in rows[alias]]
+            if outcome.secret:
+                if hashlib.sha256(outcome.secret.value.encode()).hexdigest() not in tokens:
+                    self.complain(f"{alias}: a secret was told that is not the key's")
+                elif not self.works(outcome.secret.value):
+                    self.complain(f"{alias}: a secret was told that does not work")
+            if outcome.error:
+                self._judge_message(outcome.error, says)
+            else:
+                self._judge_key(alias, rows, told=True)
+                if self.operation.name in ("provision", "regenerate") and not outcome.secret:
+                    self.complain(f"{alias}: no error, and no secret")
+
+    def judge_clean(self, told: list[Outcome] | LiteLLMError, before: list[Outcome] | LiteLLMError) -> None:
+        """After the clean run: all is as wanted, once, and for each key there is a secret that somebody knows."""
+        if isinstance(told, LiteLLMError):
+            self.complain(f"the clean run failed: {told}")
+            return
+        rows = self.rows()
+        for outcome in told:
+            alias = str(outcome.wanted.alias)
+            if outcome.error:
+                self.complain(f"the clean run failed: {outcome.error}")
+            self._judge_key(alias, rows, told=False)
+        if len(rows[self.bystander]) != 1:
+            self.complain("a key of others is gone")
+        left = sorted(set(rows) - {self.bystander, *self.aliases})
+        if left:
+            self.complain(f"left over: {', '.join(left)}")
+        all_went_well = not isinstance(before, LiteLLMError) and not any(outcome.error for outcome in before)
+        if all_went_well and self.operation.name != "regenerate" and any(outcome.changed for outcome in told):
+            self.complain("the clean run still had something to do")
+
+    def _judge_key(self, alias: str, rows: dict[str, list[Json]], *, told: bool) -> None:
+        whose = f"{alias}{'' if told else ', after the clean run'}"
+        if len(rows[alias]) != int(self.operation.present):
+            self.complain(f"{whose}: {len(rows[alias])} keys")
+            return
+        if not self.operation.present:
+            if any(map(self.works, self.known[alias])):
+                self.complain(f"{whose}: the secret still works")
+            return
+        (row,) = rows[alias]
+        wrong = {name: row[name] for name, value in SETTINGS.items() if row[name] != value}
+        if wrong:
+            self.complain(f"{whose}: {wrong}")
+        end = parse_instant(row["expires"])
+        if abs(end - datetime.now(UTC) - timedelta(days=self.operation.days)) > SECONDS:
+            self.complain(f"{whose}: expires at {end}")
+        opening = [one for one in self.known[alias] if hashlib.sha256(one.encode()).hexdigest() == row["token"]]
+        if not opening:
+            self.complain(f"{whose}: the secret is lost")
+        elif not self.works(opening[0]):
+            self.complain(f"{whose}: the secret does not work")
+
+    def _judge_message(self, message: str, says: str) -> None:
+        if not re.search(says, message):
+            self.complain(f"it says: {message}")
+        if self.proxy.master_key in message or "<html" in message or len(message) > 800:
+            self.complain("the message shows what it should not")
+
+
+def recorded(proxy: Proxy, operation: Operation, many: bool) -> list[Asked]:
+    """What is asked when all goes well, one after the other."""
+    case = Case(proxy, operation, many)
+    with Relay(proxy.url) as relay:
+        told = case.run(relay.url, concurrency=1, timeout=30.0)
+    assert isinstance(told, list), told
+    assert [outcome.error for outcome in told] == [None] * len(told)
+    case.clean_up()
+    return relay.seen.asked
+
+
+def points(asked: Sequence[Asked]) -> list[Asked]:
+    """The first and the last request of each kind."""
+    kinds = dict.fromkeys(one.request for one in asked)
+    ends = [(min(those), max(those)) for kind in kinds for those in [[a.before for a in asked if a.request == kind]]]
+    return [Asked(kind, number) for kind, end in zip(kinds, ends, strict=True) for number in sorted(set(end))]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A fault of the matrix.
+
+    :ivar spoil: makes it, for a request that is the n-th of all, once or from then on.
+    :ivar says: what a message has to say where the operation could not go on.
+    :ivar heals: kinds of requests that befell once is no reason for a message.
+    :ivar tls: it is about TLS.
+    """
+
+    name: str
+    spoil: Spoil
+    says: str
+    heals: str = ""
+    tls: bool = False
+
+
+def run_cell(
+    proxy: Proxy, operation: Operation, many: bool, kind: Kind, point: Asked, number: int, *,
+    lasting: bool, certificates: Certificates, **connection: object,
+) -> list[str]:  # fmt: skip
+    """The complaints about one cell."""
+    case = Case(proxy, operation, many)
+    spoilt = kind.spoil(point, number, lasting)
+    line, trouble = (spoilt, None) if isinstance(spoilt, BadLine) else (None, spoilt)
+    options: dict[str, object] = {"concurrency": 1 if line else 4}
+    if kind.tls:
+        options["ca_path"] = str(certificates.ca_path)
+    context = certificates.right if kind.tls else None
+    with Relay(proxy.url, trouble=trouble, bad_line=line, context=context, timeout=TIMEOUT) as relay:
+        first = case.run(relay.url, **{**options, **connection})
+    case.judge_troubled(first, kind.says)
+    case.complaints += relay.seen.excess
+    if not relay.seen.struck:
+        case.complain("nothing went wrong")
+    if kind.heals and not lasting and re.search(kind.heals, point.request):
+        errors = [str(first)] if isinstance(first, LiteLLMError) else [one.error for one in first if one.error]
+        case.complaints += [f"it could have gone on: {error}" for error in errors]
+    case.judge_clean(case.run(proxy.url, timeout=30.0), first)
+    case.clean_up()
+    return case.complaints

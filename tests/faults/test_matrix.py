@@ -1,0 +1,138 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The fault matrix: each endpoint that is used, each fault, each operation, one key and many, on a real proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import (
+    OPERATIONS,
+    Kind,
+    Operation,
+    Spoil,
+    points,
+    run_cell,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Fault, Trouble
+
+Recorder = Callable[[Operation, bool], list[Asked]]
+Table = dict[tuple[str, str], dict[str, bool]]
+
+SIDE_BY_SIDE = 6  # cells, most of which wait for something
+PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+UNANSWERED = "closed the connection before it answered|did not answer|was not tried|may or may not"
+SHAPELESS = "something that is not JSON|listed no|may or may not|was not tried"
+EVERY, COMMAND = "GET|POST", "POST"
+
+
+def on_request(fault: Fault) -> Spoil:
+    return lambda point, _number, lasting: Trouble(fault, point, lasting)
+
+
+def on_connection(refused: float | None = None) -> Spoil:
+    return lambda _point, number, lasting: BadLine(number, None if lasting else 1, refused=refused)
+
+
+BUSY = {"Retry_After": "1"}
+KINDS = [
+    Kind("refused", on_connection(refused=0.3), "No LiteLLM proxy answers|was not tried|may or may not"),
+    Kind("reset before the request", on_connection(), UNANSWERED, EVERY),
+    Kind("dropped", on_request(relay.dropped), UNANSWERED, EVERY),
+    Kind("answer lost after the commit", on_request(relay.lost), UNANSWERED, EVERY),
+    Kind("time-out after the commit", on_request(relay.silent), UNANSWERED, EVERY),
+    Kind("429 with Retry-After", on_request(relay.refusal(429, "slow down", **BUSY)), "429|was not tried", EVERY),
+    Kind("503 with Retry-After", on_request(relay.refusal(503, "busy", **BUSY)), "503|was not tried", EVERY),
+    Kind("500", on_request(relay.refusal(500, "Internal Server Error.")), "with 500|may or may not"),
+    Kind("502 with HTML", on_request(relay.refusal(502, PAGE, False)), "A gateway .* 502|was not tried", EVERY),
+    Kind("200 with half a JSON", on_request(relay.half), SHAPELESS, COMMAND),
+    Kind("200 without JSON", on_request(relay.answered(PAGE.encode())), SHAPELESS, COMMAND),
+    Kind("200 with another JSON", on_request(relay.answered(b"[]")), SHAPELESS, COMMAND),
+    Kind("200, empty", on_request(relay.answered(b"")), SHAPELESS, COMMAND),
+    Kind("50 MB", on_request(relay.flood), "more than 32 MB|was not tried|may or may not", COMMAND),
+    Kind("dripping", on_request(relay.drip), UNANSWERED, EVERY),
+]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_cell(
+    proxy: Proxy,
+    certificates: Certificates,
+    record: Recorder,
+    table: Table,
+    operation: Operation,
+    many: bool,
+    kind: Kind,
+):
+    check(proxy, certificates, record, table, operation, many, kind)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_redirect(
+    proxy: Proxy, certificates: Certificates, record: Recorder, table: Table, operation: Operation, many: bool
+):
+    with relay.elsewhere() as (url, heard):
+        kind = Kind("redirect", on_request(relay.refusal(307, Location=f"{url}/key/list")), r"a redirect \(307\)")
+        check(proxy, certificates, record, table, operation, many, kind)
+    assert heard == []
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize("wrong", ["another authority's", "another host's", "expired"])
+def test_certificate(
+    proxy: Proxy,
+    certificates: Certificates,
+    record: Recorder,
+    table: Table,
+    operation: Operation,
+    many: bool,
+    wrong: str,
+):
+    def spoil(_point: Asked, number: int, lasting: bool) -> BadLine:
+        return BadLine(number, None if lasting else 1, certificates.wrong[wrong])
+
+    says = "The TLS connection to .* failed|was not tried|may or may not"
+    check(proxy, certificates, record, table, operation, many, Kind(f"certificate {wrong}", spoil, says, tls=True))
+
+
+def check(
+    proxy: Proxy,
+    certificates: Certificates,
+    record: Recorder,
+    table: Table,
+    operation: Operation,
+    many: bool,
+    kind: Kind,
+) -> None:
+    """All places where the operation can meet the fault, once; and from the first of its kind on."""
+    asked = record(operation, many)
+    cells = [(point, False) for point in points(asked)]
+    cells += [(point, True) for point in points(asked) if point.before == 0]
+
+    def complaints(cell: tuple[Asked, bool]) -> list[str]:
+        point, lasting = cell
+        return run_cell(
+            proxy, operation, many, kind, point, asked.index(point), lasting=lasting, certificates=certificates
+        )
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        found = list(threads.map(complaints, cells))
+    column = f"{operation.name}, {'many' if many else 'one'}"
+    for (point, _lasting), some in zip(cells, found, strict=True):
+        row = table.setdefault((point.request, kind.name), {})
+        row[column] = row.get(column, True) and not some
+    red = {
+        f"{point}{' and all after it' if last else ''}": some for (point, last), some in zip(cells, found, strict=True)
+    }
+    assert {where: some for where, some in red.items() if some} == {}
