@@ -41,6 +41,10 @@ lint unit sanity integration: $(READY)
 proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, a thousand keys (20 minutes)
 	@$(NOX) --session proxies -- $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## Measure how fast it is, beside the same work by hand; writes docs (20 minutes; ARGS=--quick: two)
+	@$(NOX) --session bench -- $(ARGS)
+
 .PHONY: sandbox
 sandbox: $(READY) ## Start a LiteLLM proxy to try things on
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)

@@ -254,3 +254,10 @@ def proxies(session: nox.Session) -> None:
         *("pytest", *(session.posargs or ["tests/proxies"])),
         env=FOR_PYTEST,
     )
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the role beside the same work by hand, on a proxy of its own; writes docs."""
+    install(session, "bench")
+    session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=FOR_PYTEST)

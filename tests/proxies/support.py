@@ -74,3 +74,13 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._start
+
+
+def resident(pid: int) -> int:
+    """The memory of a process and of all that it has started, in bytes: what they share counts each time."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return 0
+    return pages * 4096 + sum(resident(int(child)) for child in children)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import ACTION, Stopwatch, sandbox
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import ACTION, Stopwatch, resident, sandbox
 
 THOUSAND = 1000
 ROUNDS = 20
@@ -40,16 +40,6 @@ def begin(ansible: Ansible, program: str, *arguments: str) -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def resident(pid: int) -> int:
-    """The memory of a process and of all that it has started, in bytes: what they share counts each time."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended
-        return 0
-    return pages * 4096 + sum(resident(int(child)) for child in children)
 
 
 def rows(proxy: Proxy, alias: str) -> list[Json]:
