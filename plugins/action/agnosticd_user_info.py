@@ -23,6 +23,8 @@ OPTIONS = {
     "data": Option("dict"),
     "data_prefix": Option(default=""),
     "user": Option(),
+    "users": Option("dict"),
+    "action": Option(),
 }
 
 
@@ -44,12 +46,13 @@ class ActionModule(ControllerAction):
         bodies = _lines("body", options["body"])
         if messages and bodies:
             raise OptionError("msg and body cannot both be given")
-        data = _plain({f"{options['data_prefix']}{name}": value for name, value in (options["data"] or {}).items()})
+        data = _plain(_prefixed(options["data"], options["data_prefix"]))
         user = _plain(options["user"])
+        users = {name: _of_user(name, one, options["data_prefix"]) for name, one in (options["users"] or {}).items()}
         if not self._task.check_mode and not self._handed_over(arguments, task_vars):
-            folder = Path(str(self._platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
-            action = str(self._platform("ACTION", task_vars, "provision"))
-            save(folder, action, messages=messages, bodies=bodies, data=data, user=user)
+            folder = Path(str(self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
+            action = options["action"] or str(self.platform("ACTION", task_vars, "provision"))
+            save(folder, action, messages=messages, bodies=bodies, data=data, user=user, users=users)
         # The platform reads these prefixes from the log, so that the messages are shown always. The data are not for
         # the log: they hold secrets.
         result: Result = {"changed": False, "_ansible_verbose_always": bool(messages or bodies)}
@@ -61,6 +64,8 @@ class ActionModule(ControllerAction):
             result["data"] = _masked(data)
         if user:
             result["user"] = user
+        if users:
+            result["users"] = _masked(users)
         return result
 
     def _platforms_defaults(self) -> dict[str, Any]:
@@ -77,6 +82,17 @@ class ActionModule(ControllerAction):
         """
         if not _is_installed(_THEIRS.rpartition(".")[0]):
             return False  # ansible-core 2.19 would warn
+        own = {name: value for name, value in arguments.items() if name not in ("users", "action")}
+        many = arguments.get("users") or {}
+        each = [
+            {"user": user, "data": data, **{name: own[name] for name in own if name == "data_prefix"}}
+            for user, data in many.items()
+        ]
+        asked = [own, *each] if own.keys() & {"msg", "body", "data", "user"} else each
+        action = arguments.get("action")
+        return all(self._theirs(one, {**task_vars, "ACTION": action} if action else task_vars) for one in asked)
+
+    def _theirs(self, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:
         task = self._task.copy()
         task.args = dict(arguments)
         theirs = self._shared_loader_obj.action_loader.get(
@@ -96,18 +112,22 @@ class ActionModule(ControllerAction):
             raise UserDataError(f"User data cannot be saved by {_THEIRS}: {reason}")
         return True
 
-    def _platform(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
-        """A variable of the platform: this host's, or else that of localhost, which runs its own plays."""
-        localhost = task_vars.get("hostvars", {}).get("localhost", {}) if name not in task_vars else {}
-        value = task_vars.get(name, localhost.get(name))
-        return self._templar.template(value) or default
-
 
 def _is_installed(collection: str) -> bool:
     try:
         return importlib.util.find_spec(f"ansible_collections.{collection}") is not None
     except ModuleNotFoundError:
         return False
+
+
+def _prefixed(data: Mapping[str, Any] | None, prefix: str) -> dict[str, Any]:
+    return {f"{prefix}{name}": value for name, value in (data or {}).items()}
+
+
+def _of_user(user: Any, data: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise OptionError(f"users must hold a dictionary for each user, but has none for {user!r}")
+    return dict(_plain(_prefixed(data, prefix)))
 
 
 def _masked(value: Any) -> Any:

@@ -23,7 +23,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._argume
     all_wanted,
     base_alias,
     complete,
-    with_known,
+    with_saved,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import connect, typed
@@ -37,6 +37,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import (
+    SavedKey,
     load,
     saved_keys,
     users_of,
@@ -54,13 +55,13 @@ class ActionModule(ControllerAction):
         self._given = self.with_connection(task_vars)
         arguments = complete(self._given)
         options = typed(OPTIONS, arguments, "litellm_key")
-        saved = self._saved(task_vars) if options["recall"] else {}
+        saved = self._saved(task_vars) if options["recall"] else []
         client = connect(options)
         users: Sequence[str | None] = options["users"] or (None,)
         if options["users_of"] and not options["users"]:
             base = base_alias(options)
             users = users_of(options["users_of"], base, saved, Observer(client).beginning_with(base, {}))
-        wanted = with_known(all_wanted(options, arguments, users), saved)
+        wanted = with_saved(all_wanted(options, arguments, users), saved)
         with _interruptible():
             outcomes = reconcile(
                 client,
@@ -101,19 +102,13 @@ class ActionModule(ControllerAction):
             if one.get(name)
         ]
 
-    def _saved(self, task_vars: Mapping[str, Any]) -> dict[str, list[str]]:
-        """The secrets that were told before, by alias: as user data, or in this play."""
+    def _saved(self, task_vars: Mapping[str, Any]) -> list[SavedKey]:
+        """The keys that were told before: as user data, or in this play."""
         folder = self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")
+        facts = {name: task_vars.get(name) for name in _FACTS}
         # A template could hold a lookup of the very key.
-        facts = {
-            name: task_vars[name]
-            for name in _FACTS
-            if name in task_vars and not self._templar.is_template(task_vars[name])
-        }
-        found: dict[str, list[str]] = {}
-        for alias, secret in (*saved_keys(load(Path(str(folder)))), *saved_keys(facts)):
-            found.setdefault(alias, []).append(secret)
-        return found
+        facts = {name: value for name, value in facts.items() if not self._templar.is_template(value)}
+        return [*saved_keys(load(Path(str(folder)))), *saved_keys(facts)]
 
     def _keep_secrets_from_the_output(self, result: Result, outcomes: Sequence[Outcome]) -> None:
         """A registered result keeps its secrets and no output shows it; but ad hoc, the output is all there is."""

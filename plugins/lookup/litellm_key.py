@@ -200,9 +200,9 @@ class LookupModule(LookupBase):
         by_id = self.get_option("search") == "id"
         if (seed := self.get_option("key_seed")) and not by_id:
             return derive(seed, name, self.get_option("key_version"), master_key=self.get_option("master_key"))
-        for alias, value in saved_keys(self._saved(variables)):
-            secret = Secret(value, "given")
-            if name == (secret.key_id if by_id else alias):
+        for saved in saved_keys(self._saved(variables)):
+            secret = Secret(saved.secret, "given")
+            if name == (secret.key_id if by_id else saved.alias):
                 return secret
         # The secret of another key may be a template with this very lookup in it. Hence the alias is looked at first,
         # and where there is none, a template is left alone.

@@ -39,6 +39,15 @@ options:
       - The one user that this is for. Messages and data are saved below this user.
       - AgnosticD takes an environment that has such a user for one with many users.
     type: str
+  users:
+    description:
+      - Data for many users at once, as a dictionary for each user. They are saved below the users, besides O(data).
+    type: dict
+  action:
+    description:
+      - Which files are meant. The default is the variable C(ACTION). A hook that runs later says V(provision) to change
+        what the environment was told in the beginning, which is what lab guides read.
+    type: str
 attributes:
   check_mode:
     description: Shows the messages and saves nothing.
@@ -81,6 +90,11 @@ user:
   returned: when O(user) was given
   type: str
   sample: user1
+users:
+  description: The data that were saved for each user. Virtual keys in them are masked.
+  returned: when O(users) was given
+  type: dict
+  sample: {"user1": {"litellm_virtual_key": "sk-********"}}
 error:
   description: Why it failed.
   returned: on failure

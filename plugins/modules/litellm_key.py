@@ -42,8 +42,8 @@ options:
     type: str
   users:
     description:
-      - One key for each of these users, in place of the one that O(guid) or O(key_alias) names. The alias of each is that
-        one, a hyphen and the user. An empty list means none, and the one key.
+      - One key for each of these users, in place of the one that O(guid) or O(key_alias) names. The alias of each is
+        that one, a hyphen and the user. An empty list means none, and the one key.
       - In O(user_id), and in the values of O(metadata), also of those in O(on_create), C({user}) stands for the user.
     type: list
     elements: str
@@ -91,8 +91,8 @@ options:
   recall:
     description:
       - Whether the secrets of keys are looked for where earlier runs have saved them. That is
-        F(provision-user-data.yaml) in the folder C(output_dir), as AgnosticD has it, and the facts C(litellm_virtual_key)
-        and C(litellm_virtual_keys) of the play, each beside the alias.
+        F(provision-user-data.yaml) in the folder C(output_dir), as AgnosticD has it, and the facts
+        C(litellm_virtual_key) and C(litellm_virtual_keys) of the play, each beside the alias.
       - A key that has such a secret is told with it. What a new key gets, O(on_missing_key) says.
     type: bool
     default: false
@@ -346,9 +346,9 @@ virtual_key:
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key), or saved before (O(recall)), V(derived) from O(key_seed),
-          V(generated) by this run, or made by the V(server) where that insists. It is null when the secret is not
-          known.
+        - Where the secret came from. It is V(given) by O(key) or by what was saved (O(recall)), V(derived) from
+          O(key_seed), V(generated) by this run, or made by the V(server) where that insists. It is null when the secret
+          is not known.
       type: str
       sample: generated
     key_alias:
@@ -368,9 +368,10 @@ virtual_key:
       type: str
       sample: user123
     user:
-      description: The user of the environment, if O(users) or O(users_of) named one.
+      description: The user of the environment whose key it is.
+      returned: when O(users) or O(users_of) named one
       type: str
-      sample: null
+      sample: user1
     operation:
       description:
         - One of V(created), V(updated), V(unchanged), V(regenerated), V(deleted), V(absent) and V(failed).

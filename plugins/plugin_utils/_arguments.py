@@ -33,6 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._option
     typed,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, given
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import SavedKey
 
 SECRETS = ("key", "key_seed")
 _NAMES = ("guid", "key_alias", "key_id")
@@ -130,17 +131,26 @@ def base_alias(options: Mapping[str, Any]) -> str:
     return alias
 
 
-def with_known(wanted: Sequence[Wanted], saved: Mapping[str, Sequence[str]]) -> list[Wanted]:
-    """The same with the secrets that were saved, by alias."""
-    return [
-        replace(key, known=tuple(Secret(value, "given") for value in saved.get(key.alias or "", ()))) for key in wanted
-    ]
+def with_saved(wanted: Sequence[Wanted], saved: Sequence[SavedKey]) -> list[Wanted]:
+    """The same with what was saved: the secrets, and for a key that is to come back also its models."""
+    by_alias: dict[str | None, list[SavedKey]] = {}
+    for key in saved:
+        by_alias.setdefault(key.alias, []).append(key)
+    complete = []
+    for one in wanted:
+        mine = by_alias.get(one.alias, [])
+        models = next((key.models for key in mine if key.models is not None), None)
+        comes_back = one.missing == "recreate" and models is not None
+        initial = {**one.initial, "models": models} if comes_back else one.initial
+        known = tuple(Secret(key.secret, "given") for key in mine)
+        complete.append(replace(one, known=known, initial=initial))
+    return complete
 
 
 def _listed(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Wanted]:
     for name in (*_NAMES, "users", "users_of"):
         if options[name]:
-            raise OptionError(f"{name} and virtual_keys both name keys; give one of them")
+            raise OptionError(f"{name} and virtual_keys both say which keys; give one of them")
     common = {name: value for name, value in arguments.items() if name in KEY}
     wanted = []
     for index, one in enumerate(options["virtual_keys"]):
@@ -157,13 +167,13 @@ def _listed(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Wa
 def _overridden(common: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one key: its own, and where it says nothing the common ones."""
     given = {name for name, value in one.items() if value not in (None, "")}
-    own_unset = set(one.get("unset") or ())
+    own_unset = set(one["unset"]) if isinstance(one.get("unset"), list) else set()
     # Of several ways to say one thing, its own counts.
     silent = {name for names in (_LIFETIME, *_EITHER_OR) if given & {*names} for name in names} | own_unset
     if "expires_at" in own_unset:
         silent.update(_LIFETIME)
     kept = {name: value for name, value in common.items() if name not in silent}
-    if kept.get("unset"):
+    if isinstance(kept.get("unset"), list):  # of anything else is complained later
         said = given | (set(_LIFETIME) if given & {*_LIFETIME} else set())
         kept["unset"] = [name for name in kept["unset"] if name not in said]
     own = {name: value for name, value in one.items() if name not in common or name in given}

@@ -151,7 +151,7 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
         if wanted.secret and key.key_id != wanted.secret.key_id:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
         if wanted.secret_required and not wanted.secret_of(key):
-            return Plan("unchanged", key=key, problem=_unknown(wanted, key))
+            return Plan("unchanged", key=key, problem=_unknown(wanted))
     return _reconciliation(wanted, key, seen.now)
 
 
@@ -318,10 +318,10 @@ def _mismatch(wanted: Wanted, key: Observed) -> str:
     )
 
 
-def _unknown(wanted: Wanted, key: Observed) -> str:
+def _unknown(wanted: Wanted) -> str:
     return (
-        f"The key {wanted.name} exists and its secret is not known: LiteLLM shows a secret only once "
-        f"(it is {key.name or key.key_id}). Give the secret as key, remove the key first "
+        f"The key {wanted.name} exists and its secret is not known: LiteLLM shows a secret only once. "
+        "Give the secret as key, remove the key first "
         "(state: absent; with the role ACTION: destroy), use another guid, derive secrets from a key_seed "
         "from the start, or have it replaced (regenerate: if_unrecoverable)"
     )

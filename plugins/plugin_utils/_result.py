@@ -31,10 +31,11 @@ def entry(outcome: Outcome) -> Json:
         "key": secret.value if secret else None,
         "key_source": secret.source if secret else None,
         "guid": wanted.guid,
-        "user": wanted.user,
         "operation": "failed" if outcome.error else outcome.operation,
         **described(outcome.after or outcome.before or Observed(key_id="", alias=wanted.alias)),
     }
+    if wanted.user:
+        shown["user"] = wanted.user
     if asked := _granted(outcome):
         shown["duration"] = str(asked)
     if outcome.error:

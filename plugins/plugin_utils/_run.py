@@ -141,7 +141,7 @@ class Run:
         """What became of the key."""
         key = self.plan.key
         before = self.first.key if self.first else None
-        operation: Operation = "unchanged"
+        operation: Operation = "unchanged" if key else "absent"
         if not self.wanted.present:
             operation = "absent" if not before else "unchanged" if key else "deleted"
         elif key and key.key_id == self.created:

@@ -18,7 +18,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
@@ -27,6 +27,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key im
 # Where the secret stands that belongs to an alias: a name beside a name, or a list beside a list.
 _ALIAS, _SECRET = "key_alias", "virtual_key"
 _ALIASES, _SECRETS = "key_aliases", "virtual_keys"
+_MODELS = "available_models"
 
 
 def save(
@@ -37,9 +38,12 @@ def save(
     bodies: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
     user: str | None = None,
+    users: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Add messages and data to what the files hold. Each file is written whole or not at all.
 
+    :param user: whom messages and data are for; None if they are for all.
+    :param users: further data, for each of these users.
     :raises UserDataError: when a file cannot be read or written.
     """
     try:
@@ -48,8 +52,10 @@ def save(
             if not user:
                 _append(folder / f"{action}-user-info.yaml", messages)
                 _append(folder / f"{action}-user-body.yaml", bodies)
-            if data or user:
-                _merge(folder / f"{action}-user-data.yaml", data or {}, user, messages, bodies)
+            if data or user or users:
+                sections = {**(users or {}), **({user: data or {}} if user else {})}
+                lines = {user: {"msg": messages, "body": bodies}} if user else {}
+                _merge(folder / f"{action}-user-data.yaml", {} if user else data or {}, sections, lines)
     except OSError as error:
         raise UserDataError(f"User data cannot be saved in {folder}: {error.strerror or error}") from None
 
@@ -73,36 +79,46 @@ def _loaded(path: Path, changed: int, size: int) -> dict[str, Any]:
     return _load(path)
 
 
-def saved_keys(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every alias with the secret that was saved beside it.
+class SavedKey(NamedTuple):
+    """What was saved of a key; `models` is None where that does not stand beside it."""
+
+    alias: str
+    secret: str
+    models: list[str] | None = None
+
+
+def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
+    """Every key whose secret was saved beside its alias.
 
     That may be at the top, below a user, in lists, or under names that carry a prefix or a user in front.
     """
     for name, value in data.items():
         if str(name).endswith(_ALIAS):
-            aliases, secrets = [value], [data.get(str(name).removesuffix(_ALIAS) + _SECRET)]
+            beginning = str(name).removesuffix(_ALIAS)
+            aliases, secrets = [value], [data.get(beginning + _SECRET)]
+            models = data.get(beginning + _MODELS)
         elif str(name).endswith(_ALIASES) and isinstance(value, list):
             saved = data.get(str(name).removesuffix(_ALIASES) + _SECRETS)
-            aliases, secrets = value, saved if isinstance(saved, list) else []
+            aliases, secrets, models = value, saved if isinstance(saved, list) else [], None
         else:
             continue
         for alias, secret in zip(aliases, secrets, strict=False):
             if isinstance(alias, str) and isinstance(secret, str) and secret:
-                yield alias, secret
+                yield SavedKey(alias, secret, models if isinstance(models, list) else None)
     users = data.get("users")
     for entry in users.values() if isinstance(users, Mapping) else ():
         if isinstance(entry, Mapping):
             yield from saved_keys(entry)
 
 
-def users_of(guid: str, base: str, saved: Iterable[str], keys: Iterable[Observed]) -> list[str | None]:
+def users_of(guid: str, base: str, saved: Iterable[SavedKey], keys: Iterable[Observed]) -> list[str | None]:
     """The users of an environment, as far as its keys tell; None stands for the environment itself.
 
     :param base: what the alias of each key begins with, before a hyphen and the user.
-    :param saved: the aliases that were saved.
-    :param keys: the keys of the proxy whose alias begins so; the metadata of ours say whose they are.
+    :param saved: keys that were saved.
+    :param keys: those of the proxy whose alias begins so; the metadata of ours say whose they are.
     """
-    aliases = set(saved)
+    aliases = {key.alias for key in saved}
     for key in keys:
         metadata = key.value("metadata") or {}
         if str(metadata.get("guid")) == guid:
@@ -110,6 +126,51 @@ def users_of(guid: str, base: str, saved: Iterable[str], keys: Iterable[Observed
     users = [alias.removeprefix(f"{base}-") for alias in aliases if alias.startswith(f"{base}-")]
     users.sort(key=lambda user: (len(user), user))  # user2 before user10
     return [None, *users] if base in aliases or not users else [*users]
+
+
+def to_tell(
+    keys: Sequence[Mapping[str, Any]], endpoint: str, base_url: str, further: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What lab guides look up: for the whole environment, and for each of its users.
+
+    A lab guide for one of many users sees only what is that user's. Hence everything is told there again. A secret that
+    is not known is left out, so that one which was saved stays.
+
+    :param keys: entries of the result of `litellm_key`.
+    :param further: what else to tell everybody.
+    """
+    common = {"litellm_api_endpoint": endpoint, "litellm_api_base_url": base_url, **further}
+    labs = [key for key in keys if key.get("user")]
+    users = {key["user"]: {**common, **_of_key(key), "litellm_user_email": key["user_id"]} for key in labs}
+    first = next((key for key in keys if not key.get("user")), keys[0])
+    data = {**common, **_of_key(first)}
+    if labs:
+        data.update(
+            litellm_user_count=len(labs),
+            litellm_virtual_keys=[key["key"] for key in labs],
+            litellm_key_aliases=[key["key_alias"] for key in labs],
+            litellm_key_ids=[key["key_id"] for key in labs],
+            litellm_user_ids=[key["user_id"] for key in labs],
+        )
+        if not all(data["litellm_virtual_keys"]):
+            del data["litellm_virtual_keys"]
+    for user, of_user in users.items():
+        for name in ("virtual_key", "key_alias", "key_id", "user_email"):
+            if f"litellm_{name}" in of_user:
+                data[f"litellm_{user}_{name}"] = of_user[f"litellm_{name}"]
+    return data, users
+
+
+def _of_key(key: Mapping[str, Any]) -> dict[str, Any]:
+    models = [str(model) for model in key["models"] or ()]
+    return {
+        **({"litellm_virtual_key": key["key"]} if key["key"] else {}),
+        "litellm_key_alias": key["key_alias"],
+        "litellm_key_id": key["key_id"],
+        "litellm_available_models": models,
+        "litellm_available_models_list": ", ".join(models),
+        "litellm_key_duration": key["duration"],
+    }
 
 
 @contextlib.contextmanager
@@ -137,15 +198,19 @@ def _append(path: Path, lines: Sequence[str]) -> None:
 
 
 def _merge(
-    path: Path, data: Mapping[str, Any], user: str | None, messages: Sequence[str], bodies: Sequence[str]
+    path: Path,
+    data: Mapping[str, Any],
+    users: Mapping[str, Mapping[str, Any]],
+    lines: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> None:
     saved = _load(path)
-    target = _section(path, _section(path, saved, "users"), user) if user else saved
-    target.update(data)
-    if user:
-        for name, lines in (("msg", messages), ("body", bodies)):
-            if lines:
-                target[name] = "\n".join([str(target[name]), *lines] if name in target else lines)
+    saved.update(data)
+    for user, of_user in users.items():
+        section = _section(path, _section(path, saved, "users"), user)
+        section.update(of_user)
+        for name, further in lines.get(user, {}).items():
+            if further:
+                section[name] = "\n".join([str(section[name]), *further] if name in section else further)
     _write(path, yaml.safe_dump(saved, explicit_start=True))
 
 

@@ -63,7 +63,9 @@ def examples(ansible: Ansible, kind: str, name: str) -> str:
 def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
     """Those of the actions and the lookup, in one play, for an environment and its users that have keys."""
     guid = f"{guid}-docs"
-    named = ("virtkey-user123", "virtkey-user123-user1", "virtkey-user123-user2")
+    named = tuple(
+        f"virtkey-{one}" for one in ("user123", *(f"user123-user{n}" for n in (1, 2, 3)), "user124", "user125")
+    )
     proxy.delete(*named)
     common = {
         "guid": guid,
@@ -89,7 +91,7 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
             "no_log": True,
         },
     ]
-    texts = [examples(ansible, "lookup", "litellm_key")]
+    texts = [examples(ansible, "lookup", "litellm_key"), examples(ansible, "filter", "agnosticd_user_data")]
     texts += [examples(ansible, "module", name) for name in PAGES["module"]]
     tasks: list[Json] = [task for text in texts for task in yaml.safe_load(text)]
     try:

@@ -101,7 +101,7 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"guid": "a", "guids": "b"}, ["no option 'guids'", "did you mean 'guid'?"]),
         ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "it knows alias_prefix"]),
         ({"guid": "a", "keys": []}, ["no option 'keys'"]),
-        ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid names one key and virtual_keys names many"]),
+        ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid and virtual_keys both say which keys"]),
         # Choices and types
         ({"guid": "a", "state": "gone"}, ["state must be one of present, absent", "'gone'"]),
         ({"guid": "a", "regenerate": True}, ["regenerate must be text", "True"]),
@@ -327,7 +327,7 @@ def test_where_the_connection_comes_from(act, proxy, monkeypatch, source):
         variables |= {"litellm_url": trust_as_template("{{ where }}"), "litellm_master_key": MASTER_KEY}
     result = act(guid="abc", variables=variables, **arguments)
     assert (result.get("msg"), result["api_endpoint"], result["api_base_url"]) == (None, proxy.url, f"{proxy.url}/v1")
-    assert result["api_calls"] == len(proxy.requests) == 3
+    assert result["api_calls"] == len(proxy.requests) == 4
 
 
 # What it gives back
@@ -337,11 +337,12 @@ def test_the_result_is_what_its_page_says(act):
     page = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.litellm_key")
     documented = yaml.safe_load(page.RETURN)
     result = act(guid="abc", duration="7d")
-    assert set(result) - {"changed", "_ansible_no_log"} == set(documented)
-    entry = documented["virtual_key"]["contains"]
-    assert set(result["virtual_key"]) == {
-        name for name, one in entry.items() if one.get("returned") != "when it failed"
+    always = "when the proxy answered", "when the proxy answered, and one key was asked for"
+    assert set(result) - {"changed", "_ansible_no_log"} == {
+        name for name, one in documented.items() if one["returned"] in always
     }
+    entry = documented["virtual_key"]["contains"]
+    assert set(result["virtual_key"]) == {name for name, one in entry.items() if "returned" not in one}
     assert result["virtual_keys"] == [result["virtual_key"]]
     assert result["virtual_key"] | {"guid": "abc", "duration": "7d", "operation": "created"} == result["virtual_key"]
     types = {"str": str, "list": list, "bool": bool, "float": float, "dict": dict, "int": int}
@@ -486,3 +487,147 @@ def test_the_diff_shows_further_fields(act, check_mode):
 def test_a_wrong_list_of_keys_is_not_quoted(act):
     message = act(virtual_keys={"guid": "a", "key_seed": "Q" * 40})["msg"]
     assert message == "virtual_keys must be a list, but is a value of type dict"
+
+
+# Many users
+
+
+def test_one_key_for_each_user_whose_name_is_put_where_it_is_asked_for(act, proxy):
+    result = act(
+        guid="abc", users=["ann", "bob"], user_id="{user}@x.org", metadata={"of": "{user}", "n": 1}, key_seed=SEED
+    )
+    assert [(entry["user"], entry["key_alias"], entry["guid"]) for entry in result["virtual_keys"]] == [
+        ("ann", "virtkey-abc-ann", "abc"),
+        ("bob", "virtkey-abc-bob", "abc"),
+    ]
+    assert [(entry["user_id"], entry["metadata"]) for entry in result["virtual_keys"]] == [
+        ("ann@x.org", {"of": "ann", "n": 1}),
+        ("bob@x.org", {"of": "bob", "n": 1}),
+    ]
+    assert [entry["key"] for entry in result["virtual_keys"]] == [
+        derive(SEED, f"virtkey-abc-{user}").value for user in ("ann", "bob")
+    ]
+    again = act(guid="abc", users=["ann", "bob"], user_id="{user}@x.org", metadata={"of": "{user}", "n": 1})
+    assert (again["changed"], again["api_calls"]) == (False, 1)
+
+
+def test_without_users_the_one_key_and_braces_are_left_alone(act):
+    result = act(guid="abc", users=[], metadata={"of": "{user}"})
+    assert result["virtual_key"]["key_alias"] == ALIAS
+    assert result["virtual_key"]["metadata"] == {"of": "{user}"}
+    assert "user" not in result["virtual_key"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"users": ["a", "a"]}, "users names virtkey-abc-a more than once"),
+        ({"users": ["a", ""]}, "users has an empty name"),
+        ({"users": ["a "]}, "begins or ends with a blank"),
+        ({"users": "a"}, "users must be a list of names"),
+        ({"users": ["a"], "key": SECRET}, "key is one secret, and users are many"),
+        ({"settings": {"guid": "x"}}, "settings has 'guid'; it can have"),
+        ({"settings": {"master_key": "x"}}, "settings has 'master_key'; it can have"),
+        ({"settings": "x"}, "settings must be a dictionary"),
+        ({"settings": {"max_budget": -1}}, "max_budget is -1"),
+        ({"on_create": {"tpm_limits": 1}}, "on_create: It has no option 'tpm_limits'; did you mean 'tpm_limit'?"),
+        ({"on_create": {"duration": "1d"}}, "on_create: It has no option 'duration'"),
+        ({"on_missing_key": "fail"}, "on_missing_key must be one of create, recreate, ignore"),
+    ],
+)
+def test_what_cannot_be_asked_for_of_an_environment(refused, arguments, says):
+    assert says in refused(guid="abc", **arguments)
+
+
+def test_users_need_a_name_to_begin_with(refused):
+    assert "users need guid or key_alias" in refused(key_id="0" * 64, users=["a"])
+    assert "users and virtual_keys both say which keys" in refused(users=["a"], virtual_keys=[{"guid": "b"}])
+
+
+def test_settings_come_first_and_metadata_are_merged(act):
+    result = act(
+        guid="abc",
+        max_budget=1,
+        runtime=24,
+        metadata={"guid": "abc", "a": 1},
+        settings={"max_budget": 2, "duration": "7d", "metadata": {"a": 2}, "rpm_limit": 5},
+    )
+    key = result["virtual_key"]
+    assert (key["max_budget"], key["duration"], key["metadata"]) == (2, "7d", {"guid": "abc", "a": 2})
+
+
+def test_a_secret_in_settings_is_in_no_message(act):
+    result = act(guid="abc", settings={"key": SECRET, "key_seed": SEED})
+    assert result["failed"]
+    assert SECRET not in json.dumps(result)
+    assert SEED not in json.dumps(result)
+
+
+def test_what_a_new_key_gets_is_left_alone_later(act):
+    first = act(guid="abc", max_budget=3, on_create={"rpm_limit": 5, "max_budget": 1, "metadata": {"a": 1}})
+    assert first["virtual_key"]["max_budget"] == 3
+    assert first["virtual_key"]["metadata"] == {"a": 1}
+    assert act(guid="abc", on_create={"rpm_limit": 7, "metadata": {"a": 2}})["changed"] is False
+
+
+def test_users_of_an_environment_are_found_by_their_keys(act, proxy):
+    act(guid="abc", users=["user1", "user2", "user10"], metadata={"guid": "abc"})
+    act(guid="abc-other", metadata={"guid": "abc-other"})
+    act(guid="abcd", metadata={"guid": "abc"})
+    found = act(guid="abc", users_of="abc", duration="7d")
+    assert [entry["user"] for entry in found["virtual_keys"]] == ["user1", "user2", "user10"]
+    assert {entry["operation"] for entry in found["virtual_keys"]} == {"updated"}
+
+
+def test_without_any_key_the_environment_is_its_own_user(act):
+    result = act(guid="abc", users_of="abc", on_missing_key="ignore")
+    assert (result["changed"], result["virtual_key"]["operation"]) == (False, "absent")
+    assert result["virtual_key"]["key_alias"] == ALIAS
+
+
+# Saved secrets
+
+
+def save(folder, **data):
+    (folder / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
+
+
+def test_a_saved_secret_is_told_but_a_new_key_gets_another(act, proxy, tmp_path):
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
+    save(tmp_path, litellm_key_alias=ALIAS, litellm_virtual_key=SECRET)
+    new = act(variables=variables, guid="abc", recall=True)["virtual_key"]
+    assert (new["operation"], new["key_source"]) == ("created", "generated")
+    save(tmp_path, users={"u": {"litellm_key_alias": ALIAS, "litellm_virtual_key": new["key"]}})
+    again = act(variables=variables, guid="abc", recall=True, on_unknown_key="fail")["virtual_key"]
+    assert (again["key"], again["key_source"], again["operation"]) == (new["key"], "given", "unchanged")
+    assert act(variables=variables, guid="abc")["virtual_key"]["key"] is None
+
+
+def test_a_key_that_is_gone_comes_back_with_its_saved_secret_and_no_other(act, proxy, tmp_path):
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
+    gone = act(variables=variables, guid="abc", recall=True, on_missing_key="recreate")
+    assert gone["msg"].startswith(f"There is no key {ALIAS}: it was removed")
+    assert proxy.rows == {}
+    facts = {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [SECRET]}
+    back = act(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")["virtual_key"]
+    assert (back["key"], back["operation"]) == (SECRET, "created")
+
+
+def test_a_fact_that_is_a_template_is_not_recalled(act, proxy, tmp_path):
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
+    facts = {"litellm_key_alias": ALIAS, "litellm_virtual_key": trust_as_template("{{ undefined_ }}")}
+    assert act(variables={**variables, **facts}, guid="abc", recall=True)["virtual_key"]["operation"] == "created"
+
+
+def test_user_data_that_cannot_be_read_stop_it_before_anything_is_done(act, proxy, tmp_path):
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
+    (tmp_path / "provision-user-data.yaml").write_text("a: [")
+    assert "is not YAML" in act(variables=variables, guid="abc", recall=True)["msg"]
+    assert proxy.requests == []
+
+
+def test_keys_that_outlive_their_deletion_are_named(act, proxy):
+    made = act(guid="abc")["virtual_key"]
+    proxy.undeletable.add(made["key_id"])
+    result = act(guid="abc", state="absent")
+    assert (result["failed"], result["not_deleted"]) == (True, [made["key_id"]])

@@ -407,7 +407,7 @@ def test_what_check_mode_foresees_comes_to_be(wanted, rows):
 
 
 def test_a_saved_secret_is_recognised_but_never_given_to_a_new_key():
-    known = {"known": MINE, "secret_required": True}
+    known = {"known": (MINE,), "secret_required": True}
     assert planned(key(MINE), **known).problem is None
     assert "its secret is not known" in str(planned(key(OTHER), **known).problem)
     assert isinstance(planned(**known).step, Create)

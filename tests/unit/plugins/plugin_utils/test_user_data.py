@@ -290,7 +290,7 @@ ALIAS = "virtkey-a"
 
 
 def secrets(data: dict[str, Any]) -> list[str]:
-    return [secret for alias, secret in saved_keys(data) if alias == ALIAS]
+    return [key.secret for key in saved_keys(data) if key.alias == ALIAS]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +308,7 @@ def secrets(data: dict[str, Any]) -> list[str]:
         },
         # An empty one is not what we look for.
         {"a_key_alias": ALIAS, "a_virtual_key": "", "b_key_alias": ALIAS, "b_virtual_key": SECRET},
+        {"a_litellm_key_aliases": ["other", ALIAS], "a_litellm_virtual_keys": ["sk-other", SECRET]},
         {"a_key_alias": ALIAS, "users": {"user1": {"key_alias": ALIAS, "virtual_key": SECRET}}},
     ],
 )
@@ -325,7 +326,8 @@ def test_a_secret_is_found_beside_its_alias(data: dict[str, Any]) -> None:
         {"litellm_key_alias": ALIAS, "litellm_virtual_key": ["sk"]},
         {"litellm_key_alias": f"{ALIAS}b", "litellm_virtual_key": SECRET},
         {"a_key_alias": ALIAS, "b_virtual_key": SECRET},
-        {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [SECRET]},
+        {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": SECRET},
+        {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [None, SECRET]},
         {1: ALIAS, "users": "text"},
         {"users": [{"key_alias": ALIAS, "virtual_key": SECRET}]},
     ],
@@ -340,7 +342,7 @@ def test_every_key_is_found_and_those_at_the_top_first() -> None:
         "user2": {"key_alias": ALIAS, "virtual_key": "sk-2"},
     }
     data = {"users": users, "key_alias": ALIAS, "virtual_key": "sk-1"}
-    assert list(saved_keys(data)) == [(ALIAS, "sk-1"), ("virtkey-b", "sk-b"), (ALIAS, "sk-2")]
+    assert [key[:2] for key in saved_keys(data)] == [(ALIAS, "sk-1"), ("virtkey-b", "sk-b"), (ALIAS, "sk-2")]
 
 
 @on_disk
