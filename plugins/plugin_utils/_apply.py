@@ -42,11 +42,15 @@ Body = dict[str, Any]
 def work(client: Client, runs: Sequence[Run], progress: Callable[[str], None]) -> None:
     """Do the step of every run, side by side, and note in it what was tried and what trouble there was.
 
+    What has begun is brought to its end, come what may: who gives up waiting does not know what the proxy still does.
+
     :param progress: is told how far it is, now and then.
     """
     deletions = [run for run in runs if isinstance(run.plan.step, Delete)]
-    for start in range(0, len(deletions), _KEYS_IN_ONE_DELETION):
-        _delete(client, deletions[start : start + _KEYS_IN_ONE_DELETION])
+    starts = range(0, len(deletions), _KEYS_IN_ONE_DELETION)
+    side_by_side(
+        lambda start: _delete(client, deletions[start : start + _KEYS_IN_ONE_DELETION]), starts, 1, to_its_end=True
+    )
     waits = [run for run in runs if isinstance(run.plan.step, Wait)]
     if waits:
         _wait(waits)
@@ -70,6 +74,7 @@ def work(client: Client, runs: Sequence[Run], progress: Callable[[str], None]) -
         changes,
         client.connection.concurrency,
         lambda done: progress(f"{done} of {len(changes)} virtual keys written"),
+        to_its_end=True,
     )
 
 

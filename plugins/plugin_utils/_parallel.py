@@ -21,14 +21,17 @@ def side_by_side(
     items: Sequence[Item],
     concurrency: int,
     progress: Callable[[int], None] = lambda done: None,
+    *,
+    to_its_end: bool = False,
 ) -> list[Result]:
     """The work's results, in the items' order.
 
     On the first failure, or when it is interrupted, what has begun is brought to its end and the rest is not begun.
 
     :param progress: is told, in the caller's thread, how many are done.
+    :param to_its_end: a single item, too, is brought to its end when it is interrupted, and has a thread for that.
     """
-    if len(items) < 2:
+    if not items or (len(items) == 1 and not to_its_end):
         return [work(item) for item in items]
     executor = ThreadPoolExecutor(max_workers=min(concurrency, len(items)))
     try:

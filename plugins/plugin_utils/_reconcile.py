@@ -181,7 +181,8 @@ def _take_back(client: Client, observer: Observer, runs: Sequence[Run], warn: Pr
         warn(f"Interrupted; {len(made)} keys were made and removed again, because their secrets would be lost")
     if began:
         warn(f"Interrupted; {len(began)} keys were being replaced, and are again what they were")
-    if lost := [run.wanted.name for run in replacing if run not in began and run.replaced and not run.wanted.secret_of_new]:
+    lost = [run.wanted.name for run in replacing if run.replaced and run not in began and not run.wanted.secret_of_new]
+    if lost:
         warn(f"Interrupted; the new secrets of {', '.join(lost)} are lost: have them replaced again (regenerate)")
 
 

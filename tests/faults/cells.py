@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
@@ -24,14 +25,17 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Relay, Trouble
 
-MANY = 4
+MANY = 3
 SECONDS = timedelta(seconds=90)  # the engine's own tolerance, and some for a busy machine
-TIMEOUT = 1.5  # seconds for one request, where some are never answered
+TIMEOUT = 2.0  # seconds for one request, where some are never answered
 SETTINGS = {"models": [GRANITE], "max_budget": 5.0, "metadata": {"purpose": "faults"}}
+
+PATIENCE = 60.0  # ... and where all are
 
 _NUMBERS = itertools.count()
 _SESSION = secrets.token_hex(3)
@@ -74,6 +78,15 @@ OPERATIONS = {
 }
 
 
+SEED = "the seed of the fault tests, of 32 characters or more"
+
+
+def wanted(alias: str, operation: str, *, seeded: bool = False, **further: Any) -> Wanted:
+    """What the operation asks of one key, and what is asked further."""
+    secret = derive(SEED, alias) if seeded else None
+    return Wanted(alias, **{**OPERATIONS[operation].key, "secret": secret, **further})
+
+
 @dataclass
 class Case:
     """The keys of one cell. No other cell has keys that are called like them.
@@ -84,14 +97,14 @@ class Case:
 
     proxy: Proxy
     operation: Operation
-    many: bool
+    size: int = 1
     aliases: list[str] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.prefix = f"virtkey-{_SESSION}-{next(_NUMBERS):05}-"
-        self.aliases = [f"{self.prefix}user{number}" for number in range(MANY if self.many else 1)]
+        self.aliases = [f"{self.prefix}user{number}" for number in range(self.size)]
         self.known = {alias: [] for alias in self.aliases}
         self.bystander = f"{self.prefix}user0-of-another"
         self._make(self.bystander, "1d")
@@ -106,13 +119,12 @@ class Case:
         assert status == 200, answer
         return secret
 
-    def run(self, url: str, **connection: object) -> list[Outcome] | LiteLLMError:
+    def run(self, url: str, connection: Json | None = None, **further: Any) -> list[Outcome] | LiteLLMError:
         """One run of ours."""
-        options = {"timeout": TIMEOUT, "retries": 1, **connection}
-        client = Client(Connection(url, self.proxy.master_key, **options))  # type: ignore[arg-type]
-        wanted = [Wanted(alias, **self.operation.key) for alias in self.aliases]
+        options = {"timeout": TIMEOUT, "retries": 1, **(connection or {})}
+        client = Client(Connection(url, self.proxy.master_key, **options))
         try:
-            outcomes = reconcile(client, wanted)
+            outcomes = reconcile(client, [wanted(alias, self.operation.name, **further) for alias in self.aliases])
         except LiteLLMError as error:
             return error
         for outcome in outcomes:
@@ -215,20 +227,28 @@ class Case:
 
 def recorded(proxy: Proxy, operation: Operation, many: bool) -> list[Asked]:
     """What is asked when all goes well, one after the other."""
-    case = Case(proxy, operation, many)
+    case = Case(proxy, operation, MANY if many else 1)
     with Relay(proxy.url) as relay:
-        told = case.run(relay.url, concurrency=1, timeout=30.0)
+        told = case.run(relay.url, {"concurrency": 1, "timeout": PATIENCE})
     assert isinstance(told, list), told
     assert [outcome.error for outcome in told] == [None] * len(told)
     case.clean_up()
     return relay.seen.asked
 
 
-def points(asked: Sequence[Asked]) -> list[Asked]:
-    """The first and the last request of each kind."""
-    kinds = dict.fromkeys(one.request for one in asked)
-    ends = [(min(those), max(those)) for kind in kinds for those in [[a.before for a in asked if a.request == kind]]]
-    return [Asked(kind, number) for kind, end in zip(kinds, ends, strict=True) for number in sorted(set(end))]
+def points(asked: Sequence[Asked]) -> list[tuple[Asked, bool]]:
+    """Where a fault is to strike: at the first and the last request of each kind, once or from then on.
+
+    What lasts begins with the first command, or with the last question: where the first question has no answer, nothing
+    is begun.
+    """
+    found = []
+    for kind in dict.fromkeys(one.request for one in asked):
+        those = [one for one in asked if one.request == kind]
+        found += [(one, False) for one in dict.fromkeys((those[0], those[-1]))]
+        if kind.startswith("POST") or len(those) > 1:
+            found.append((those[0] if kind.startswith("POST") else those[-1], True))
+    return found
 
 
 @dataclass(frozen=True)
@@ -250,18 +270,18 @@ class Kind:
 
 def run_cell(
     proxy: Proxy, operation: Operation, many: bool, kind: Kind, point: Asked, number: int, *,
-    lasting: bool, certificates: Certificates, **connection: object,
+    lasting: bool, certificates: Certificates, **connection: Any,
 ) -> list[str]:  # fmt: skip
     """The complaints about one cell."""
-    case = Case(proxy, operation, many)
+    case = Case(proxy, operation, MANY if many else 1)
     spoilt = kind.spoil(point, number, lasting)
     line, trouble = (spoilt, None) if isinstance(spoilt, BadLine) else (None, spoilt)
-    options: dict[str, object] = {"concurrency": 1 if line else 4}
+    options: Json = {"concurrency": 1 if line else 4, **connection}
     if kind.tls:
         options["ca_path"] = str(certificates.ca_path)
     context = certificates.right if kind.tls else None
     with Relay(proxy.url, trouble=trouble, bad_line=line, context=context, timeout=TIMEOUT) as relay:
-        first = case.run(relay.url, **{**options, **connection})
+        first = case.run(relay.url, options)
     case.judge_troubled(first, kind.says)
     case.complaints += relay.seen.excess
     if not relay.seen.struck:
@@ -269,6 +289,6 @@ def run_cell(
     if kind.heals and not lasting and re.search(kind.heals, point.request):
         errors = [str(first)] if isinstance(first, LiteLLMError) else [one.error for one in first if one.error]
         case.complaints += [f"it could have gone on: {error}" for error in errors]
-    case.judge_clean(case.run(proxy.url, timeout=30.0), first)
+    case.judge_clean(case.run(proxy.url, {"timeout": PATIENCE}), first)
     case.clean_up()
     return case.complaints

@@ -20,7 +20,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import
 
 __all__ = ["ansible", "guid"]
 
-TABLE = pytest.StashKey[dict[tuple[str, str], dict[str, bool]]]()
+Table = dict[tuple[str, str], dict[tuple[str, bool], bool]]
+
+TABLE = pytest.StashKey[Table]()
+MARKS = {True: "\N{CHECK MARK}", False: "\N{BALLOT X}", None: "\N{MIDDLE DOT}"}
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +49,7 @@ def record(proxy: Proxy) -> Callable[[Operation, bool], list[Asked]]:
 
 
 @pytest.fixture(scope="session")
-def table(pytestconfig: pytest.Config) -> dict[tuple[str, str], dict[str, bool]]:
+def table(pytestconfig: pytest.Config) -> Table:
     """For each endpoint and fault, the operations that held (one key, or many) and those that did not."""
     return pytestconfig.stash.setdefault(TABLE, {})
 
@@ -55,10 +58,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     found = config.stash.get(TABLE, {})
     if not found:
         return
-    columns = [f"{name}, {size}" for name in OPERATIONS for size in ("one", "many")]
-    terminalreporter.section("The fault matrix")
-    terminalreporter.line(f"{'':46}" + "  ".join(columns))
+    terminalreporter.section("The fault matrix: for each operation with one key, and with many")
+    terminalreporter.line(" " * 50 + "".join(name.ljust(12) for name in OPERATIONS))
     for (request, kind), cells in sorted(found.items()):
-        marks = [{True: "✓", False: "✗"}.get(cells.get(column), "–") for column in columns]  # type: ignore[arg-type]
-        line = "  ".join(mark.ljust(len(column)) for mark, column in zip(marks, columns, strict=True))
-        terminalreporter.line(f"{request:15} {kind:29} {line}".rstrip())
+        marks = "".join(
+            " ".join(MARKS[cells.get((name, many))] for many in (False, True)).ljust(12) for name in OPERATIONS
+        )
+        terminalreporter.line(f"{request:19} {kind:29} {marks}".rstrip())

@@ -123,8 +123,11 @@ class Relay:
         self._over = threading.Event()
         self._refused = False
         self._listener: socket.socket | None = None
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self._port = found.getsockname()[1]
+        # Bound and never listening: it keeps the port ours while connections are refused.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self._port = self._place.getsockname()[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Relay:
@@ -137,11 +140,12 @@ class Relay:
         self._over.set()
         with self._door:
             self._shut()
+        self._place.close()
 
     def _open(self) -> None:
         with self._door:
             if self._listener is None and not self._over.is_set():
-                self._listener = socket.create_server(("127.0.0.1", self._port), backlog=64)
+                self._listener = socket.create_server(("127.0.0.1", self._port), backlog=64, reuse_port=True)
                 self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
                 self._thread.start()
             self._refused = False
@@ -259,10 +263,6 @@ def reset(connection: socket.socket) -> None:
 
 def lost(exchange: Exchange) -> None:
     exchange.hand_on()
-    reset(exchange.connection)
-
-
-def dropped(exchange: Exchange) -> None:
     reset(exchange.connection)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -38,6 +39,19 @@ def test_no_more_is_done_at_the_same_time_than_allowed() -> None:
 
 def test_one_item_needs_no_thread() -> None:
     assert side_by_side(lambda _item: threading.current_thread(), [1], 8) == [threading.current_thread()]
+
+
+def test_one_item_that_must_come_to_its_end_does_so_when_it_is_interrupted() -> None:
+    done = []
+
+    def work(_item: int) -> None:
+        signal.raise_signal(signal.SIGINT)  # Python lets the main thread have it
+        threading.Event().wait(0.1)
+        done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, [1], 8, to_its_end=True)
+    assert done == [True]
 
 
 def test_after_a_failure_what_began_is_ended_and_the_rest_is_not_begun() -> None:
