@@ -216,7 +216,7 @@ class LookupModule(LookupBase):
 
     def _ask(self, names: Sequence[str]) -> dict[str, Seen]:
         """What the proxy has, by alias or by id."""
-        options = {name: self.get_option(name) for name in CONNECTION}
+        options = {name: self.get_option(name) for name in (*CONNECTION, "key_seed")}
         keys = {name: (*options.values(), name) for name in names}
         fresh = time.monotonic() - _REMEMBERED
         missing = [name for name, key in keys.items() if key not in _memory or _memory[key][0] < fresh]

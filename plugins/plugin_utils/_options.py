@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client
     Connection,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+try:
+    from ansible.module_utils.secrets import register_secrets
+except ImportError:  # ansible-core before 2.22
+
+    def register_secrets(values: Iterable[str], /) -> None:
+        """Nothing there keeps a secret out of all output, so that this collection has to see to it alone."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ def typed(options: Mapping[str, Option], given: Mapping[str, Any], of: str) -> d
 def connect(options: Mapping[str, Any]) -> Client:
     """A client for the proxy that the connection options name.
 
+    The master key and a seed are never to be seen, which ansible-core is told. A virtual key is there to be given away.
+
     :raises OptionError: when one of them cannot be used, or urllib3 is not there.
     """
     if URLLIB3_IMPORT_ERROR:
@@ -97,6 +106,7 @@ def connect(options: Mapping[str, Any]) -> Client:
             f"The Python package urllib3 is missing where Ansible runs ({URLLIB3_IMPORT_ERROR}); "
             "install it with pip or dnf"
         )
+    register_secrets([options[name] for name in ("master_key", "key_seed") if options.get(name)])
     return Client(Connection(**{name: options[name] for name in CONNECTION}))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments._connection import ModuleDocFragment
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
     CONNECTION,
@@ -223,3 +224,11 @@ def test_without_urllib3_the_options_can_be_read_and_connecting_says_so(monkeypa
     values = options.typed(options.CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me")
     with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.+\); install"):
         options.connect(values)
+
+
+def test_what_is_never_to_be_seen_is_told_to_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[str] = []
+    monkeypatch.setattr(_options, "register_secrets", registered.extend)
+    given = {"url": "http://localhost", "master_key": "sk-master", "key_seed": "a seed", "key": "sk-given-away"}
+    connect({**typed(CONNECTION, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given})
+    assert registered == ["sk-master", "a seed"]
