@@ -19,7 +19,7 @@ READY := $(VENV)/.ready
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: $(READY) ## Show the collection at work on a real LiteLLM proxy
@@ -44,6 +44,10 @@ proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, 
 .PHONY: bench
 bench: $(READY) ## Measure how fast it is, beside the same work by hand; writes docs (20 minutes; ARGS=--quick: two)
 	@$(NOX) --session bench -- $(ARGS)
+
+.PHONY: test-litellm-matrix
+test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases from 1.67 on (10 minutes)
+	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)
 
 .PHONY: sandbox
 sandbox: $(READY) ## Start a LiteLLM proxy to try things on

@@ -13,7 +13,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.conftest im
 
 __all__ = ["ansible", "guid"]
 
-RELEASES = "1.67.6,1.77.7,1.80.5,1.85.0,1.95.0"
+RELEASES = "1.67.6,1.77.7,1.80.5,1.85.0,1.95.0,1.106.2"
 TABLE = pytest.StashKey[list[list[str]]]()
 
 
