@@ -198,7 +198,7 @@ def machine(proxy: Measured) -> dict[str, str]:
         "Python": platform.python_version(),
         "ansible-core": metadata.version("ansible-core"),
         "urllib3": metadata.version("urllib3"),
-        "LiteLLM": proxy.release(),
+        "LiteLLM": proxy.release,
         "PostgreSQL": proxy.sql("SHOW server_version").split()[0],
     }
 

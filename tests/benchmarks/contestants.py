@@ -114,18 +114,16 @@ class Playbooks:
 
 
 def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
-    """What there is after a provision: on the proxy, and in the user data. What differs each time is left out."""
-    keys = {}
-    ids = {}
+    """What there is after a provision: on the proxy, and in the user data. The guid is left out, to compare two."""
+    data = (playbooks.folder / guid / "provision-user-data.yaml").read_text()
+    there = {}
     for alias in aliases(guid, users):
         row = playbooks.proxy.row(alias)
-        keys[alias] = {name: row[name] for name in ("models", "user_id")} | {"guid": row["metadata"]["guid"]}
-        ids[alias] = row["token"]
-    data = (playbooks.folder / guid / "provision-user-data.yaml").read_text()
-    missing = [alias for alias, key_id in ids.items() if key_id not in data]
-    if missing:
-        raise RuntimeError(f"The user data do not have the keys {missing}")
-    return {alias.replace(guid, "GUID"): {**key, "guid": "GUID"} for alias, key in keys.items()}
+        if row["token"] not in data:
+            raise RuntimeError(f"The user data do not have the key {alias}")
+        there[alias] = {"models": row["models"], "user_id": row["user_id"], "guid": row["metadata"]["guid"]}
+    told: Json = json.loads(json.dumps(there).replace(guid, "GUID"))
+    return told
 
 
 class Engine:
@@ -203,4 +201,4 @@ def timed(proxy: Measured, work: Callable[[], None]) -> Sample:
 
 def _settings(guid: str, number: int) -> Json:
     metadata = {"guid": guid, "created_by": "agnosticd", "environment": "sandbox", "catalog_item": "unknown"}
-    return {"models": MODELS, "user_id": f"user{number}@example.com", "metadata": metadata}
+    return {"models": MODELS, "user_id": f"user{number}@lab.opentlc.com", "metadata": metadata}

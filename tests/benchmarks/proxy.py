@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -46,11 +47,12 @@ FROM (
 
 @dataclass(frozen=True)
 class Measured(Proxy):
-    """A proxy with its database and its log."""
+    """A proxy with its release, its database and its log."""
 
+    release: str
     database: str = field(repr=False)
-    log: Path
     psql: Path
+    log: Path
 
     def fill(self, keys: int) -> None:
         """Let the proxy hold this many keys of others and none of ours."""
@@ -69,10 +71,6 @@ class Measured(Proxy):
         )
         return done.stdout
 
-    def release(self) -> str:
-        _status, told = self.ask("GET", "/health/readiness")
-        return str(told["litellm_version"])
-
     def requests(self) -> int:
         """How many requests the proxy has answered since it was started."""
         return len(re.findall(rb'^INFO: +127\.0\.0\.1:\d+ - "', self.log.read_bytes(), re.MULTILINE))
@@ -86,9 +84,16 @@ def sandbox() -> Iterator[Measured]:
     try:
         subprocess.run([*program, "start", "--name", instance.name, "--port", "0"], check=True)
         values = dict(line.split("=", 1) for line in (instance / "env").read_text().splitlines())
-        newest = max(SANDBOXES.glob("releases/*/**/bin/psql"), key=lambda found: found.stat().st_mtime)
-        url, master_key, database = (values[name] for name in ("LITELLM_URL", "LITELLM_MASTER_KEY", "DATABASE_URL"))
-        yield Measured(url, master_key, database, instance / "proxy.log", newest)
+        release = json.loads((instance / "state.json").read_text())["wish"]
+        psql = next((SANDBOXES / "releases" / release["release"]).glob("**/bin/psql"))
+        yield Measured(
+            values["LITELLM_URL"],
+            values["LITELLM_MASTER_KEY"],
+            release["version"],
+            values["DATABASE_URL"],
+            psql,
+            instance / "proxy.log",
+        )
     finally:
         subprocess.run([*program, "stop", "--name", instance.name], check=False, stdout=subprocess.DEVNULL)
         logs = SANDBOXES / "last-bench"
