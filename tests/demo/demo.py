@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of one virtual key, told in a terminal: `make demo`.
+"""The life of virtual keys, told in a terminal: `make demo`.
 
 Everything here is real: the proxy, its database, the role, the key. Only the model's words are canned.
 """
@@ -31,6 +31,8 @@ COLLECTIONS = ROOT / ".cache" / "collections"
 NAME = f"demo-{os.getpid()}"  # two demos do not stop each other's proxy
 INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
+WORKSHOP, USERS = "demo2", 50
+PREFIX = "ocp4_workload_litellm_virtual_keys"
 QUESTION = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
 
@@ -98,6 +100,10 @@ def tell(output: Path) -> None:
         raise DemoError("The second run gave another key.")
     say("The same key, and nothing changed.")
 
+    chapter("The user extends the lab from 30 days to 60")
+    play("extend_key", output, proxy, expect="changed=1", extra={f"{PREFIX}_runtime": 60 * 24})
+    say(yaml.safe_load((output / "provision-user-info.yaml").read_text())[-1])
+
     chapter("The lab is destroyed, and its key with it")
     play("destroy_key", output, proxy, expect="changed=1")
     status, answer = ask(told["litellm_api_base_url"], told["litellm_virtual_key"], model)
@@ -106,15 +112,32 @@ def tell(output: Path) -> None:
     say(f"you: {QUESTION}")
     say(f"LiteLLM: {status}, this key is not known.")
 
+    chapter(f"A workshop of {USERS} users")
+    workshop, many = output / WORKSHOP, {"guid": WORKSHOP, f"{PREFIX}_multi_user": True, "num_users": USERS}
+    play("provision_key", workshop, proxy, expect="changed=1", extra=many)
+    users = yaml.safe_load((workshop / "provision-user-data.yaml").read_text())["users"]
+    working = sum(
+        ask(told["litellm_api_base_url"], one["litellm_virtual_key"], model)[0] == 200 for one in users.values()
+    )
+    if working != USERS:
+        raise DemoError(f"{working} of {USERS} keys work.")
+    say(f"{working} keys, and each works.")
+    play("destroy_key", workshop, proxy, expect="changed=1", extra=many)
 
-def play(playbook: str, output: Path, proxy: dict[str, str], expect: str) -> None:
+
+def play(
+    playbook: str, output: Path, proxy: dict[str, str], expect: str, extra: dict[str, object] | None = None
+) -> None:
     """Run a playbook of the collection as its users would, and look at the recap."""
-    print(f"  $ ansible-playbook rhpds.litellm_virtual_keys.{playbook} -e guid={GUID}", flush=True)
+    variables = {"guid": GUID, **(extra or {})}
+    shown = " ".join(f"-e {name}={str(value).lower()}" for name, value in variables.items())
+    print(f"  $ ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}", flush=True)
+    output.mkdir(exist_ok=True)
     started = time.monotonic()
     run = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("ansible-playbook")), f"rhpds.litellm_virtual_keys.{playbook}"),
-            *("-e", json.dumps({"guid": GUID, "output_dir": str(output)})),
+            *("-e", json.dumps({**variables, "output_dir": str(output)})),
         ],
         env={
             **os.environ,
