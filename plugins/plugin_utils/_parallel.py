@@ -8,7 +8,9 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
@@ -35,10 +37,21 @@ def side_by_side(
         return [work(item) for item in items]
     executor = ThreadPoolExecutor(max_workers=min(concurrency, len(items)))
     try:
-        futures = [executor.submit(work, item) for item in items]
+        with _undisturbed():  # who is interrupted while a thread starts does not know of it, and cannot wait for it
+            futures = [executor.submit(work, item) for item in items]
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             progress(done)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     return [future.result() for future in futures]
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let the signals wait that end a run; a thread that is started meanwhile leaves them to the others for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
@@ -21,10 +22,9 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     client = Client(Connection(asked["url"], asked["master_key"], **asked.get("connection", {})))
     wishes = [wanted(alias, asked["operation"], **asked["key"]) for alias in asked["aliases"]]
-    warnings: list[str] = []
     print("ready", flush=True)
     sys.stdin.readline()
-    outcomes = reconcile(client, wishes, warn=warnings.append)
+    outcomes = reconcile(client, wishes, warn=lambda text: print(text, file=sys.stderr))
     keys = [
         {
             "alias": outcome.wanted.alias,
@@ -35,11 +35,12 @@ def main() -> None:
         }
         for outcome in outcomes
     ]
-    print(json.dumps({"keys": keys, "warnings": warnings}))
+    print(json.dumps({"keys": keys}))
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
+        traceback.print_exc()
         sys.exit(130)

@@ -151,7 +151,7 @@ def test_interrupted_while_it_makes_keys(
         rows = case.rows()
         assert code in (0, 130), told
         if code:
-            assert [alias for alias in case.aliases if rows[alias]] == []
+            assert [alias for alias in case.aliases if rows[alias]] == [], told
         finish(case)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -45,7 +46,7 @@ def test_one_item_that_must_come_to_its_end_does_so_when_it_is_interrupted() -> 
     done = []
 
     def work(_item: int) -> None:
-        signal.raise_signal(signal.SIGINT)  # Python lets the main thread have it
+        os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait(0.1)
         done.append(True)
 
