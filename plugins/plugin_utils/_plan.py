@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, format_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import short
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
     FURTHER_FIELDS,
     REPLACED,
@@ -142,13 +143,14 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
         return _withdrawal(seen, str(created), waited=waited)
     key = next((key for key in seen.keys if wanted.secret_of(key)), oldest)
     if key.key_id != created:
-        unwanted = wanted.regenerate == "always" or not wanted.secret_of(key)
+        is_another = wanted.secret is not None and key.key_id != wanted.secret.key_id
+        unwanted = wanted.regenerate == "always" or is_another or not wanted.secret_of(key)
         # A key that appeared while this run made its own is another run's, which has told its secret.
         if wanted.regenerate != "never" and unwanted and created is None:
             if len(seen.keys) > 1:
                 return Plan("unchanged", key=key, problem=_several(wanted, seen.keys))
             return _renewal(wanted, key, seen.now)
-        if wanted.secret and key.key_id != wanted.secret.key_id:
+        if is_another:
             return Plan("unchanged", key=key, problem=_mismatch(wanted, key))
         if wanted.secret_required and not wanted.secret_of(key):
             return Plan("unchanged", key=key, problem=_unknown(wanted))
@@ -313,7 +315,7 @@ def _instant(end: End, now: datetime) -> datetime | None:
 def _mismatch(wanted: Wanted, key: Observed) -> str:
     return (
         f"The key {wanted.name} exists with another secret than the one given "
-        f"(it is {key.name or key.key_id}); give the right one, remove the key first "
+        f"(it is {short(key.name or key.key_id)}); give the right one, remove the key first "
         "(state: absent; with the role ACTION: destroy), or have it replaced (regenerate: if_unrecoverable)"
     )
 

@@ -149,6 +149,10 @@ ALWAYS = {"regenerate": "always"}
         (UNRECOVERABLE, Rename, None),
         ({**UNRECOVERABLE, "secret": MINE}, Rename, None),
         ({**UNRECOVERABLE, "secret": OTHER}, None, None),
+        ({**UNRECOVERABLE, "known": (OTHER,)}, None, None),
+        # Another is wanted than the one that was saved, as with a key_version that was raised.
+        ({**UNRECOVERABLE, "known": (OTHER,), "secret": MINE}, Rename, None),
+        ({"known": (OTHER,), "secret": MINE}, None, "exists with another secret than the one given"),
         (ALWAYS, Rename, None),
         ({**ALWAYS, "secret": MINE}, Rename, None),
         ({**ALWAYS, "secret": OTHER}, None, "cannot be regenerated with the secret that it has"),
