@@ -47,8 +47,8 @@ class ActionModule(ControllerAction):
         if messages and bodies:
             raise OptionError("msg and body cannot both be given")
         data = _plain(_prefixed(options["data"], options["data_prefix"]))
-        user = _plain(options["user"])
-        users = {name: _of_user(name, one, options["data_prefix"]) for name, one in (options["users"] or {}).items()}
+        user, many = _plain(options["user"]), options["users"] or {}
+        users = _plain({name: _of_user(name, one, options["data_prefix"]) for name, one in many.items()})
         if not self._task.check_mode and not self._handed_over(arguments, task_vars):
             folder = Path(str(self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = options["action"] or str(self.platform("ACTION", task_vars, "provision"))
@@ -127,7 +127,7 @@ def _prefixed(data: Mapping[str, Any] | None, prefix: str) -> dict[str, Any]:
 def _of_user(user: Any, data: Any, prefix: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise OptionError(f"users must hold a dictionary for each user, but has none for {user!r}")
-    return dict(_plain(_prefixed(data, prefix)))
+    return _prefixed(data, prefix)
 
 
 def _masked(value: Any) -> Any:

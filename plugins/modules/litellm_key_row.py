@@ -57,13 +57,13 @@ EXAMPLES = r"""
     guid: user123
     state: absent
   register: removal
-  failed_when: removal is failed and not removal.not_deleted | default([])
+  failed_when: removal is failed and removal.not_deleted | default([]) | length == 0
 
 - name: Remove its row where LiteLLM did not
   rhpds.litellm_virtual_keys.litellm_key_row:
     key_ids: "{{ removal.not_deleted }}"
     postgres_url: "{{ vaulted_postgres_url }}"
-  when: removal.not_deleted | default([])
+  when: removal.not_deleted | default([]) | length > 0
 """
 
 RETURN = r"""

@@ -98,7 +98,7 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
         run = ansible.play({"hosts": "localhost", "vars": common, "tasks": [*provision, *tasks]})
         assert run.code == 0, run.output
         shown = {task.name for task in run.tasks}
-        assert {task["name"] for task in tasks} <= shown
+        assert {task["name"] for task in tasks if "when" not in task} <= shown
         secret = ansible.file("provision-user-data.yaml")["litellm_virtual_key"]
         assert (ansible.folder / ".env").read_text().splitlines() == [
             f"OPENAI_BASE_URL={proxy.url}/v1",
