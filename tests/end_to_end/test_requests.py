@@ -14,6 +14,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     COLLECTION,
     GRANITE,
     MISTRAL,
+    ROLE,
     Ansible,
     Json,
     Relay,
@@ -75,3 +76,22 @@ def test_environments_that_begin_alike(ansible: Ansible, relay: Relay, guid: str
     requests_of(ansible, relay, others, [{"duration": "1d"}])
     assert requests_of(ansible, relay, [name], steps) == alone
     requests_of(ansible, relay, others, [{"state": "absent"}])
+
+
+@pytest.mark.parametrize("users", [2, 50])
+def test_the_role(ansible: Ansible, relay: Relay, guid: str, users: int):
+    """The role keeps to the same numbers, in as many tasks for many users as for two."""
+    variables = {
+        "guid": f"{guid}-role{users}",
+        "litellm_url": relay.url,
+        "ocp4_workload_litellm_virtual_keys_multi_user": True,
+        "ocp4_workload_litellm_virtual_keys_user_count": users,
+    }
+    provision, again, destroy = STEPS["provision"][1], STEPS["nothing to do"][1], STEPS["destroy"][1]
+    for action, budget in (("provision", provision), ("provision", again), ("destroy", destroy)):
+        relay.requests.clear()
+        role = {"ansible.builtin.include_role": {"name": ROLE}}
+        run = ansible.play({"hosts": "localhost", "vars": {**variables, "ACTION": action}, "tasks": [role]})
+        assert run.code == 0, run.output
+        assert len(relay.requests) <= budget(users), [line for _agent, line, _body in relay.requests]
+        assert run.stdout.count("TASK [") <= 12, run.output
