@@ -49,6 +49,10 @@ bench: $(READY) ## Measure how fast it is, beside the same work by hand; writes 
 test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases from 1.67 on (10 minutes)
 	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)
 
+.PHONY: faults
+faults: $(READY) ## Run tests/faults: a proxy, a network, a controller that fail at each step (12 minutes)
+	@$(NOX) --session faults -- $(ARGS)
+
 .PHONY: sandbox
 sandbox: $(READY) ## Start a LiteLLM proxy to try things on
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)

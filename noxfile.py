@@ -261,3 +261,13 @@ def bench(session: nox.Session) -> None:
     """Measure the role beside the same work by hand, on a proxy of its own; writes docs."""
     install(session, "bench")
     session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=FOR_PYTEST)
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Run tests/faults on a proxy of its own: whatever goes wrong, no key is lost, doubled or left over."""
+    install(session, "tests")
+    session.run(
+        *("pytest", *(session.posargs or ["tests/faults"])),
+        env=FOR_PYTEST,
+    )

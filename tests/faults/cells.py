@@ -20,20 +20,18 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Json, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import SETTINGS, Operation, wanted
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Relay, Trouble
 
 MANY = 3
 SECONDS = timedelta(seconds=90)  # the engine's own tolerance, and some for a busy machine
 TIMEOUT = 2.0  # seconds for one request, where some are never answered
-SETTINGS = {"models": [GRANITE], "max_budget": 5.0, "metadata": {"purpose": "faults"}}
 
 PATIENCE = 60.0  # ... and where all are
 
@@ -41,50 +39,6 @@ _NUMBERS = itertools.count()
 _SESSION = secrets.token_hex(3)
 
 Spoil = Callable[[Asked, int, bool], Trouble | BadLine]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is asked for, and what there is before.
-
-    :ivar prepared: keys are there already, of this duration.
-    :ivar key: what is asked of each key, besides its alias.
-    """
-
-    name: str
-    prepared: str | None
-    key: Json
-
-    @property
-    def present(self) -> bool:
-        return bool(self.key.get("present", True))
-
-    @property
-    def days(self) -> int:
-        """How long the keys are to live in the end."""
-        return 7 if self.key.get("lifetime") else 1
-
-
-WEEK = Lifetime(parse("7d"), shorten=False)
-OPERATIONS = {
-    one.name: one
-    for one in (
-        Operation("provision", None, {"settings": SETTINGS, "lifetime": WEEK}),
-        Operation("re-run", "7d", {"settings": SETTINGS, "lifetime": WEEK}),
-        Operation("extend", "1d", {"lifetime": WEEK}),
-        Operation("regenerate", "1d", {"regenerate": "always"}),
-        Operation("destroy", "1d", {"present": False}),
-    )
-}
-
-
-SEED = "the seed of the fault tests, of 32 characters or more"
-
-
-def wanted(alias: str, operation: str, *, seeded: bool = False, **further: Any) -> Wanted:
-    """What the operation asks of one key, and what is asked further."""
-    secret = derive(SEED, alias) if seeded else None
-    return Wanted(alias, **{**OPERATIONS[operation].key, "secret": secret, **further})
 
 
 @dataclass

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.conftest import ansible, guid
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import OPERATIONS, Operation, recorded
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import recorded
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates, make
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked
 from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import sandbox
 

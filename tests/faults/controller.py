@@ -15,7 +15,7 @@ import traceback
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import wanted
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import wanted
 
 
 def main() -> None:

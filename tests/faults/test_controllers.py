@@ -10,7 +10,8 @@ import hashlib
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import OPERATIONS, Case
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Case
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.support import Controller
 
 AT_ONCE = pytest.mark.parametrize("controllers", [2, 8])
@@ -58,10 +59,9 @@ def test_the_same_new_keys(proxy: Proxy, controllers: int, size: int):
 
 
 @AT_ONCE
-@SIZES
-def test_the_same_new_keys_with_derived_secrets(proxy: Proxy, controllers: int, size: int):
+def test_the_same_new_keys_with_derived_secrets(proxy: Proxy, controllers: int):
     """Here all of them know the secret, and say so."""
-    case = Case(proxy, OPERATIONS["provision"], size)
+    case = Case(proxy, OPERATIONS["provision"], 5)
     told = together([case] * controllers, seeded=True)
     assert [key["error"] for one in told for key in one["keys"] if key["error"]] == []
     for alias in case.aliases:
@@ -72,18 +72,17 @@ def test_the_same_new_keys_with_derived_secrets(proxy: Proxy, controllers: int, 
 
 @AT_ONCE
 def test_different_new_keys(proxy: Proxy, controllers: int):
-    cases = [Case(proxy, OPERATIONS["provision"], 10) for _controller in range(controllers)]
+    cases = [Case(proxy, OPERATIONS["provision"], 5) for _controller in range(controllers)]
     told = together(cases)
     for case, answer in zip(cases, told, strict=True):
-        assert [key["operation"] for key in answer["keys"]] == ["created"] * 10
+        assert [key["operation"] for key in answer["keys"]] == ["created"] * 5
         holds(case)
 
 
 @AT_ONCE
-@SIZES
 @pytest.mark.parametrize("name", ["extend", "destroy"])
-def test_the_same_change(proxy: Proxy, controllers: int, size: int, name: str):
-    case = Case(proxy, OPERATIONS[name], size)
+def test_the_same_change(proxy: Proxy, controllers: int, name: str):
+    case = Case(proxy, OPERATIONS[name], 5)
     told = together([case] * controllers)
     assert [key["error"] for one in told for key in one["keys"] if key["error"]] == []
     holds(case)
@@ -92,7 +91,7 @@ def test_the_same_change(proxy: Proxy, controllers: int, size: int, name: str):
 @AT_ONCE
 @SIZES
 def test_the_same_replacement(proxy: Proxy, controllers: int, size: int):
-    """However they get into each other's way, every secret that is told works, and one more run puts all right."""
+    """However they get into each other's way, somebody knows each secret, and one more run puts all right."""
     case = Case(proxy, OPERATIONS["regenerate"], size)
     told = together([case] * controllers)
     rows = case.rows()
@@ -100,16 +99,16 @@ def test_the_same_replacement(proxy: Proxy, controllers: int, size: int):
         assert len(rows[alias]) <= 1, rows.keys()
         tokens = [row["token"] for row in (*rows[alias], *rows.get(f"{alias}.replaced", ()))]
         assert tokens, told
-        hashes = {hashlib.sha256(one.encode()).hexdigest() for one in told_secrets(told, alias)}
-        assert hashes <= set(tokens), told
+        # Who comes a moment later replaces again what another has told.
+        assert {hashlib.sha256(one.encode()).hexdigest() for one in case.known[alias]} & set(tokens), told
     holds(case)
 
 
 @AT_ONCE
 def test_some_provision_while_others_destroy(proxy: Proxy, controllers: int):
     """Whoever comes last, no secret is told that does not belong to a key, unless the key was removed afterwards."""
-    makers = Case(proxy, OPERATIONS["provision"], 10)
-    breakers = Case(proxy, OPERATIONS["destroy"], 10)
+    makers = Case(proxy, OPERATIONS["provision"], 5)
+    breakers = Case(proxy, OPERATIONS["destroy"], 5)
     breakers.aliases, breakers.known = makers.aliases, {alias: [] for alias in makers.aliases}
     together([makers, breakers] * (controllers // 2))
     rows = makers.rows()

@@ -14,13 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import (
-    MANY,
-    OPERATIONS,
-    PATIENCE,
-    Case,
-    Operation,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import MANY, PATIENCE, Case
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, Relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.support import Controller, controller
 

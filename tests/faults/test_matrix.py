@@ -12,15 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import (
-    OPERATIONS,
-    Kind,
-    Operation,
-    Spoil,
-    points,
-    run_cell,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, Spoil, points, run_cell
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Fault, Trouble
 
 Recorder = Callable[[Operation, bool], list[Asked]]
