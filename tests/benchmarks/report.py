@@ -34,6 +34,8 @@ BEGIN, END = "..\n  Measured: make bench writes from here on.\n", "..\n  Measure
 MANY = 50  # the users of the promises
 GREY = "#808080"  # can be read on white as on black
 COLOURS = {HAND: "#e07b39", ROLE: "#2f8fd0", EMPTY: GREY}
+MARKS = {HAND: "o", ROLE: "o", EMPTY: ""}
+NAMES = {HAND: "by hand, with uri", ROLE: "this collection", EMPTY: "an empty playbook"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def picture(results: Results, path: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for panel, work in zip(panels, (PROVISION, DESTROY), strict=True):
         _panel(panel, results, work)
-    panels[0].set_ylabel("seconds")
+    panels[0].set_ylabel("seconds; each line ten times more")
     figure.savefig(path, transparent=True, metadata={"Date": None})
     lines = path.read_text().splitlines()
     licence = (
@@ -138,28 +140,17 @@ def _panel(panel: Axes, results: Results, work: str) -> None:
         if not known:
             continue
         where, seconds = zip(*known, strict=True)
-        style = {"linestyle": ":", "marker": ""} if contestant == EMPTY else {"marker": "o"}
-        panel.plot(where, seconds, color=COLOURS[contestant], linewidth=2, **style)
-        label = {HAND: "by hand, with uri", ROLE: "this collection", EMPTY: "an empty playbook"}[contestant]
-        above = contestant != EMPTY
-        panel.annotate(
-            label,
-            (where[0], seconds[0]),
-            xytext=(0, 9 if above else -13),
-            textcoords="offset points",
-            color=COLOURS[contestant],
-            ha="left",
+        colour, is_floor = COLOURS[contestant], contestant == EMPTY
+        panel.plot(
+            where, seconds, color=colour, linewidth=2, linestyle=":" if is_floor else "-", marker=MARKS[contestant]
         )
-        for position, number in known if contestant != EMPTY else ():
-            panel.annotate(
-                _seconds(number),
-                (position, number),
-                xytext=(0, -14),
-                textcoords="offset points",
-                color=COLOURS[contestant],
-                ha="center",
-                fontsize=9,
-            )
+        end = (where[-1], seconds[-1])
+        _write_at(panel, NAMES[contestant], end, (6, -16 if is_floor else 22), colour, "right")
+        for position, number in () if is_floor else known:
+            # At the left the lines are near each other.
+            beside = contestant == ROLE and position == 0
+            away, align = ((-8, -4), "right") if beside else ((0, 8), "center")
+            _write_at(panel, _seconds(number), (position, number), away, colour, align, 9)
     panel.set_yscale("log")
     panel.set_xticks(list(positions), [f"{number} user{'s' if number > 1 else ''}" for number in users])
     panel.set_title(work.capitalize(), color=GREY)
@@ -168,7 +159,13 @@ def _panel(panel: Axes, results: Results, work: str) -> None:
     panel.set_axisbelow(True)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
-    panel.margins(x=0.12, y=0.18)
+    panel.margins(x=0.16, y=0.2)
+
+
+def _write_at(
+    panel: Axes, text: str, point: tuple[float, float], away: tuple[int, int], colour: str, align: str, size: int = 10
+) -> None:
+    panel.annotate(text, point, xytext=away, textcoords="offset points", color=colour, ha=align, fontsize=size)
 
 
 def _playbooks(results: Results) -> Table:
