@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
@@ -28,7 +29,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan i
     Wait,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Run
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, given
 
 # LiteLLM gives up on a thousand (seen with 1.106 on a busy machine).
 _KEYS_IN_ONE_DELETION = 100
@@ -146,9 +147,12 @@ def _create(client: Client, step: Create, secret: Secret | None) -> Secret:
     answer = client.post("/key/generate", body)
     if secret:
         return secret
-    if not isinstance(answer, dict) or not isinstance(answer.get("key"), str):
-        raise LiteLLMError(f"{client.connection.url} made the key {step.alias} but did not tell it", passing=True)
-    return Secret(answer["key"], "server")
+    told = answer.get("key") if isinstance(answer, dict) else None
+    try:
+        return replace(given(told if isinstance(told, str) else ""), source="server")
+    except OptionError:
+        problem = f"{client.connection.url} made the key {step.alias} but did not tell it"
+    raise LiteLLMError(problem, passing=True)
 
 
 def rewrite(client: Client, step: Update | Rename, *, again: bool = False) -> None:

@@ -63,6 +63,8 @@ _LONGEST_PAUSE = 30.0
 _LONGEST_TIMEOUT = 2_000_000
 # Bytes. A page of a hundred keys is some 300 kB, more with much metadata: whatever is longer is something else.
 _LONGEST_ANSWER = 32 << 20
+# No clock is so wrong. With a larger one there would be ends of keys that no calendar has.
+_LONGEST_OFFSET = timedelta(days=36_500)
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ class Client:
                 passing=False,
             )
         try:
-            return json.loads(answer.data)
+            return _read(answer.data)
         except (ValueError, RecursionError):
             raise LiteLLMError(
                 f"{self.connection.url} answered {doing} with something that is not JSON; is it a LiteLLM proxy?",
@@ -284,7 +286,9 @@ class Client:
             told = parsedate_to_datetime(date or "").astimezone(timezone.utc)
         except (ValueError, OverflowError):
             return  # the local clock has to do
-        self._clock_offset = told - datetime.now(timezone.utc)
+        offset = told - datetime.now(timezone.utc)
+        if abs(offset) < _LONGEST_OFFSET:
+            self._clock_offset = offset
 
     def _unanswered(self, doing: str, error: HTTPError) -> LiteLLMError:
         where, seconds = self.connection.url, f"{self.connection.timeout:g} s"
@@ -373,6 +377,17 @@ def _bounded(manager: urllib3.PoolManager) -> urllib3.PoolManager:
 
     manager.pool_classes_by_scheme = {name: bounded(pool) for name, pool in manager.pool_classes_by_scheme.items()}
     return manager
+
+
+def _read(body: bytes) -> Any:
+    """The JSON of an answer.
+
+    :raises ValueError: when it is none, or has halves of characters in it, which no file and no terminal takes.
+    """
+    answer = json.loads(body)
+    if rb"\ud" in body or rb"\uD" in body:
+        json.dumps(answer, ensure_ascii=False).encode()
+    return answer
 
 
 def _innermost(error: BaseException) -> BaseException:

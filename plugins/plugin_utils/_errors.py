@@ -8,9 +8,24 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+_LONGEST_NAME = 100
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide: a proxy can put anything into what it says."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def short(text: str) -> str:
+    """What the proxy calls something, no longer than a message bears."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+
 
 class UserError(Exception):
     """Its message is a sentence for the user, and holds no secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class OptionError(UserError, ValueError):

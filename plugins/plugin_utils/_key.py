@@ -9,13 +9,17 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, parse_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import (
+    Duration,
+    InstantError,
+    parse_instant,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError, short
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret
 
 # LiteLLM takes any text; its optional format check (>= 1.82) allows 255 characters.
@@ -110,7 +114,8 @@ class Setting:
 
     def read(self, row: Row) -> Any:
         if self.in_metadata:
-            row = row.get("metadata") or {}
+            value = (row.get("metadata") or {}).get(self.field or self.name)
+            return value if _fits(value, self.kind) else None  # anybody can write anything there
         return row.get(self.field or self.name)
 
     def combined(self, wanted: Any, present: Any) -> Any:
@@ -347,13 +352,19 @@ class Observed:
 
     @classmethod
     def from_row(cls, row: Row) -> Observed:
-        """A row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`."""
+        """A row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`.
+
+        :raises LiteLLMError: when it is not what LiteLLM says of a key.
+        """
+        for name, kind in _KINDS.items():
+            if not _fits(row.get(name), kind):
+                raise _odd(row, f"{name} is of type {type(row[name]).__name__}")
         return cls(
             key_id=row["token"],
             alias=row.get("key_alias"),
             name=row.get("key_name"),
-            created_at=_instant(row.get("created_at")),
-            expires=_instant(row.get("expires")),
+            created_at=_instant(row, "created_at", 2900),
+            expires=_instant(row, "expires", 9029),
             spend=row.get("spend"),
             settings={name: known.read(row) for name, known in SETTINGS.items()},
             row=row,
@@ -368,5 +379,43 @@ class Observed:
         return self.settings[name] if name in self.settings else setting(name).read(self.row)
 
 
-def _instant(value: Any) -> datetime | None:
-    return None if value is None else parse_instant(value)
+# What LiteLLM says of a key besides its settings, and what these are kept in.
+_KINDS: dict[str, Kind] = {
+    **{known.field or name: known.kind for name, known in SETTINGS.items() if not known.in_metadata},
+    **dict.fromkeys(("token", "key_alias", "key_name", "org_id"), "str"),
+    "spend": "float",
+    "litellm_budget_table": "dict",
+}
+# Python reads infinity and NaN from JSON, and whole numbers that are too large for a float: none of them is money.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: isinstance(value, int | float) and -1e18 < value < 1e18,
+    "float": lambda value: isinstance(value, int | float) and -1e18 < value < 1e18,
+    "bool": lambda value: isinstance(value, bool),
+    "dict": lambda value: isinstance(value, dict),
+    "list of str": lambda value: isinstance(value, list) and all(isinstance(member, str) for member in value),
+}
+
+
+def _fits(value: Any, kind: Kind) -> bool:
+    return value is None or _FITS[kind](value)
+
+
+def _instant(row: Row, name: str, latest: int) -> datetime | None:
+    """An instant that can be reckoned with: until that year, and no sooner than there were keys."""
+    if row.get(name) is None:
+        return None
+    try:
+        instant = parse_instant(row[name])
+    except InstantError as error:
+        problem = str(error)
+    else:
+        if 2016 <= instant.year <= latest:
+            return instant
+        problem = f"{instant.year} is not a year of a key"
+    raise _odd(row, f"{name}: {problem}")
+
+
+def _odd(row: Row, why: str) -> LiteLLMError:
+    name = short(str(row.get("key_alias") or row.get("key_name") or row.get("token")))
+    return LiteLLMError(f"The proxy says of the key {name} what LiteLLM does not say: {why}", passing=False)

@@ -22,6 +22,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parall
 _PAGE_SIZE = 100
 # So often a listing is begun anew when keys come and go meanwhile.
 _LISTINGS = 3
+# A hundred keys on each. Whoever has more does not keep them for lab environments.
+_MOST_PAGES = 10_000
 # A key, and the name it has while it is replaced: what begins like the one may be of many other environments.
 _FEW = 2
 
@@ -106,7 +108,7 @@ class Observer:
         rows: dict[str, dict[str, Any]] = {}
         for _attempt in range(_LISTINGS):
             first = self._page(query, 1)
-            pages = first.get("total_pages") or 1
+            pages = first["total_pages"] if first["keys"] else 1
             if at_most_pages is not None and pages > at_most_pages:
                 return None
             further = side_by_side(lambda page: self._page(query, page), range(2, pages + 1), self._concurrency)
@@ -128,12 +130,19 @@ class Observer:
             paged.pop("substring_matching", None)
             listing = self._client.get("/key/list", paged)
         keys = listing.get("keys") if isinstance(listing, dict) else None
-        if not isinstance(keys, list) or not all(
-            isinstance(row, str) or (isinstance(row, dict) and "token" in row) for row in keys
-        ):
+        if not isinstance(keys, list) or not all(map(_is_key, keys)):
             problem = f"{self._client.connection.url} listed no keys; is it a LiteLLM proxy, 1.60 or later?"
             raise LiteLLMError(problem, passing=False)
-        return dict(listing)
+        counted = {name: listing.get(name) or 0 for name in ("total_pages", "total_count")}
+        if not all(isinstance(count, int) and 0 <= count <= _MOST_PAGES * _PAGE_SIZE for count in counted.values()):
+            problem = f"{self._client.connection.url} cannot say how many keys it has; is it a LiteLLM proxy?"
+            raise LiteLLMError(problem, passing=False)
+        if counted["total_pages"] > _MOST_PAGES:
+            problem = (
+                f"{self._client.connection.url} lists more than {_MOST_PAGES} pages of keys, which are not all read"
+            )
+            raise LiteLLMError(problem, passing=False)
+        return {**listing, **counted}
 
     def _row(self, row: Any) -> dict[str, Any] | None:
         return self._info(row) if isinstance(row, str) else dict(row)
@@ -151,6 +160,13 @@ class Observer:
             raise LiteLLMError(problem, passing=False)
         # From 1.103 on LiteLLM remembers deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
+
+
+def _is_key(row: Any) -> bool:
+    """Whether this may be a row of a listing: an id, or what there is to say of a key."""
+    if not isinstance(row, dict):
+        return isinstance(row, str)
+    return isinstance(row.get("token"), str) and isinstance(row.get("key_alias"), str | None)
 
 
 def _common_beginning(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import remove, rewrite, work
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, short
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
@@ -223,7 +223,7 @@ def _left_undone(observer: Observer, run: Run) -> str:
         return f"LiteLLM says that it deleted the key {name}, but it is still there"
     parts = []
     if isinstance(step, Update) and key:
-        parts = [f"{name} is {key.value(name)!r}" for name in sorted(step.settings) if name in SETTINGS]
+        parts = [f"{name} is {short(repr(key.value(name)))}" for name in sorted(step.settings) if name in SETTINGS]
         # LiteLLM ignores fields that it does not know.
         parts += [f"{name} is not among what it tells of the key" for name in step.settings if name not in SETTINGS]
         if step.end is not None:
@@ -240,5 +240,5 @@ def _owner_of_secret(observer: Observer, run: Run, secret: Secret) -> str | None
         return None
     if not others:
         return None
-    owner = others[0].alias or others[0].name
+    owner = short(others[0].alias or others[0].name or others[0].key_id)
     return f"The secret given for the key {run.wanted.name} is that of the key {owner} already"

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, short
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Create, Rename, Update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Run
 
@@ -129,10 +129,10 @@ def _nearest(name: str, served: frozenset[str]) -> list[str]:
 def complaint(unknown: dict[str, list[str]], served: frozenset[str]) -> str:
     """The same as a sentence."""
     parts = [
-        f"'{name}'" + (f" (did you mean {' or '.join(repr(near) for near in nearest)}?)" if nearest else "")
+        f"'{name}'" + (f" (did you mean {' or '.join(repr(short(near)) for near in nearest)}?)" if nearest else "")
         for name, nearest in unknown.items()
     ]
-    some = sorted(served)[:10]
+    some = list(map(short, sorted(served)[:10]))
     listed = ", ".join(some) + (", ..." if len(served) > len(some) else "")
     return f"the proxy does not serve {', '.join(parts)}; it serves {listed or 'no models'}"
 

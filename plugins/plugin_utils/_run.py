@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, printable
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
     Create,
@@ -48,6 +48,9 @@ class Outcome:
     error: str | None = None
     end_set: bool = False
     not_deleted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.error = self.error and printable(self.error)
 
     @property
     def changed(self) -> bool:

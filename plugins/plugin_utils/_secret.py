@@ -31,6 +31,8 @@ MINIMUM_SEED_LENGTH = 32
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 32
 
+# Of what RFC 6750 allows. LiteLLM's `key_name`, `sk-...abcd`, is none; the point at a sentence's end belongs to none.
+_LIKE_A_SECRET = re.compile(r"\bsk-(?!\.\.\.)[A-Za-z0-9._~+/=-]{7,}[A-Za-z0-9_~+/=-]")
 _NOT_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
 
 Source = Literal["given", "derived", "generated", "server"]
@@ -89,7 +91,7 @@ def mask(text: str, known: Iterable[str]) -> str:
     """The text without these secrets, and without anything that looks like one."""
     for secret in sorted((s for s in known if len(s) > len(PREFIX)), key=len, reverse=True):
         text = text.replace(secret, "********")
-    return re.sub(r"\bsk-[A-Za-z0-9_-]{8,}", "sk-********", text)
+    return _LIKE_A_SECRET.sub("sk-********", text)
 
 
 def _spelled(entropy: bytes) -> str:

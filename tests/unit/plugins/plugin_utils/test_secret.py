@@ -153,6 +153,12 @@ def test_generated_secrets_use_every_letter() -> None:
         ("ask-me-anything, disk-encryption", [], "ask-me-anything, disk-encryption"),
         ("a prefix alone hides nothing: sk-", ["sk-", ""], "a prefix alone hides nothing: sk-"),
         ("sk-********", [], "sk-********"),
+        ("with points: sk-ab.cd~ef+gh/ij==.", [], "with points: sk-********."),
+        (
+            "the proxy's own short form: sk-...Ab1_, sk-...Ab12.",
+            [],
+            "the proxy's own short form: sk-...Ab1_, sk-...Ab12.",
+        ),
     ],
 )
 def test_masking(text: str, known: list[str], expected: str) -> None:
