@@ -45,12 +45,14 @@ options:
       - One key for each of these users, in place of the one that O(guid) or O(key_alias) names. The alias of each is
         that one, a hyphen and the user. An empty list means none, and the one key.
       - In O(user_id), and in the values of O(metadata), also of those in O(on_create), C({user}) stands for the user.
+        With O(users_of), metadata that have it are left out where there are no users.
     type: list
     elements: str
   users_of:
     description:
       - The guid of an environment, for those who do not know its users. If O(users) does not name them, they are the
-        users whose keys have it as C(guid) in their metadata, and with O(recall=true) those whose keys were saved.
+        users whose keys have it as C(guid) in their metadata, and themselves as C(user), and with O(recall=true) those
+        whose keys were saved.
       - If there is no key at all, it is the one that O(guid) or O(key_alias) names.
     type: str
   virtual_keys:

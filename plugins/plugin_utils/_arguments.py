@@ -132,16 +132,18 @@ def base_alias(options: Mapping[str, Any]) -> str:
 
 
 def with_saved(wanted: Sequence[Wanted], saved: Sequence[SavedKey]) -> list[Wanted]:
-    """The same with what was saved: the secrets, and for a key that is to come back also its models."""
+    """The same with what was saved: the secrets, and for a key that is to come back also its models and its user."""
     by_alias: dict[str | None, list[SavedKey]] = {}
     for key in saved:
         by_alias.setdefault(key.alias, []).append(key)
     complete = []
     for one in wanted:
         mine = by_alias.get(one.alias, [])
-        models = next((key.models for key in mine if key.models is not None), None)
-        comes_back = one.missing == "recreate" and models is not None
-        initial = {**one.initial, "models": models} if comes_back else one.initial
+        initial = dict(one.initial)
+        if one.missing == "recreate":
+            for name in ("models", "user_id"):
+                had = [value for key in mine if (value := getattr(key, name)) is not None]
+                initial.update((name, value) for value in had[:1])
         known = tuple(Secret(key.secret, "given") for key in mine)
         complete.append(replace(one, known=known, initial=initial))
     return complete
@@ -193,14 +195,17 @@ def _wanted(options: Mapping[str, Any], master_key: str | None, user: str | None
             raise OptionError(f"{one} and {other} cannot both be given")
     if options["regenerate"] != "never" and alias is None:
         raise OptionError("regenerate needs guid or key_alias: it makes another key, with another key_id")
+    settings, initial = (_of_user(named, user) for named in (_settings(options), _initial(options)))
+    if user is None and options.get("users_of"):
+        settings, initial = _of_nobody(settings), _of_nobody(initial)
     return Wanted(
         alias=alias,
         key_id=key_id,
         guid=options["guid"],
         user=user,
         present=options["state"] == "present",
-        settings=_of_user(_settings(options), user),
-        initial=_of_user(_initial(options), user),
+        settings=settings,
+        initial=initial,
         lifetime=_lifetime(options),
         secret=_secret(options, alias, master_key),
         secret_required=options["on_unknown_key"] == "fail",
@@ -221,6 +226,15 @@ def _of_user(settings: dict[str, Any], user: str | None) -> dict[str, Any]:
     if isinstance(settings.get("metadata"), Mapping):
         told["metadata"] = {name: named(value) for name, value in settings["metadata"].items()}
     return {**settings, **told}
+
+
+def _of_nobody(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the one key of an environment that might have had users: what names a user is not for it."""
+    metadata = settings.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return settings
+    kept = {name: value for name, value in metadata.items() if not (isinstance(value, str) and _USER in value)}
+    return {**settings, "metadata": kept}
 
 
 def _identity(options: Mapping[str, Any]) -> tuple[str | None, str | None]:

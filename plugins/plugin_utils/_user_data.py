@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key im
 _ALIAS, _SECRET = "key_alias", "virtual_key"
 _ALIASES, _SECRETS = "key_aliases", "virtual_keys"
 _MODELS = "available_models"
+_USER_ID, _USER_IDS = "user_email", "user_ids"
 
 
 def save(
@@ -80,11 +82,12 @@ def _loaded(path: Path, changed: int, size: int) -> dict[str, Any]:
 
 
 class SavedKey(NamedTuple):
-    """What was saved of a key; `models` is None where that does not stand beside it."""
+    """What was saved of a key; `models` and `user_id` are None where they do not stand beside it."""
 
     alias: str
     secret: str
     models: list[str] | None = None
+    user_id: str | None = None
 
 
 def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
@@ -95,20 +98,26 @@ def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
     for name, value in data.items():
         if str(name).endswith(_ALIAS):
             beginning = str(name).removesuffix(_ALIAS)
-            aliases, secrets = [value], [data.get(beginning + _SECRET)]
+            aliases, secrets, ids = [value], [data.get(beginning + _SECRET)], [data.get(beginning + _USER_ID)]
             models = data.get(beginning + _MODELS)
         elif str(name).endswith(_ALIASES) and isinstance(value, list):
-            saved = data.get(str(name).removesuffix(_ALIASES) + _SECRETS)
-            aliases, secrets, models = value, saved if isinstance(saved, list) else [], None
+            beginning = str(name).removesuffix(_ALIASES)
+            aliases, secrets, ids = value, _list(data.get(beginning + _SECRETS)), _list(data.get(beginning + _USER_IDS))
+            models = None
         else:
             continue
-        for alias, secret in zip(aliases, secrets, strict=False):
+        models = models if isinstance(models, list) else None
+        for alias, secret, user_id in itertools.zip_longest(aliases, secrets, ids):
             if isinstance(alias, str) and isinstance(secret, str) and secret:
-                yield SavedKey(alias, secret, models if isinstance(models, list) else None)
+                yield SavedKey(alias, secret, models, user_id if isinstance(user_id, str) and user_id else None)
     users = data.get("users")
     for entry in users.values() if isinstance(users, Mapping) else ():
         if isinstance(entry, Mapping):
             yield from saved_keys(entry)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def users_of(guid: str, base: str, saved: Iterable[SavedKey], keys: Iterable[Observed]) -> list[str | None]:
@@ -121,8 +130,10 @@ def users_of(guid: str, base: str, saved: Iterable[SavedKey], keys: Iterable[Obs
     aliases = {key.alias for key in saved}
     for key in keys:
         metadata = key.value("metadata") or {}
-        if str(metadata.get("guid")) == guid:
-            aliases.add(metadata.get(REPLACED) or str(key.alias))
+        alias = str(metadata.get(REPLACED) or key.alias)
+        # Another tenant's alias may begin with this one's: its name alone is no proof.
+        if str(metadata.get("guid")) == guid and alias in (base, f"{base}-{metadata.get('user')}"):
+            aliases.add(alias)
     users = [alias.removeprefix(f"{base}-") for alias in aliases if alias.startswith(f"{base}-")]
     users.sort(key=lambda user: (len(user), user))  # user2 before user10
     return [None, *users] if base in aliases or not users else [*users]

@@ -352,13 +352,13 @@ def test_the_playbooks_provision_and_destroy_by_their_full_names(ansible, proxy,
     would_be = ansible.run(
         "ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}", "--check"
     )
-    assert would_be.said("Say what was done") == "The virtual key would be removed"
+    assert would_be.said("Say what was done") == "The virtual keys would be removed"
     assert proxy.chat(secret) == 200
 
     destroyed = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}")
     assert destroyed.code == 0, destroyed.output
     assert destroyed.recap()["changed"] == 1
-    assert destroyed.said("Say what was done") == "The virtual key is gone"
+    assert destroyed.said("Say what was done") == "No virtual key is left"
     assert proxy.rows(f"virtkey-{guid}") == []
     assert proxy.chat(secret) == 401
 
@@ -409,7 +409,7 @@ def test_other_words_for_the_action_and_what_the_platform_tells(ansible, proxy, 
                 role(agnosticd_action="create", agnosticd_user_info={"runtime": 168}),
                 show_facts(),
                 {"name": "Look", "ansible.builtin.debug": {"msg": "{{ rows }}"}, "vars": look("virtkey-{{ guid }}")},
-                *[role(ACTION=action) for action in ("status", "update", "anything else")],
+                *[role(ACTION=action) for action in ("update", "anything else")],
                 role(),
                 role(agnosticd_action="destroy", ACTION="anything else"),
                 role(agnosticd_action="remove"),
@@ -425,7 +425,6 @@ def test_other_words_for_the_action_and_what_the_platform_tells(ansible, proxy, 
     assert run.said("Show the facts")["litellm_key_duration"] == "168h"
     idle = [task.result["msg"] for task in run.tasks if task.name == "Say that there is nothing to do"]
     assert [re.findall("ACTION '(.*?)'", said) for said in idle] == [
-        ["status"],
         ["update"],
         ["anything else"],
         [""],

@@ -571,7 +571,9 @@ def test_what_a_new_key_gets_is_left_alone_later(act):
 
 
 def test_users_of_an_environment_are_found_by_their_keys(act, proxy):
-    act(guid="abc", users=["user1", "user2", "user10"], metadata={"guid": "abc"})
+    act(guid="abc", users=["user1", "user2", "user10"], metadata={"guid": "abc", "user": "{user}"})
+    act(guid="abc-user1", users=["x"], metadata={"guid": "abc", "user": "{user}"})  # another tenant's
+    act(guid="abc-tenant", metadata={"guid": "abc", "user": "{user}"})
     act(guid="abc-other", metadata={"guid": "abc-other"})
     act(guid="abcd", metadata={"guid": "abc"})
     found = act(guid="abc", users_of="abc", duration="7d")
