@@ -1,0 +1,172 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the pages say is so: every message is explained, every lifetime computed, every page listed, every link leads on."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Observed, Wanted
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Seen, Update, plan
+
+ROOT = Path(__file__).parents[2]
+RST = ROOT / "docs" / "docsite" / "rst"
+ROLE = ROOT / "roles" / "ocp4_workload_litellm_virtual_keys"
+LABEL = "ansible_collections.rhpds.litellm_virtual_keys.docsite."
+
+# What differs in a message, here and on the page.
+GAP = "…"
+# What looks like a message and is none: parts of messages, what a report says, what is asked of LiteLLM and the database.
+NO_MESSAGES = (
+    " (did you mean …?)",
+    "did you mean '…'?",
+    "a value of type …",
+    "a list of names, like [a, b]",
+    "for a private certificate authority set ca_path",
+    "… of … virtual keys written",
+    "less than a minute",
+    "There are no virtual keys",
+    "with the alias of another",
+    "with the budget nearly spent",
+    "with the budget spent",
+    "… … WHERE token IN (…)…",
+    " You must be a LiteLLM Enterprise user",
+)
+
+
+def page(name: str) -> str:
+    return " ".join((RST / f"{name}.rst").read_text(encoding="utf-8").split())
+
+
+def sentences(tree: ast.AST) -> Iterator[str]:
+    """Every text of four words and more that is no docstring, with a gap where a value is put in."""
+    documentation = {
+        id(body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(body := getattr(node, "body", None), list) and body and isinstance(body[0], ast.Expr)
+    }
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if id(node) in documentation | parts:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        else:
+            continue
+        if len(text.split()) >= 4 and len(re.findall(r"(?<!\S)[A-Za-z]{2,}(?=[\s,:;.]|$)", text)) >= 2:
+            yield text
+
+
+def messages_of_plugins() -> set[str]:
+    found = set()
+    for folder in ("action", "filter", "lookup", "plugin_utils"):
+        for path in (ROOT / "plugins" / folder).glob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found |= {text for text in sentences(tree) if "\n" not in text}
+    return found
+
+
+def scalars(node: object) -> Iterator[str]:
+    """Every text in a task file that is neither a name nor a condition."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name not in ("name", "that", "when"):
+                yield from scalars(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from scalars(value)
+    elif isinstance(node, str):
+        yield node
+
+
+def messages_of_the_role() -> set[str]:
+    """Sentences, also those inside of templates, with a gap for each template."""
+    found = set()
+    for path in (ROLE / "tasks").glob("*.yml"):
+        for text in scalars(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            outside, inside = re.sub(r"\{\{.*?\}\}", GAP, text, flags=re.DOTALL), re.findall(r"'(.+?)'", text)
+            for one in (outside, *inside):
+                if len(re.findall(r"(?<!\S)[A-Za-z]+(?=[\s,:;.]|$)", one)) >= 5 and not re.search(
+                    r"psql|FROM|\{%", one
+                ):
+                    found.add(" ".join(one.split()))
+    return found
+
+
+def beginning(message: str) -> str:
+    """The part of a message by which it is recognised: what follows says what to do."""
+    whole = message.strip(f' "{GAP};.')
+    ends = (end.start() for end in re.finditer(r"; |\. |: (?!…)| \((?!…\))|, (?=as |in |so )|$", whole))
+    return next((whole[:end] for end in ends if len(re.findall(r"\w+", whole[:end])) >= 2), whole)
+
+
+@pytest.mark.parametrize("source", [messages_of_plugins, messages_of_the_role], ids=["plugins", "role"])
+def test_every_message_is_explained_by_its_words(source) -> None:
+    explained = page("troubleshooting")
+    messages = {one for one in source() if one not in NO_MESSAGES}
+    assert len(messages) >= 3
+    assert sorted(one for one in messages if beginning(one) not in explained) == []
+
+
+def test_no_message_is_explained_that_is_never_said() -> None:
+    said = " ".join("\n".join(messages_of_plugins() | messages_of_the_role()).split())
+    pieces = {
+        piece.strip()
+        for literal in re.findall(r"``(.+?)``", page("troubleshooting").partition("The connection ---")[2])
+        if GAP in literal
+        for piece in literal.split(GAP)
+        if len(piece.split()) >= 3
+    }
+    assert len(pieces) > 50
+    assert sorted(piece for piece in pieces if piece not in said) == []
+
+
+def lifetimes() -> list[list[str]]:
+    text = (RST / "lifetimes.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"^(2026-\S+ \S+)  +(.+?)  +(.+?)  +(.+?)  +\S.*$", text, re.MULTILINE)
+    assert len(rows) > 5
+    return [list(row) for row in rows]
+
+
+@pytest.mark.parametrize(("now", "asked", "ends", "then"), lifetimes())
+def test_the_example_of_lifetimes_is_computed_so(now: str, asked: str, ends: str, then: str) -> None:
+    def instant(text: str) -> datetime | None:
+        return None if text == "never" else parse_instant(text)
+
+    created = datetime(2026, 11, 1, 8, tzinfo=timezone.utc)
+    key = Observed("0" * 64, "virtkey-user123", created_at=created, expires=instant(ends))
+    end = parse_instant(asked) if " " in asked else parse(asked)
+    wanted = Wanted("virtkey-user123", lifetime=Lifetime(end, shorten=False))
+    step = plan(wanted, Seen((key,), parse_instant(now))).step
+    assert (step.end if isinstance(step, Update) else key.expires) == instant(then)
+
+
+def test_every_page_is_listed_once() -> None:
+    sections = yaml.safe_load((RST.parent / "extra-docs.yml").read_text(encoding="utf-8"))["sections"]
+    listed = [name for section in sections for name in section["toctree"]]
+    assert sorted(listed) == sorted(path.stem for path in RST.glob("*.rst"))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RST.glob("*.rst")))
+def test_every_link_to_a_page_leads_to_it(name: str) -> None:
+    assert f".. _{LABEL}{name}:" in page(name)
+    for target in re.findall(rf":ref:`(?:[^`<]*<)?{re.escape(LABEL)}(\w+)", page(name)):
+        assert (RST / f"{target}.rst").exists(), target
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROLE / "README.md"], ids=["collection", "role"])
+def test_every_link_of_a_readme_leads_to_a_file(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (path.parent / link).exists()] == []
