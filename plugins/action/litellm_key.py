@@ -56,7 +56,7 @@ class ActionModule(ControllerAction):
         arguments = complete(self._given)
         options = typed(OPTIONS, arguments, "litellm_key")
         saved = self._saved(task_vars) if options["recall"] else []
-        client = connect(options)
+        client = connect(options, self.warn)
         users: Sequence[str | None] = options["users"] or (None,)
         if options["users_of"] and not options["users"]:
             base = base_alias(options)
@@ -68,7 +68,7 @@ class ActionModule(ControllerAction):
                 wanted,
                 check_mode=self._task.check_mode,
                 on_unknown_models=options["on_unknown_models"],
-                warn=self._display.warning,
+                warn=self.warn,
                 progress=_now_and_then(lambda text: self._display.display(f"litellm_key: {text}", stderr=True)),
             )
             for outcome in outcomes:

@@ -44,7 +44,7 @@ class ActionModule(ControllerAction):
         options = typed(OPTIONS, self._given, "litellm_key_info")
         before = parse_instant(options["expires_before"]) if options["expires_before"] else None
         aliases, ids = _names(options)
-        client = connect(options)
+        client = connect(options, self.warn)
         observer = Observer(client)
         if aliases or ids or any(options[name] is not None for name in ("guid", "key_alias", "key_id")):
             rows = observer.with_aliases(aliases)

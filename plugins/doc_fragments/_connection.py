@@ -16,6 +16,8 @@ options:
       - The address of the LiteLLM proxy, like V(https://litellm.example.com). A trailing slash or V(/v1) is taken off.
       - Required. If it is not given, the variable C(litellm_url), and then the environment variables E(LITELLM_URL)
         and E(LITELLM_PROXY_URL) are used.
+      - With V(http:) everybody on the way can read all secrets. There is a warning, unless the proxy is on the machine
+        where Ansible runs.
     type: str
   master_key:
     description:

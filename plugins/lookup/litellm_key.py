@@ -221,7 +221,7 @@ class LookupModule(LookupBase):
         fresh = time.monotonic() - _REMEMBERED
         missing = [name for name, key in keys.items() if key not in _memory or _memory[key][0] < fresh]
         if missing:
-            client = connect(options)
+            client = connect(options, self._display.warning)
             observer = Observer(client)
             if self.get_option("search") == "id":
                 rows = side_by_side(observer.with_id, missing, client.connection.concurrency)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserError, printable
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION, with_sources
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
 
@@ -44,6 +44,9 @@ class ControllerAction(ActionBase):
 
         :raises UserError: when it cannot be done.
         """
+
+    def warn(self, text: str) -> None:
+        self._display.warning(printable(mask(text, self.secrets())))
 
     def secrets(self) -> list[str]:
         """What must not be in a message."""

@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import inspect
 import io
+import ipaddress
 import json
 import socket
 import threading
@@ -104,6 +105,17 @@ class Connection:
             raise OptionError(f"retries is {self.retries}; it must be 0 or more")
         if not 1 <= self.concurrency <= 64:
             raise OptionError(f"concurrency is {self.concurrency}; it must be 1 to 64")
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether secrets leave this machine as anybody on the way can read them."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        try:
+            is_this_machine = ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name
+            is_this_machine = host == "localhost"
+        return parts.scheme == "http" and not is_this_machine
 
 
 def _endpoint(url: str) -> str:
@@ -238,6 +250,7 @@ class Client:
             "POST",
             path,
             self._unrepeatable,
+            secret=str(body.get("key") or ""),
             body=json.dumps(body).encode(),
             headers={**self._pool.headers, "Content-Type": "application/json"},
         )
@@ -246,7 +259,7 @@ class Client:
         """The time by the proxy's clock, as its last `Date` header told it."""
         return datetime.now(timezone.utc) + self._clock_offset
 
-    def _request(self, method: str, path: str, retry: urllib3.Retry, **request: Any) -> Any:
+    def _request(self, method: str, path: str, retry: urllib3.Retry, *, secret: str = "", **request: Any) -> Any:
         doing = f"{method} {path}"
         try:
             # Nothing is unpacked, which was not asked for: a small answer could become a very large one.
@@ -255,14 +268,15 @@ class Client:
             )
         except MaxRetryError as error:
             self._count(1 + self.connection.retries)
-            raise self._unanswered(doing, error.reason if isinstance(error.reason, HTTPError) else error) from None
+            reason = error.reason if isinstance(error.reason, HTTPError) else error
+            raise self._unanswered(doing, reason, secret) from None
         except HTTPError as error:
             self._count(1)
-            raise self._unanswered(doing, error) from None
+            raise self._unanswered(doing, error, secret) from None
         self._count(1 + len(answer.retries.history if answer.retries else ()))
         self._set_clock(answer.headers.get("Date"))
         if answer.status >= 400 or answer.status < 200:
-            raise self._refused(doing, answer.status, answer.data)
+            raise self._refused(doing, answer.status, answer.data, secret)
         if answer.status >= 300:
             raise LiteLLMError(
                 f"{self.connection.url} answers {doing} with a redirect ({answer.status}), which is not followed "
@@ -290,7 +304,7 @@ class Client:
         if abs(offset) < _LONGEST_OFFSET:
             self._clock_offset = offset
 
-    def _unanswered(self, doing: str, error: HTTPError) -> LiteLLMError:
+    def _unanswered(self, doing: str, error: HTTPError, secret: str) -> LiteLLMError:
         where, seconds = self.connection.url, f"{self.connection.timeout:g} s"
         cause = _words(_innermost(error))
         if isinstance(error, ProxyError):
@@ -314,10 +328,10 @@ class Client:
             message = f"{where} closed the connection before it answered {doing}"
         else:
             message = f"{where} gave no usable answer to {doing} ({cause})"
-        return LiteLLMError(self._masked(message), passing=True)
+        return LiteLLMError(self._masked(message, secret), passing=True)
 
-    def _refused(self, doing: str, status: int, body: bytes) -> LiteLLMError:
-        said = self._masked(_said(body))[:500]
+    def _refused(self, doing: str, status: int, body: bytes, secret: str) -> LiteLLMError:
+        said = self._masked(_said(body), secret)[:500]
         if status == 401 and "Only proxy admin" in said:
             message = f"{self.connection.url} takes the key given as master_key for a user's, not for the master key"
         elif status == 401:
@@ -333,8 +347,9 @@ class Client:
             message = f"LiteLLM answered {doing} with {status}: {said or 'no reason given'}"
         return LiteLLMError(message, passing=status in _PASSING_STATUSES, status=status)
 
-    def _masked(self, text: str) -> str:
-        return mask(text, [self.connection.master_key])
+    def _masked(self, text: str, secret: str) -> str:
+        """All at once: of a secret that is hidden in part, the rest is not found again."""
+        return mask(text, [self.connection.master_key, secret])
 
 
 def _pool(connection: Connection) -> urllib3.PoolManager:

@@ -94,11 +94,12 @@ def typed(options: Mapping[str, Option], given: Mapping[str, Any], of: str) -> d
     return {name: _typed(name, option, given.get(name)) for name, option in options.items()}
 
 
-def connect(options: Mapping[str, Any]) -> Client:
+def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
     """A client for the proxy that the connection options name.
 
     The master key and a seed are never to be seen, which ansible-core is told. A virtual key is there to be given away.
 
+    :param warn: is told when others on the way could read the master key.
     :raises OptionError: when one of them cannot be used, or urllib3 is not there.
     """
     if URLLIB3_IMPORT_ERROR:
@@ -107,7 +108,10 @@ def connect(options: Mapping[str, Any]) -> Client:
             "install it with pip or dnf"
         )
     register_secrets([options[name] for name in ("master_key", "key_seed") if options.get(name)])
-    return Client(Connection(**{name: options[name] for name in CONNECTION}))
+    connection = Connection(**{name: options[name] for name in CONNECTION})
+    if connection.in_the_clear:
+        warn(f"The master key and all virtual keys travel to {connection.url} unencrypted; let url begin with https")
+    return Client(connection)
 
 
 def _empty(value: Any) -> bool:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import quote
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 
@@ -89,9 +91,15 @@ def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = 
 
 def mask(text: str, known: Iterable[str]) -> str:
     """The text without these secrets, and without anything that looks like one."""
-    for secret in sorted((s for s in known if len(s) > len(PREFIX)), key=len, reverse=True):
+    secrets_to_hide = {spelling for secret in known if len(secret) > len(PREFIX) for spelling in _spellings(secret)}
+    for secret in sorted(secrets_to_hide, key=len, reverse=True):
         text = text.replace(secret, "********")
     return _LIKE_A_SECRET.sub("sk-********", text)
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """The secret, and what becomes of it in Python's and in JSON's quotes and in a URL."""
+    return secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="", errors="replace")
 
 
 def _spelled(entropy: bytes) -> str:

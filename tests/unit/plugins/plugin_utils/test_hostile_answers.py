@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _apply, _reconcile
@@ -79,7 +80,7 @@ class Saying(Client):
         super().__init__(Connection("http://127.0.0.1:4000", MASTER_KEY, retries=0))
         self._answer = answer
 
-    def _request(self, method: str, path: str, retry: Any, **request: Any) -> Any:
+    def _request(self, method: str, path: str, retry: Any, *, secret: str = "", **request: Any) -> Any:
         self.api_calls += 1
         assert self.api_calls < 2000, "it asks without end"
         # As they come over the wire.
@@ -370,3 +371,16 @@ def test_a_clock_that_cannot_be_is_not_the_proxys(httpserver: HTTPServer, date: 
     client = Client(Connection(httpserver.url_for(""), MASTER_KEY, retries=0))
     client.get("/key/list")
     assert abs(client.now() - datetime.now(UTC)) < timedelta(days=1)
+
+
+@pytest.mark.parametrize("secret", ["sk-letters-enough$and$signs", "sk-{{ x }}(of)'all'\"kinds\"<&>"])
+@pytest.mark.parametrize("padding", [0, 470, 495])
+def test_what_was_sent_is_not_told_when_it_comes_back(httpserver: HTTPServer, secret: str, padding: int) -> None:
+    """Not even the rest of what looks like a secret in its first part, or is cut."""
+    said = f"{'x' * padding} {secret} {MASTER_KEY} {secret!r} {json.dumps(secret)} {quote(secret)}"
+    httpserver.expect_request("/key/generate").respond_with_json({"error": {"message": said}}, 400)
+    client = Client(Connection(httpserver.url_for(""), MASTER_KEY, retries=0))
+    with pytest.raises(LiteLLMError) as failed:
+        client.post("/key/generate", {"key": secret, "key_alias": ALIAS})
+    for part in ("signs", "kinds", "letters", "(of)", "of-nobody"):
+        assert part not in str(failed.value)

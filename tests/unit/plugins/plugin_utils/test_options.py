@@ -210,7 +210,7 @@ def test_a_path_may_begin_at_home_or_hold_a_variable(monkeypatch: pytest.MonkeyP
 
 def test_connecting_takes_the_connection_options_and_no_others() -> None:
     options = typed(CONNECTION, {"url": "https://a.example/v1", "master_key": "sk-1234", "retries": 0}, "me")
-    connection = connect({**options, "guid": "a"}).connection
+    connection = connect({**options, "guid": "a"}, pytest.fail).connection
     assert (connection.url, connection.master_key, connection.retries) == ("https://a.example", "sk-1234", 0)
 
 
@@ -223,12 +223,35 @@ def test_without_urllib3_the_options_can_be_read_and_connecting_says_so(monkeypa
     options = importlib.import_module(f"{UTILS}._options")
     values = options.typed(options.CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me")
     with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.+\); install"):
-        options.connect(values)
+        options.connect(values, pytest.fail)
 
 
 def test_what_is_never_to_be_seen_is_told_to_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[str] = []
     monkeypatch.setattr(_options, "register_secrets", registered.extend)
     given = {"url": "http://localhost", "master_key": "sk-master", "key_seed": "a seed", "key": "sk-given-away"}
-    connect({**typed(CONNECTION, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given})
+    connect({**typed(CONNECTION, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given}, pytest.fail)
     assert registered == ["sk-master", "a seed"]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("https://litellm.example", False),
+        ("http://litellm.example", True),
+        ("http://10.0.0.1:4000", True),
+        ("http://[2001:db8::1]:4000/litellm", True),
+        ("http://localhost.example", True),
+        ("http://127.0.0.1.example", True),
+        ("http://localhost:4000", False),
+        ("http://LOCALHOST:4000", False),
+        ("http://127.0.0.1:4000", False),
+        ("http://127.1.2.3", False),
+        ("http://[::1]:4000", False),
+    ],
+)
+def test_secrets_that_leave_this_machine_unencrypted_are_warned_about(url: str, warned: bool) -> None:
+    warnings: list[str] = []
+    connect(typed(CONNECTION, {"url": url, "master_key": "sk-1234"}, "me"), warnings.append)
+    said = f"The master key and all virtual keys travel to {url} unencrypted; let url begin with https"
+    assert warnings == [said] * warned
