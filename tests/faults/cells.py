@@ -89,11 +89,14 @@ class Case:
     def rows(self) -> dict[str, list[Json]]:
         """What the proxy has, by alias."""
         question = f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias={quote(self.prefix)}"
-        status, listing = self.proxy.ask("GET", question)
-        assert status == 200, listing
         found: dict[str, list[Json]] = {alias: [] for alias in (self.bystander, *self.aliases)}
-        for row in listing["keys"]:
-            found.setdefault(row["key_alias"], []).append(row)
+        for page in itertools.count(1):
+            status, listing = self.proxy.ask("GET", f"{question}&sort_by=created_at&page={page}")
+            assert status == 200, listing
+            for row in listing["keys"]:
+                found.setdefault(row["key_alias"], []).append(row)
+            if page >= listing["total_pages"]:
+                break
         return found
 
     def works(self, secret: str) -> bool:
@@ -104,8 +107,8 @@ class Case:
 
     def clean_up(self) -> None:
         tokens = [row["token"] for rows in self.rows().values() for row in rows]
-        if tokens:
-            self.proxy.ask("POST", "/key/delete", {"keys": tokens})
+        for start in range(0, len(tokens), 100):
+            self.proxy.ask("POST", "/key/delete", {"keys": tokens[start : start + 100]})
 
     # The verdict
 
