@@ -25,6 +25,10 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED, Observed
 
+# libyaml, where PyYAML has it: ten times as fast, which many users notice.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 # Where the secret stands that belongs to an alias: a name beside a name, or a list beside a list.
 _ALIAS, _SECRET = "key_alias", "virtual_key"
 _ALIASES, _SECRETS = "key_aliases", "virtual_keys"
@@ -205,7 +209,7 @@ def _append(path: Path, lines: Sequence[str]) -> None:
         raise UserDataError(f"{path} is not text; mend it or move it away") from None
     if text and not text.endswith("\n"):
         text += "\n"
-    _write(path, text + yaml.safe_dump(list(lines)))
+    _write(path, text + yaml.dump(list(lines), Dumper=_Dumper))
 
 
 def _merge(
@@ -222,7 +226,7 @@ def _merge(
         for name, further in lines.get(user, {}).items():
             if further:
                 section[name] = "\n".join([str(section[name]), *further] if name in section else further)
-    _write(path, yaml.safe_dump(saved, explicit_start=True))
+    _write(path, yaml.dump(saved, Dumper=_Dumper, explicit_start=True))
 
 
 def _section(path: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        saved = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError):
         # The parser's own words would quote the file, and the file holds secrets.
         raise UserDataError(f"{path} is not YAML; mend it or move it away") from None
