@@ -72,11 +72,8 @@ def prefixed(**variables: object) -> Json:
 
 def look(name: str) -> Json:
     """The task that notes what there is after the steps before it."""
-    files = {
-        kind: "{{ lookup('ansible.builtin.pipe', 'cat ' ~ output_dir ~ '/provision-user-%s.yaml 2>/dev/null || true')"
-        " | from_yaml }}" % kind
-        for kind in ("data", "info")
-    }
+    read = "lookup('ansible.builtin.pipe', 'cat ' ~ output_dir ~ '/provision-user-KIND.yaml 2>/dev/null || true')"
+    files = {kind: f"{{{{ {read.replace('KIND', kind)} | from_yaml }}}}" for kind in ("data", "info")}
     noted = {
         "rows": f"{{{{ {_ROWS}['keys'] }}}}",
         "facts": {fact: f"{{{{ {fact} | default('not set') }}}}" for fact in FACTS},
@@ -111,7 +108,7 @@ def attempt(name: str, *tasks: Json, **variables: object) -> Json:
 
 @dataclass(frozen=True)
 class Moment:
-    """What there was when `look` looked: keys by alias, facts, user data, messages; and the tasks since the last look."""
+    """What there was when `look` looked: keys by alias, facts, user data, messages; and the tasks before it."""
 
     rows: dict[str, Json]
     facts: Json

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
     OF_A_KEY,
+    PREFIX,
     Moment,
     about,
     attempt,
@@ -22,7 +23,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_suppor
     role,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
-    COLLECTION,
     GRANITE,
     MISTRAL,
     Ansible,
@@ -309,15 +309,15 @@ def test_each_shape_is_destroyed_whole(shapes, name):
     [
         (
             "none",
-            "ocp4_workload_litellm_virtual_keys_user_count is '0'; with ocp4_workload_litellm_virtual_keys_multi_user it must be 1 or more",
+            f"{PREFIX}user_count is '0'; with {PREFIX}multi_user it must be 1 or more",
         ),
         (
             "less than none",
-            "ocp4_workload_litellm_virtual_keys_user_count is '-3'; with ocp4_workload_litellm_virtual_keys_multi_user it must be 1 or more",
+            f"{PREFIX}user_count is '-3'; with {PREFIX}multi_user it must be 1 or more",
         ),
         (
             "not a number",
-            "ocp4_workload_litellm_virtual_keys_user_count is 'many'; with ocp4_workload_litellm_virtual_keys_multi_user it must be 1 or more",
+            f"{PREFIX}user_count is 'many'; with {PREFIX}multi_user it must be 1 or more",
         ),
         ("twice", "users names virtkey-GUID-ann more than once"),
         ("without a name", "users has an empty name"),

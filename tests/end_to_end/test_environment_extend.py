@@ -22,7 +22,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_suppor
     key_id,
     look,
     moments,
-    prefixed,
     role,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (

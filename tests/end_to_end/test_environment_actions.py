@@ -1,0 +1,415 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What else the role does: stop, start and status, what a catalog can set, check mode, and one key by its id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
+    OF_A_KEY,
+    PREFIX,
+    Moment,
+    about,
+    attempt,
+    by_hand,
+    instant,
+    key_id,
+    look,
+    moments,
+    prefixed,
+    role,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    MISTRAL,
+    Ansible,
+    Json,
+    Proxy,
+    Run,
+)
+
+Moments = dict[str, Moment]
+
+
+def try_keys() -> list[Json]:
+    """The tasks that ask the proxy for its models with each key of the play, and print what it answers."""
+    secrets = "{{ litellm_virtual_keys | default([litellm_virtual_key]) }}"
+    return [
+        {
+            "name": "Ask with each key",
+            "ansible.builtin.uri": {
+                "url": "{{ lookup('ansible.builtin.env', 'LITELLM_URL') }}/v1/models",
+                "headers": {"Authorization": "Bearer {{ item }}"},
+                "status_code": [200, 401, 403],
+            },
+            "loop": secrets,
+            "register": "answers",
+            "no_log": True,
+        },
+        {
+            "name": "Show the answers",
+            "ansible.builtin.debug": {"msg": "{{ answers.results | map(attribute='status') }}"},
+        },
+    ]
+
+
+# Stop, start, status.
+
+
+@pytest.fixture(scope="module")
+def paused(ansible: Ansible, guid: str) -> Moments:
+    guid = f"{guid}-paused"
+    both = {"block_on_stop": True}
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars": {"guid": guid, "output_dir": str(ansible.folder / "paused")},
+            "tasks": [
+                role(ACTION="status"),
+                role(ACTION="stop", **both),
+                role(ACTION="start", **both),
+                look("nothing there"),
+                role(ACTION="provision", users=["ann", "bob"], models=[GRANITE], duration="7d", max_budget=2),
+                role(ACTION="status"),
+                look("provision"),
+                # The platform's own variables tell nothing of the users from here on.
+                role(ACTION="stop"),
+                look("stop without block_on_stop"),
+                role(ACTION="stop", **both),
+                *try_keys(),
+                role(ACTION="status"),
+                look("stop"),
+                role(ACTION="stop", **both),
+                role(ACTION="start"),
+                look("stopped again"),
+                role(ACTION="start", **both),
+                *try_keys(),
+                look("start"),
+                by_hand("/key/delete", {"key_aliases": [f"virtkey-{guid}-ann"]}),
+                by_hand("/key/update", {"key": "{{ litellm_key_ids[1] }}", "duration": "1s"}),
+                role(ACTION="stop", users=["ann", "bob"], **both),
+                role(ACTION="start", users=["ann", "bob"], **both),
+                {"ansible.builtin.wait_for": {"timeout": 2}},
+                role(ACTION="status"),
+                look("one deleted, one expired"),
+            ],
+        }
+    )
+    assert run.code == 0, run.output
+    assert run.stderr == ""
+    return moments(run)
+
+
+def test_an_environment_without_keys_is_stopped_and_started_without_making_one(paused):
+    assert paused["nothing there"].rows == {}
+    assert paused["nothing there"].changed == []
+    (said,) = paused["nothing there"].messages("Show the virtual keys")
+    assert str(said).startswith("There is no virtual key of ")
+
+
+def test_unless_asked_to_a_stop_leaves_the_keys_alone(paused):
+    moment = paused["stop without block_on_stop"]
+    assert moment.changed == []
+    assert moment.rows == paused["provision"].rows
+    (said,) = moment.messages("Say that the virtual keys are left as they are")
+    assert f"{PREFIX}block_on_stop: true blocks them" in str(said)
+
+
+def test_a_stopped_key_is_refused_and_a_started_one_works(paused):
+    assert paused["stop"].changed == ["Block or unblock the virtual keys"]
+    assert {row["blocked"] for row in paused["stop"].rows.values()} == {True}
+    (refused,) = paused["stop"].messages("Show the answers")
+    assert refused in ([401, 401], [403, 403])
+    assert paused["start"].changed == ["Block or unblock the virtual keys"]
+    assert paused["start"].messages("Show the answers") == [[200, 200]]
+
+
+def test_a_second_stop_changes_nothing_and_a_start_that_was_not_asked_for_neither(paused):
+    assert paused["stopped again"].changed == []
+    assert {row["blocked"] for row in paused["stopped again"].rows.values()} == {True}
+
+
+def test_a_key_that_is_not_there_is_not_made_by_stop_and_start(paused):
+    assert [alias.rpartition("-")[2] for alias in paused["one deleted, one expired"].rows] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "lines"),
+    [
+        ("provision", [["ann", "active", "6 days 23 hours"], ["bob", "active", "6 days 23 hours"]]),
+        ("stop", [["ann", "blocked", "6 days 23 hours"], ["bob", "blocked", "6 days 23 hours"]]),
+        ("one deleted, one expired", [["bob", "expired", "less than a minute ago"]]),
+    ],
+)
+def test_the_status_can_be_read(paused, moment, lines):
+    (shown,) = paused[moment].messages("Show the virtual keys")
+    assert isinstance(shown, list)
+    heading, *rows = shown
+    assert heading.split() == ["KEY", "STATUS", "ENDS", "SPENT", "USER", "MODELS"]
+    assert len(rows) == len(lines)
+    for row, (user, status, end) in zip(rows, lines, strict=True):
+        assert row.split()[0].endswith(f"-paused-{user}")
+        assert row.split()[1] == status
+        for part in (end, "0.00 of 2.00", f"{user}@lab.opentlc.com", GRANITE):
+            assert part in row
+
+
+# What a catalog can set.
+
+
+@pytest.fixture(scope="module")
+def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
+    """One environment for each item, in one play."""
+    guid = f"{guid}-item"
+
+    def item(name: str, *tasks: Json, look_last: bool = True, **variables: object) -> Json:
+        own = {
+            "guid": f"{guid}-{name}",
+            "output_dir": str(ansible.folder / f"item-{name}"),
+            **prefixed(**{"models": [GRANITE], **variables}),
+        }
+        return {"block": [*(tasks or [role(ACTION="provision")]), *([look(name)] if look_last else [])], "vars": own}
+
+    def refused(name: str, **variables: object) -> Json:
+        return item(name, attempt(name, role(ACTION="provision")), **variables)
+
+    rich = {"rpm_limit": 7, "budget_duration": "1w", "metadata": {"team": "red"}}
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "tasks": [
+                item("settings", settings=rich, duration="7d", metadata={"created_by": "me", "team": "blue"}),
+                item(
+                    "shorten",
+                    role(ACTION="provision", duration="7d"),
+                    role(ACTION="provision", duration="3d"),
+                    look("kept"),
+                    role(ACTION="provision", duration="3d", settings={"shorten": True}),
+                ),
+                item("docling", include_docling=True, docling_model=MISTRAL, users=["ann"]),
+                item("secretly", display_key=False),
+                item("silent", enable_user_info_messages=False),
+                item("unsaved", enable_user_info_data=False),
+                item("from-the-start", expires_at="2099-01-01T00:00:00Z", runtime=5, duration="1d"),
+                item("runtime", runtime=5, duration="1d", agnosticd_user_info={"runtime": 168}),
+                item("platform", duration="1d", agnosticd_user_info={"runtime": 168}),
+                item("duration", duration="1d", agnosticd_user_info={"msg": "not a runtime"}),
+                item("default"),
+                item(
+                    "new-secret",
+                    role(ACTION="provision"),
+                    look("lost"),
+                    {"ansible.builtin.file": {"path": "{{ output_dir }}", "state": "absent"}},
+                    role(
+                        ACTION="provision", regenerate="if_unrecoverable", litellm_key_alias="", litellm_virtual_key=""
+                    ),
+                ),
+                # Names of the original, with values of types that catalogs use.
+                item(
+                    "original",
+                    api_timeout="20",
+                    verify_ssl="{{ true }}",
+                    retry_count="2",
+                    retry_delay=10,
+                    max_budget="1.5",
+                    user_id_format="{{ guid }}@example.com",
+                    alias_format="virtkey-{{ guid }}",
+                    delete_method="by_alias",
+                    force_db_delete="no",
+                    postgres_pod="postgres-0",
+                    postgres_db="litellm",
+                    namespace="rhpds",
+                ),
+                refused("unknown-setting", settings={"rpm_limits": 5}),
+                refused("wrong-setting", settings={"rpm_limit": "many"}),
+                refused("forbidden-setting", settings={"state": "absent"}),
+                refused("unknown-model", models=["openai/granite-3-2-8b"], on_unknown_models="fail"),
+                refused("duration-of-words", duration="for ever"),
+                refused("no-wait", key_seed="too short"),
+            ],
+        }
+    )
+    assert run.code == 0, run.output
+    return run, moments(run)
+
+
+def test_settings_are_options_of_the_key_and_metadata_are_merged(catalog):
+    row = catalog[1]["settings"].row
+    assert row["rpm_limit"] == 7
+    assert row["budget_duration"] == "7d"
+    assert row["metadata"] == {"guid": row["key_alias"].removeprefix("virtkey-"), "created_by": "me", "team": "red"}
+
+
+def test_an_end_is_brought_forward_only_when_the_settings_say_so(catalog):
+    assert about(catalog[1]["kept"].lives(), days=7)
+    assert about(catalog[1]["shorten"].lives(), days=3)
+
+
+def test_docling_is_told_to_everybody(catalog, proxy):
+    moment = catalog[1]["docling"]
+    of_docling = {"litellm_docling_endpoint": f"{proxy.url}/v1/convert/source", "litellm_docling_model": MISTRAL}
+    for data in (moment.data, moment.data["users"]["ann"]):
+        assert {name: data[name] for name in of_docling} == of_docling
+    assert moment.row["models"] == [GRANITE, MISTRAL]
+    assert f"Docling Endpoint: {proxy.url}/v1/convert/source" in moment.told
+
+
+def test_a_key_that_is_not_displayed_is_in_the_data_only(catalog):
+    moment = catalog[1]["secretly"]
+    secret = moment.data["litellm_virtual_key"]
+    assert key_id(secret) == moment.row["token"]
+    assert secret not in "\n".join(moment.told)
+    assert "LiteLLM Virtual Key: in the lab guide" in moment.told
+    assert f"LiteLLM Virtual Key: {catalog[1]['default'].data['litellm_virtual_key']}" in catalog[1]["default"].told
+
+
+def test_messages_and_data_can_be_switched_off(catalog):
+    assert catalog[1]["silent"].told == []
+    assert set(catalog[1]["silent"].data) == OF_A_KEY
+    assert catalog[1]["unsaved"].data == {}
+    assert catalog[1]["unsaved"].told != []
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "told"),
+    [("runtime", 5 / 24, "5h"), ("platform", 7, "168h"), ("duration", 1, "1d"), ("default", 30, "30d")],
+)
+def test_the_runtime_comes_before_that_of_the_platform_and_that_before_the_duration(catalog, name, days, told):
+    assert about(catalog[1][name].lives(), days)
+    assert catalog[1][name].data["litellm_key_duration"] == told
+
+
+def test_an_instant_comes_before_any_duration(catalog):
+    ends = instant(catalog[1]["from-the-start"].row["expires"])
+    assert abs((ends - instant("2099-01-01T00:00:00Z")).total_seconds()) < 60
+
+
+def test_a_lost_secret_is_replaced_when_asked_for(catalog):
+    lost, new = catalog[1]["lost"], catalog[1]["new-secret"]
+    assert lost.row["token"] != new.row["token"] == key_id(new.data["litellm_virtual_key"])
+
+
+def test_the_variables_of_the_original_are_understood(catalog):
+    row = catalog[1]["original"].row
+    assert row["max_budget"] == 1.5
+    assert row["user_id"] == f"{row['metadata']['guid']}@example.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("unknown-setting", "settings has 'rpm_limits'; it can have "),
+        ("wrong-setting", "rpm_limit must be a whole number, but is 'many'"),
+        ("forbidden-setting", "settings has 'state'; it can have "),
+        ("unknown-model", "openai/granite-3-2-8b"),
+        ("duration-of-words", "'for ever'"),
+        ("no-wait", "key_seed"),
+    ],
+)
+def test_what_a_catalog_cannot_mean_is_a_sentence_that_names_it(catalog, name, sentence):
+    said = catalog[0].said(name)
+    assert sentence in said
+    assert "too short" not in said  # a seed is a secret
+    assert catalog[1][name].rows == {}
+
+
+# Check mode.
+
+
+def test_in_check_mode_every_action_says_what_it_would_do_and_does_nothing(ansible: Ansible, proxy: Proxy, guid: str):
+    guid = f"{guid}-check"
+    folder = ansible.folder / "check"
+    common = {"output_dir": str(folder), **prefixed(models=[GRANITE], duration="7d", users=["ann", "bob"])}
+    provisioned = ansible.play(
+        {"hosts": "localhost", "vars": {**common, "guid": guid}, "tasks": [role(ACTION="provision")]}
+    )
+    assert provisioned.code == 0, provisioned.output
+    files = contents(folder)
+
+    steps = {
+        "new": role(ACTION="provision", guid="new"),
+        "more": role(ACTION="provision", max_budget=9),
+        "extend": role(ACTION="extend", runtime=500),
+        "stop": role(ACTION="stop", block_on_stop=True),
+        "start": role(ACTION="start", block_on_stop=True),
+        "status": role(ACTION="status"),
+        "destroy": role(ACTION="destroy", force_db_delete=True),
+        "destroy nothing": role(ACTION="destroy"),
+    }
+    for name, step in steps.items():
+        step["vars"]["guid"] = f"{guid}-new" if name in ("new", "destroy nothing") else guid
+        step["vars"].pop(f"{PREFIX}guid", None)
+    tasks = [task for name, step in steps.items() for task in (step, look(name))]
+    run = ansible.play({"hosts": "localhost", "vars": {**common, "guid": guid}, "tasks": tasks}, "--check", "--diff")
+    assert run.code == 0, run.output
+    after = moments(run)
+    # `look` sees all aliases that begin with the guid: those of the new environment, too.
+    first = {name: row["expires"] for name, row in after["new"].rows.items()}
+    assert set(first) == {f"virtkey-{guid}-ann", f"virtkey-{guid}-bob"}
+    for name, moment in after.items():
+        assert moment.rows == after["new"].rows, name
+    assert contents(folder) == files
+    assert {name: moment.changed for name, moment in after.items()} == {
+        "new": ["Provision the virtual keys"],
+        "more": ["Provision the virtual keys"],
+        "extend": ["Extend the virtual keys"],
+        "stop": ["Block or unblock the virtual keys"],
+        "start": [],
+        "status": [],
+        "destroy": ["Destroy the virtual keys"],
+        "destroy nothing": [],
+    }
+    assert after["new"].facts["litellm_key_alias"] == f"virtkey-{guid}-new-ann"
+    assert after["new"].facts["litellm_virtual_key"] == ""
+    assert (after["destroy"].facts["litellm_key_deleted"], after["destroy"].facts["litellm_key_was_missing"]) == (
+        False,
+        False,
+    )
+    assert after["destroy nothing"].facts["litellm_key_was_missing"] is True
+    for shown in ("+max_budget: 9", "+blocked: true", f"-key_alias: virtkey-{guid}-bob"):
+        assert shown in run.output.replace("  ", "").replace("+ ", "+").replace("- ", "-"), shown
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+# One key by its id.
+
+
+def test_a_destroy_by_id_removes_that_key_alone(ansible: Ansible, guid: str):
+    guid = f"{guid}-id"
+    by_id = {"ACTION": "destroy", "delete_method": "by_key_id"}
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars": {"guid": guid, "output_dir": str(ansible.folder / "id"), **prefixed(models=[GRANITE])},
+            "tasks": [
+                role(ACTION="provision", users=["ann", "bob"]),
+                attempt("too short", role(**by_id, key_id="abc")),
+                attempt("none", role(**by_id)),
+                attempt("a secret", role(**by_id, key_id="{{ litellm_virtual_key }}")),
+                look("refused"),
+                role(**by_id, key_id="{{ litellm_key_id }}", users=["ann", "bob"]),
+                look("by id"),
+                role(**by_id, key_id="{{ litellm_key_id }}"),
+                look("by id again"),
+                role(ACTION="destroy", users=["ann", "bob"]),
+                look("by alias"),
+            ],
+        }
+    )
+    assert run.code == 0, run.output
+    after = moments(run)
+    for name in ("too short", "none", "a secret"):
+        assert run.said(name) == "key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret"
+    assert len(after["refused"].rows) == 2
+    assert list(after["by id"].rows) == [f"virtkey-{guid}-bob"]
+    assert after["by id"].facts["litellm_key_deleted"] is True
+    assert after["by id again"].changed == []
+    assert after["by id again"].facts["litellm_key_was_missing"] is True
+    assert after["by alias"].rows == {}
