@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias, checked_id
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
@@ -62,6 +62,7 @@ class ActionModule(ControllerAction):
                 for key in keys
                 if _matches(key, options, before, now)
             ],
+            "now": format_instant(now),
             "api_endpoint": client.connection.url,
             "api_base_url": f"{client.connection.url}/v1",
             "api_calls": client.api_calls,

@@ -150,6 +150,11 @@ virtual_keys:
       description: What else is remembered about the key.
       type: dict
       sample: {"team": "workshop"}
+now:
+  description: The time by the proxy's clock, in ISO 8601, from which the status of the keys was judged.
+  returned: success
+  type: str
+  sample: "2026-11-23T08:00:00Z"
 api_endpoint:
   description: The address of the proxy.
   returned: success
