@@ -242,7 +242,7 @@ def _refusal(
         expired, orphaned = (f"sweep={name} would remove {len(by_reason[name])}" for name in SWEPT)
         if guids is None:
             orphaned = f"sweep=orphaned needs {_WHICH_GUIDS}"
-        return f"Nothing is chosen to be removed: {expired}, {orphaned}, and sweep={','.join(SWEPT)} is both"
+        return f"Nothing is chosen to be removed; {expired}, {orphaned}, and sweep={','.join(SWEPT)} is both"
     if "orphaned" in chosen:
         if guids is None:
             return f"To tell which keys are orphaned needs {_WHICH_GUIDS}"
