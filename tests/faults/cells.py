@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
@@ -166,8 +166,8 @@ class Case:
         wrong = {name: row[name] for name, value in SETTINGS.items() if row[name] != value}
         if wrong:
             self.complain(f"{whose}: {wrong}")
-        end = parse_instant(row["expires"])
-        if abs(end - datetime.now(UTC) - timedelta(days=self.operation.days)) > SECONDS:
+        end = parse_instant(row["expires"]) if row["expires"] else None
+        if not end or abs(end - datetime.now(UTC) - timedelta(days=self.operation.days)) > SECONDS:
             self.complain(f"{whose}: expires at {end}")
         opening = [one for one in self.known[alias] if hashlib.sha256(one.encode()).hexdigest() == row["token"]]
         if not opening:
@@ -214,22 +214,27 @@ class Kind:
 
     :ivar spoil: makes it, for a request that is the n-th of all, once or from then on.
     :ivar says: what a message has to say where the operation could not go on.
-    :ivar heals: kinds of requests that befell once is no reason for a message.
+    :ivar heals: when it is no reason for a message, if it strikes once: always, at a command or after one, or only at a
+        command.
     :ivar tls: it is about TLS.
     """
 
     name: str
     spoil: Spoil
     says: str
-    heals: str = ""
+    heals: Literal["never", "command", "later", "always"] = "never"
     tls: bool = False
 
 
 def run_cell(
-    proxy: Proxy, operation: Operation, many: bool, kind: Kind, point: Asked, number: int, *,
+    proxy: Proxy, operation: Operation, many: bool, kind: Kind, asked: Sequence[Asked], point: Asked, *,
     lasting: bool, certificates: Certificates, **connection: Any,
 ) -> list[str]:  # fmt: skip
-    """The complaints about one cell."""
+    """The complaints about one cell.
+
+    :param asked: what is asked when all goes well; the fault strikes at one of these.
+    """
+    number = asked.index(point)
     case = Case(proxy, operation, MANY if many else 1)
     spoilt = kind.spoil(point, number, lasting)
     line, trouble = (spoilt, None) if isinstance(spoilt, BadLine) else (None, spoilt)
@@ -243,7 +248,9 @@ def run_cell(
     case.complaints += relay.seen.excess
     if not relay.seen.struck:
         case.complain("nothing went wrong")
-    if kind.heals and not lasting and re.search(kind.heals, point.request):
+    command = point.request.startswith("POST")
+    later = command or any(one.request.startswith("POST") for one in asked[:number])
+    if not lasting and {"never": False, "command": command, "later": later, "always": True}[kind.heals]:
         errors = [str(first)] if isinstance(first, LiteLLMError) else [one.error for one in first if one.error]
         case.complaints += [f"it could have gone on: {error}" for error in errors]
     case.judge_clean(case.run(proxy.url, {"timeout": PATIENCE}), first)

@@ -81,7 +81,7 @@ def test_killed_with_secrets_that_are_derived(
 ):
     """Nothing is lost, and the same run again does the rest."""
     seeded = name in ("provision", "regenerate")
-    regenerate = {"regenerate": "if_unrecoverable"} if name == "regenerate" else {}
+    regenerate: Json = {"regenerate": "if_unrecoverable"} if name == "regenerate" else {}
     for case, code, _told in after_each(at_once, proxy, record, name, many, seeded=seeded, **regenerate):
         assert code == -signal.SIGKILL
         finish(case, seeded=seeded, **regenerate)

@@ -26,7 +26,6 @@ UNANSWERED = (
     "closed the connection before it answered|Connection reset by peer|did not answer|was not tried|may or may not"
 )
 SHAPELESS = "something that is not JSON|listed no|may or may not|was not tried"
-EVERY, COMMAND = "GET|POST", "POST"
 
 
 def on_request(fault: Fault) -> Spoil:
@@ -37,22 +36,33 @@ def on_connection(refused: float | None = None) -> Spoil:
     return lambda _point, number, lasting: BadLine(number, None if lasting else 1, refused=refused)
 
 
-BUSY = {"Retry_After": "1"}
 KINDS = [
     Kind("refused", on_connection(refused=0.3), "No LiteLLM proxy answers|was not tried|may or may not"),
-    Kind("reset before the request", on_connection(), UNANSWERED, EVERY),
-    Kind("answer lost after the commit", on_request(relay.lost), UNANSWERED, EVERY),
-    Kind("time-out after the commit", on_request(relay.silent), UNANSWERED, EVERY),
-    Kind("429 with Retry-After", on_request(relay.refusal(429, "slow down", **BUSY)), "429|was not tried", EVERY),
-    Kind("503 with Retry-After", on_request(relay.refusal(503, "busy", **BUSY)), "503|was not tried", EVERY),
+    Kind("reset before the request", on_connection(), UNANSWERED, heals="always"),
+    Kind("answer lost after the commit", on_request(relay.lost), UNANSWERED, heals="always"),
+    Kind("time-out after the commit", on_request(relay.silent), UNANSWERED, heals="always"),
+    Kind(
+        "429 with Retry-After",
+        on_request(relay.refusal(429, "slow down", Retry_After="1")),
+        "429|was not tried",
+        heals="always",
+    ),
+    Kind(
+        "503 with Retry-After",
+        on_request(relay.refusal(503, "busy", Retry_After="1")),
+        "503|was not tried",
+        heals="always",
+    ),
     Kind("500", on_request(relay.refusal(500, "Internal Server Error.")), "with 500|may or may not"),
-    Kind("502 with HTML", on_request(relay.refusal(502, PAGE, False)), "A gateway .* 502|was not tried", EVERY),
-    Kind("200 with half a JSON", on_request(relay.half), SHAPELESS, COMMAND),
-    Kind("200 without JSON", on_request(relay.answered(PAGE.encode())), SHAPELESS, COMMAND),
-    Kind("200 with another JSON", on_request(relay.answered(b"[]")), SHAPELESS, COMMAND),
-    Kind("200, empty", on_request(relay.answered(b"")), SHAPELESS, COMMAND),
-    Kind("50 MB", on_request(relay.flood), "more than 32 MB|was not tried|may or may not", COMMAND),
-    Kind("dripping", on_request(relay.drip), UNANSWERED, EVERY),
+    Kind(
+        "502 with HTML", on_request(relay.refusal(502, PAGE, False)), "A gateway .* 502|was not tried", heals="always"
+    ),
+    Kind("200 with half a JSON", on_request(relay.half), SHAPELESS, heals="later"),
+    Kind("200 without JSON", on_request(relay.answered(PAGE.encode())), SHAPELESS, heals="later"),
+    Kind("200 with another JSON", on_request(relay.answered(b"[]")), SHAPELESS, heals="command"),
+    Kind("200, empty", on_request(relay.answered(b"")), SHAPELESS, heals="later"),
+    Kind("50 MB", on_request(relay.flood), "more than 32 MB|was not tried|may or may not", heals="later"),
+    Kind("dripping", on_request(relay.drip), UNANSWERED, heals="always"),
 ]
 
 
@@ -115,9 +125,7 @@ def check(
 
     def complaints(cell: tuple[Asked, bool]) -> list[str]:
         point, lasting = cell
-        return run_cell(
-            proxy, operation, many, kind, point, asked.index(point), lasting=lasting, certificates=certificates
-        )
+        return run_cell(proxy, operation, many, kind, asked, point, lasting=lasting, certificates=certificates)
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         found = list(threads.map(complaints, cells))
