@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the pages say is so: every message is explained, every lifetime computed, every page listed, every link leads on."""
+"""What the pages say is so: messages, lifetimes, names of user data, the list of pages, links."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Observed, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Seen, Update, plan
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import to_tell
 
 ROOT = Path(__file__).parents[2]
 RST = ROOT / "docs" / "docsite" / "rst"
@@ -25,7 +26,7 @@ LABEL = "ansible_collections.rhpds.litellm_virtual_keys.docsite."
 
 # What differs in a message, here and on the page.
 GAP = "…"
-# What looks like a message and is none: parts of messages, what a report says, what is asked of LiteLLM and the database.
+# What looks like a message and is none: parts of messages, what a report says, what is asked of others.
 NO_MESSAGES = (
     " (did you mean …?)",
     "did you mean '…'?",
@@ -78,10 +79,10 @@ def messages_of_plugins() -> set[str]:
 
 
 def scalars(node: object) -> Iterator[str]:
-    """Every text in a task file that is neither a name nor a condition."""
+    """Every text in a file of the role that is neither a name, nor a condition, nor what the user is told."""
     if isinstance(node, dict):
         for name, value in node.items():
-            if name not in ("name", "that", "when"):
+            if name not in ("name", "that", "when") and "_message_of_" not in name:
                 yield from scalars(value)
     elif isinstance(node, list):
         for value in node:
@@ -93,7 +94,7 @@ def scalars(node: object) -> Iterator[str]:
 def messages_of_the_role() -> set[str]:
     """Sentences, also those inside of templates, with a gap for each template."""
     found = set()
-    for path in (ROLE / "tasks").glob("*.yml"):
+    for path in (*ROLE.glob("tasks/*.yml"), *ROLE.glob("vars/*.yml")):
         for text in scalars(yaml.safe_load(path.read_text(encoding="utf-8"))):
             outside, inside = re.sub(r"\{\{.*?\}\}", GAP, text, flags=re.DOTALL), re.findall(r"'(.+?)'", text)
             for one in (outside, *inside):
@@ -104,6 +105,15 @@ def messages_of_the_role() -> set[str]:
     return found
 
 
+def messages_of_the_playbooks() -> set[str]:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "playbooks").glob("*.yml")]
+    tasks = [task for text in texts for play in yaml.safe_load(text) for task in play["tasks"]]
+    return {fail["fail_msg"] for task in tasks if "fail_msg" in (fail := task.get("ansible.builtin.assert", {}))}
+
+
+SOURCES = (messages_of_plugins, messages_of_the_role, messages_of_the_playbooks)
+
+
 def beginning(message: str) -> str:
     """The part of a message by which it is recognised: what follows says what to do."""
     whole = message.strip(f' "{GAP};.')
@@ -111,16 +121,16 @@ def beginning(message: str) -> str:
     return next((whole[:end] for end in ends if len(re.findall(r"\w+", whole[:end])) >= 2), whole)
 
 
-@pytest.mark.parametrize("source", [messages_of_plugins, messages_of_the_role], ids=["plugins", "role"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_every_message_is_explained_by_its_words(source) -> None:
     explained = page("troubleshooting")
     messages = {one for one in source() if one not in NO_MESSAGES}
-    assert len(messages) >= 3
+    assert messages
     assert sorted(one for one in messages if beginning(one) not in explained) == []
 
 
 def test_no_message_is_explained_that_is_never_said() -> None:
-    said = " ".join("\n".join(messages_of_plugins() | messages_of_the_role()).split())
+    said = " ".join("\n".join(one for source in SOURCES for one in source()).split())
     pieces = {
         piece.strip()
         for literal in re.findall(r"``(.+?)``", page("troubleshooting").partition("The connection ---")[2])
@@ -144,12 +154,35 @@ def test_the_example_of_lifetimes_is_computed_so(now: str, asked: str, ends: str
     def instant(text: str) -> datetime | None:
         return None if text == "never" else parse_instant(text)
 
-    created = datetime(2026, 11, 1, 8, tzinfo=timezone.utc)
+    created = datetime(2026, 11, 1, 8, tzinfo=UTC)
     key = Observed("0" * 64, "virtkey-user123", created_at=created, expires=instant(ends))
     end = parse_instant(asked) if " " in asked else parse(asked)
     wanted = Wanted("virtkey-user123", lifetime=Lifetime(end, shorten=False))
     step = plan(wanted, Seen((key,), parse_instant(now))).step
     assert (step.end if isinstance(step, Update) else key.expires) == instant(then)
+
+
+def test_the_lab_platform_page_names_all_user_data() -> None:
+    key = {
+        "key": "sk-1",
+        "key_alias": "a",
+        "key_id": "1",
+        "models": ["m"],
+        "duration": "7d",
+        "user_id": "u",
+        "user": "bob",
+    }
+    docling = {"litellm_docling_endpoint": "e", "litellm_docling_model": "m"}
+    single, _none = to_tell([{**key, "user": None}], "e", "e/v1", docling)
+    of_all, of_users = to_tell([key], "e", "e/v1", docling)
+    assert set(of_users["bob"]) - set(single) == {"litellm_user_email"}
+    text = (RST / "lab_platform.rst").read_text(encoding="utf-8")
+    tables = re.findall(r"^=+ +=+\nname .*\n=+ +=+\n((?:``.*\n)+)=+ +=+$", text, re.MULTILINE)
+    one, many = (set(re.findall(r"^``(.+?)``", table, re.MULTILINE)) for table in tables)
+    assert one == set(single)
+    assert many == {name.replace("_bob_", "_<user>_") for name in set(of_all) - set(single)} - {
+        f"litellm_<user>_{name}" for name in ("key_alias", "key_id", "user_email")
+    }
 
 
 def test_every_page_is_listed_once() -> None:

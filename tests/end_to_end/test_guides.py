@@ -1,0 +1,265 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The code blocks of the READMEs and guides run as they stand there, from the top of a page to its end.
+
+Three things are put in: an environment of our own for user123 and the like, the proxy's address, and the master key.
+The page "Keys inline" has a test of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    MISTRAL,
+    ROLE,
+    Ansible,
+    Json,
+    Proxy,
+    Run,
+)
+
+ROOT = Path(__file__).parents[2]
+RST = ROOT / "docs" / "docsite" / "rst"
+OF_ROLE = ROOT / "roles" / ROLE.rpartition(".")[2]
+VARIABLES = yaml.safe_load((OF_ROLE / "defaults" / "main.yml").read_text())
+PAGES = {
+    "collection": ROOT / "README.md",
+    "role": OF_ROLE / "README.md",
+    **{name: RST / f"{name}.rst" for name in ("lab_platform", "lifetimes", "secrets", "troubleshooting")},
+}
+# What a catalog item has besides variables of the role. AgnosticD and Babylon read it, which are not here.
+OF_THE_PLATFORM = {"__meta__", "lifecycle_hooks", "num_users", "requirements_content", "workloads"}
+# Looks user data up with a plugin of AgnosticD, which is not here.
+LOOKUPS = "lookups"
+SEED = "a seed that is good for running the guides only"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page."""
+
+    language: str
+    name: str
+    text: str
+
+    @property
+    def is_yaml(self) -> bool:
+        return self.language.startswith("yaml") and self.name != LOOKUPS
+
+    @property
+    def commands(self) -> list[str]:
+        joined = self.text.replace("\\\n", "")
+        return [line for line in joined.splitlines() if line and not line.startswith("#")]
+
+    @property
+    def can_run(self) -> bool:
+        """Whether everything is here that it needs: no cluster, no network, no make within make."""
+        return all(line.split()[0] in ("ansible", "ansible-playbook", "export") for line in self.commands)
+
+
+def blocks(page: str) -> list[Block]:
+    path = PAGES[page]
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [Block(language, "", code) for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)]
+    found = re.findall(r"^\.\. code-block:: (\S+)\n(?:   :name: (\w+)\n)?\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    return [Block(language, name, textwrap.dedent(code).strip() + "\n") for language, name, code in found]
+
+
+class Reader:
+    """Does what a page says, block by block."""
+
+    def __init__(self, page: str, ansible: Ansible, proxy: Proxy, guid: str) -> None:
+        self.page, self.ansible, self.proxy = page, ansible, proxy
+        self.guid = f"{guid}-{page.replace('_', '')}"
+        self.output = ansible.folder / page
+        self.ran, self.checked = 0, False
+        self.items: list[Json] = []
+
+    def read(self) -> None:
+        plays: list[Json] = []
+        for block in blocks(self.page):
+            if block.is_yaml:
+                plays += self.plays(yaml.safe_load(self.ours(block.text)))
+            elif block.language == "bash":
+                self.play(plays)
+                plays = []
+                self.shell(block)
+        self.play(plays)
+        self.check_what_is_saved()
+        if self.items:
+            self.play([self.role("destroy", *self.items)])
+            assert [alias for alias in self.aliases() if alias.startswith(f"virtkey-{self.guid}-123")] == []
+
+    def check_what_is_saved(self) -> None:
+        """The secret that a reader has in the end is that of the key."""
+        guid = f"{self.guid}-123"
+        path, rows = self.output / guid / "provision-user-data.yaml", self.proxy.rows(f"virtkey-{guid}")
+        saved = yaml.safe_load(path.read_text()) if path.exists() else {}
+        if rows and saved.get("litellm_key_alias") == rows[0]["key_alias"]:
+            secret = saved["litellm_virtual_key"]
+            assert [row["token"] for row in rows] == [hashlib.sha256(secret.encode()).hexdigest()]
+            assert self.proxy.chat(secret) == 200
+            self.checked = True
+
+    def ours(self, text: str) -> str:
+        text = re.sub(r"\buser(12[0-9])\b", rf"{self.guid}-\1", text)
+        return text.replace("https://litellm.example.com", self.proxy.url).replace("sk-...", "$LITELLM_MASTER_KEY")
+
+    def plays(self, content: Any) -> list[Json]:
+        """Whatever a block holds, as plays: plays, tasks, or the variables of a catalog item."""
+        if isinstance(content, list):
+            return content if "hosts" in content[0] else [{"hosts": "localhost", "tasks": content}]
+        assert set(content) <= OF_THE_PLATFORM | set(VARIABLES)
+        of_role = {name: value for name, value in content.items() if name in VARIABLES or name == "num_users"}
+        item = {"guid": f"{self.guid}-123", **of_role}
+        if not of_role:
+            return []
+        self.items.append(item)
+        return [self.role("provision", item)]
+
+    def role(self, action: str, *items: Json) -> Json:
+        tasks = [{"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": action, **item}} for item in items]
+        return {"hosts": "localhost", "tasks": tasks}
+
+    def play(self, plays: list[Json]) -> None:
+        if not plays:
+            return
+        extra = {
+            "output_dir": f"{self.output}/{{{{ guid }}}}",
+            "vaulted_master_key": "{{ lookup('ansible.builtin.env', 'LITELLM_MASTER_KEY') }}",
+            "vaulted_seed": SEED,
+            "vaulted_key_seed": SEED,
+            "ocp4_workload_tenant_keycloak_username": "ann",
+        }
+        common = {**extra, "guid": f"{self.guid}-123", "litellm_url": self.proxy.url}
+        run = self.ansible.play([{**play, "vars": {**common, **play.get("vars", {})}} for play in plays])
+        self.check(run)
+        self.ran += len(plays)
+
+    def shell(self, block: Block) -> None:
+        if not block.can_run:
+            subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+            return
+        done = subprocess.run(
+            ["bash", "-euc", self.ours(block.text)],
+            cwd=self.ansible.folder,
+            env={**self.ansible.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        self.check(Run(done.returncode, done.stdout, done.stderr, ""))
+        self.ran += len(block.commands)
+
+    def check(self, run: Run) -> None:
+        assert run.code == 0, run.output
+        assert "[WARNING]" not in run.output, run.output
+
+    def aliases(self) -> list[str]:
+        status, listing = self.proxy.ask(
+            "GET", f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias=virtkey-{self.guid}-"
+        )
+        assert status == 200, listing
+        return [row["key_alias"] for row in listing["keys"]]
+
+
+@pytest.fixture
+def reader(request: pytest.FixtureRequest, ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[Reader]:
+    reader = Reader(request.param, ansible, proxy, guid)
+    yield reader
+    proxy.delete(*reader.aliases())
+
+
+# The pages, and how many plays and commands on them are to run at least: so that none is lost from sight.
+LEAST = {"collection": 6, "role": 11, "lab_platform": 6, "lifetimes": 3, "secrets": 4, "troubleshooting": 0}
+
+
+@pytest.mark.parametrize(("reader", "least"), LEAST.items(), indirect=["reader"], ids=list(LEAST))
+def test_the_blocks_of_a_page_run_as_they_stand_there(reader: Reader, least: int) -> None:
+    reader.read()
+    assert reader.ran >= least
+    assert reader.checked or reader.page not in ("role", "secrets")
+
+
+def test_what_is_looked_up_is_what_is_saved() -> None:
+    (block,) = [block for block in blocks("lab_platform") if block.name == LOOKUPS]
+    names = re.findall(r"'agnosticd_user_data', '(\w+)'", block.text)
+    assert len(names) == len(yaml.safe_load(block.text))
+    assert {f"``{name}``" for name in names} <= set(PAGES["lab_platform"].read_text().split())
+
+
+@pytest.mark.parametrize("users", [[], ["user1", "user2"]], ids=["one", "many"])
+def test_an_environment_of_the_original_is_taken_over(
+    ansible: Ansible, proxy: Proxy, guid: str, users: list[str]
+) -> None:
+    """What 1.3.2 sent and saved, by hand; then a run of this role that finds nothing to do."""
+    guid = f"{guid}-original{len(users)}"
+    saved: Json = {"users": {}} if users else {}
+    names = [f"virtkey-{guid}-{user}" for user in users] or [f"virtkey-{guid}"]
+    for user, alias in zip(users or [""], names, strict=True):
+        metadata = {"guid": guid, "models": GRANITE, "duration": "30d", "models_count": "1", "created_by": "agnosticd"}
+        status, answer = proxy.ask(
+            "POST",
+            "/key/generate",
+            {
+                "models": [GRANITE, MISTRAL],
+                "duration": "30d",
+                "user_id": f"{user or guid}@lab.opentlc.com",
+                "key_alias": alias,
+                "metadata": {
+                    **metadata,
+                    "environment": "sandbox",
+                    "catalog_item": "unknown",
+                    **({"user": user, "user_number": user[-1]} if user else {}),
+                },
+            },
+        )
+        assert status == 200, answer
+        data = {
+            "litellm_api_endpoint": proxy.url,
+            "litellm_api_base_url": f"{proxy.url}/v1",
+            "litellm_virtual_key": answer["key"],
+            "litellm_key_alias": alias,
+            "litellm_key_id": answer["token"],
+        }
+        if user:
+            saved["users"][user] = data
+        else:
+            saved.update(data)
+    folder = ansible.folder / guid
+    folder.mkdir()
+    (folder / "provision-user-data.yaml").write_text(yaml.safe_dump(saved))
+    before = [proxy.row(alias) for alias in names]
+    variables: Json = {"ACTION": "provision", "guid": guid, "output_dir": str(folder)}
+    if users:
+        variables |= {"num_users": len(users), f"{OF_ROLE.name}_multi_user": True}
+    try:
+        run = ansible.play(
+            {"hosts": "localhost", "tasks": [{"ansible.builtin.include_role": {"name": ROLE}, "vars": variables}]}
+        )
+        assert run.code == 0, run.output
+        assert run.recap()["changed"] == 0
+        assert [proxy.row(alias) for alias in names] == before
+        again = yaml.safe_load((folder / "provision-user-data.yaml").read_text())
+        sections = [(again["users"][user], saved["users"][user]) for user in users] or [(again, saved)]
+        for after, first in sections:
+            assert first.items() <= after.items()
+    finally:
+        proxy.delete(*names)
