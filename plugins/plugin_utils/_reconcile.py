@@ -57,7 +57,8 @@ def reconcile(
     """Bring the keys about, and report them in the order in which they were asked for.
 
     When the task's time is out, what has begun is brought to its end, and the outcomes tell what was done and what not.
-    When the user interrupts it, new keys whose random secrets nobody would hear of are taken away again.
+    When the user interrupts it, new keys whose random secrets nobody would hear of are taken away again, and keys that
+    were being replaced are again what they were.
 
     :param check_mode: change nothing; the outcomes tell what would be.
     :param warn: is told what the user should know.

@@ -12,58 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, Spoil, points, run_cell
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, points, run_cell
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS, on_request
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Fault, Trouble
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine
 
 Recorder = Callable[[Operation, bool], list[Asked]]
 Table = dict[tuple[str, str], dict[tuple[str, bool], bool]]
 
 SIDE_BY_SIDE = 6  # cells, most of which wait for something
-PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
-UNANSWERED = (
-    "closed the connection before it answered|Connection reset by peer|did not answer|was not tried|may or may not"
-)
-SHAPELESS = "something that is not JSON|listed no|may or may not|was not tried"
-
-
-def on_request(fault: Fault) -> Spoil:
-    return lambda point, _number, lasting: Trouble(fault, point, lasting)
-
-
-def on_connection(refused: float | None = None) -> Spoil:
-    return lambda _point, number, lasting: BadLine(number, None if lasting else 1, refused=refused)
-
-
-KINDS = [
-    Kind("refused", on_connection(refused=0.3), "No LiteLLM proxy answers|was not tried|may or may not"),
-    Kind("reset before the request", on_connection(), UNANSWERED, heals="always"),
-    Kind("answer lost after the commit", on_request(relay.lost), UNANSWERED, heals="always"),
-    Kind("time-out after the commit", on_request(relay.silent), UNANSWERED, heals="always"),
-    Kind(
-        "429 with Retry-After",
-        on_request(relay.refusal(429, "slow down", Retry_After="1")),
-        "429|was not tried",
-        heals="always",
-    ),
-    Kind(
-        "503 with Retry-After",
-        on_request(relay.refusal(503, "busy", Retry_After="1")),
-        "503|was not tried",
-        heals="always",
-    ),
-    Kind("500", on_request(relay.refusal(500, "Internal Server Error.")), "with 500|may or may not"),
-    Kind(
-        "502 with HTML", on_request(relay.refusal(502, PAGE, False)), "A gateway .* 502|was not tried", heals="always"
-    ),
-    Kind("200 with half a JSON", on_request(relay.half), SHAPELESS, heals="later"),
-    Kind("200 without JSON", on_request(relay.answered(PAGE.encode())), SHAPELESS, heals="later"),
-    Kind("200 with another JSON", on_request(relay.answered(b"[]")), SHAPELESS, heals="command"),
-    Kind("200, empty", on_request(relay.answered(b"")), SHAPELESS, heals="later"),
-    Kind("50 MB", on_request(relay.flood), "more than 32 MB|was not tried|may or may not", heals="later"),
-    Kind("dripping", on_request(relay.drip), UNANSWERED, heals="always"),
-]
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])

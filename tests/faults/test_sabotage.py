@@ -29,10 +29,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, run_cell
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS, on_request
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.test_matrix import KINDS, Recorder, on_request
 
+Recorder = Callable[[Operation, bool], list[Asked]]
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
 GENERATE, UPDATE, DELETE = "POST /key/generate", "POST /key/update", "POST /key/delete"

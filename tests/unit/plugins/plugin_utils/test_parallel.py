@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -43,10 +42,10 @@ def test_one_item_needs_no_thread() -> None:
 
 
 def test_one_item_that_must_come_to_its_end_does_so_when_it_is_interrupted() -> None:
-    done = []
+    done, caller = [], threading.get_ident()
 
     def work(_item: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(caller, signal.SIGINT)
         threading.Event().wait(0.1)
         done.append(True)
 

@@ -1,0 +1,42 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Some cells of the fault matrix on the real proxy: for each operation, at its first command, what is worst for it.
+
+All of the matrix is in tests/faults, and `make faults` runs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import recorded, run_cell
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates, make
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
+
+WORST = ["answer lost after the commit", "200 with half a JSON", "503 with Retry-After", "500", "50 MB", "dripping"]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    return make(folder)
+
+
+@pytest.mark.parametrize("name", ["provision", "extend", "regenerate", "destroy"])
+def test_whatever_befalls_the_first_command_the_next_run_ends_right(
+    proxy: Proxy, certificates: Certificates, name: str
+) -> None:
+    operation = OPERATIONS[name]
+    asked = recorded(proxy, operation, many=True)
+    first = next(one for one in asked if one.request.startswith("POST"))
+    complaints = {
+        kind.name: run_cell(proxy, operation, True, kind, asked, first, lasting=False, certificates=certificates)
+        for kind in KINDS
+        if kind.name in WORST
+    }
+    assert complaints == {name: [] for name in WORST}
