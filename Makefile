@@ -29,12 +29,15 @@ demo: $(READY) ## Show the collection at work on a real LiteLLM proxy
 test: $(READY) ## Run every check: lint, unit, sanity, integration
 	@$(NOX) --parallel auto
 
-.PHONY: lint unit sanity integration
-lint: ## Read everything: ruff, mypy, ansible-lint, antsibull
+.PHONY: lint
+lint: $(READY) ## Read everything: ruff, mypy, ansible-lint, antsibull, REUSE
+	@$(NOX) --session lint docs-check license-check extra-checks
+
+.PHONY: unit sanity integration
 unit: ## Run tests/unit, without a server
 sanity: ## Run ansible-test sanity, with no ignore file
 integration: ## Run tests/integration and tests/end_to_end on a real proxy
-lint unit sanity integration: $(READY)
+unit sanity integration: $(READY)
 	@$(NOX) --tags $@ -- $(ARGS)
 
 .PHONY: proxies
@@ -52,6 +55,10 @@ test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases f
 .PHONY: faults
 faults: $(READY) ## Run tests/faults: a proxy, a network, a controller that fail at each step (12 minutes)
 	@$(NOX) --session faults -- $(ARGS)
+
+.PHONY: test-matrix
+test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 on their Pythons (an hour; ARGS=2.21)
+	@$(VENV)/bin/python tests/matrix.py $(ARGS)
 
 .PHONY: sandbox
 sandbox: $(READY) ## Start a LiteLLM proxy to try things on

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import antsibull_nox
 import nox
 from nox.command import CommandFailed
 
@@ -36,17 +37,20 @@ FOR_PYTEST = {
 }
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
-# ansible-core → the Pythons that both its controller and its ansible-test support.
+# ansible-core → the minor versions of Python 3 that both its controller and its ansible-test support.
 CORES = {
-    "2.16": ">=3.10,<3.13",
-    "2.17": ">=3.10,<3.13",
-    "2.18": ">=3.11,<3.14",
-    "2.19": ">=3.11,<3.14",
-    "2.20": ">=3.12,<3.15",
-    "2.21": ">=3.12,<3.15",
+    "2.16": range(10, 13),
+    "2.17": range(10, 13),
+    "2.18": range(11, 14),
+    "2.19": range(11, 14),
+    "2.20": range(12, 15),
+    "2.21": range(12, 15),
+    "2.22": range(13, 16),
 }
 # What runs unless another is asked for: the one of pyproject.toml's tools, and the oldest that we promise.
 CORE, OLDEST_CORE = "2.19", "2.16"
+# Not released yet: `make test-matrix` tries it and tells, and is not red for it.
+NEXT_CORE = "2.22"
 
 nox.options.allow_parallel = True  # tests that share the proxy use names that no other run has
 nox.options.default_venv_backend = "uv"
@@ -82,11 +86,27 @@ if any(character.isspace() for character in str(ROOT)):
         atexit.register(shutil.rmtree, nox.options.envdir, ignore_errors=True)
 
 
+# What stands in .github, by the names of its JSON schemas.
+GITHUB_FILES = {
+    "dependabot": "dependabot.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/*_*.yml",
+    "github-workflows": "workflows/*.yml",
+}
+
+# docs-check, license-check and extra-checks, as antsibull-nox.toml says.
+antsibull_nox.load_antsibull_nox_toml()
+
 Part = Callable[[nox.Session, str], None]
 
 
-def session_per_core(*default: str, tag: str, requires: tuple[str, ...] = ()) -> Callable[[Part], Part]:
-    """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag."""
+def session_per_core(
+    *default: str, tag: str, requires: tuple[str, ...] = (), each_python: bool = False
+) -> Callable[[Part], Part]:
+    """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag.
+
+    `make test-matrix` runs them all, and with `each_python` on every Python of their ansible-core.
+    """
 
     def register(part: Part) -> Part:
         for core, pythons in CORES.items():
@@ -95,13 +115,17 @@ def session_per_core(*default: str, tag: str, requires: tuple[str, ...] = ()) ->
                 part(session, core)
 
             session.__doc__ = part.__doc__
+            name = f"{part.__name__}-{core}"
+            matrix = "next" if core == NEXT_CORE else "matrix"
             nox.session(
-                python=pythons,
-                name=f"{part.__name__}-{core}",
-                tags=[tag] if core in default else [],
+                python=f">=3.{pythons.start},<3.{pythons.stop}",
+                name=name,
+                tags=[*([tag] if core in default else []), *([] if each_python else [matrix])],
                 default=core in default,
                 requires=requires,
             )(session)
+            for minor in pythons if each_python else ():
+                nox.session(python=f"3.{minor}", name=f"{name}-py3.{minor}", tags=[matrix], default=False)(session)
         return part
 
     return register
@@ -110,7 +134,8 @@ def session_per_core(*default: str, tag: str, requires: tuple[str, ...] = ()) ->
 def install(session: nox.Session, *groups: str, core: str = CORE) -> None:
     """Install groups of pyproject.toml with an ansible-core; the oldest one proves the oldest urllib3 as well."""
     urllib3 = "urllib3~=1.26.0" if core == OLDEST_CORE else "urllib3>=1.26"
-    session.install(f"ansible-core~={core}.0", urllib3, *nox.project.dependency_groups(PYPROJECT, *groups))
+    release = f"{core}.0a1" if core == NEXT_CORE else f"{core}.0"
+    session.install(f"ansible-core~={release}", urllib3, *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def copy_of_tree(session: nox.Session) -> Path:
@@ -174,7 +199,10 @@ def lint(session: nox.Session) -> None:
         ("mypy", f"{collection}/plugins", f"{collection}/tests", "tests/sandbox", "noxfile.py"),
         ("ansible-lint", "--profile", "production", "--offline", *(() if sys.stdout.isatty() else ("--nocolor",))),
         ("antsibull-changelog", "lint"),
-        ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "."),
+        *(
+            ("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, (ROOT / ".github").glob(files)))
+            for schema, files in GITHUB_FILES.items()
+        ),
     )
     failed = []
     for command in commands:  # all of them, so that one finding does not hide the next
@@ -186,20 +214,21 @@ def lint(session: nox.Session) -> None:
         raise CommandFailed(f"failed: {', '.join(failed)}")
 
 
-@session_per_core(CORE, tag="unit")
+@session_per_core(CORE, tag="unit", each_python=True)
 def unit(session: nox.Session, core: str) -> None:
     """Test each part by itself, without a server."""
     install(session, "tests", core=core)
     session.run(
-        *("pytest", "--cov=plugins", "--cov-report=term", *(session.posargs or ["tests/unit"])),
-        env=FOR_PYTEST,
+        *("pytest", "--cov=plugins", "--cov-report=term"),
+        *(session.posargs or ["--cov-fail-under=90", "tests/unit"]),
+        env={**FOR_PYTEST, "COVERAGE_FILE": str(CACHE / f"coverage-{session.name}")},
     )
 
 
 @session_per_core(CORE, tag="sanity")
 def sanity(session: nox.Session, core: str) -> None:
     """Hold the collection to Ansible's own rules, with no exception."""
-    install(session, core=core)
+    install(session, "sanity", core=core)
     ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
 
 
@@ -239,11 +268,24 @@ def integration(session: nox.Session, core: str) -> None:
 @session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
 def end_to_end(session: nox.Session, core: str) -> None:
     """Run Ansible as its users do, on a real proxy, and read what it prints."""
-    install(session, "tests", core=core)
+    install(session, "end_to_end", core=core)
     session.run(
         *("pytest", *(session.posargs or ["tests/end_to_end"])),
         env={**FOR_PYTEST, **proxy_environment()},
     )
+
+
+@nox.session(default=False, tags=["matrix"])
+def galaxy(session: nox.Session) -> None:
+    """Import the collection as Ansible Galaxy does; its warnings count, too."""
+    install(session, "galaxy")
+    with session.chdir(copy_of_tree(session)):
+        session.run("ansible-galaxy", "collection", "build", "--force", silent=True)
+        (artefact,) = Path().glob("*.tar.gz")
+        said = str(session.run("python", "-m", "galaxy_importer.main", str(artefact), silent=True))
+    session.log(said)
+    if "WARNING" in said or "ERROR" in said:
+        raise CommandFailed("galaxy-importer is not content")
 
 
 @nox.session(default=False)
