@@ -800,6 +800,33 @@ def test_without_validation_any_certificate_will_do_and_nothing_is_warned_about(
     assert asking.get("/key/list") == {"keys": []}
 
 
+def test_https_goes_through_the_tunnel_of_an_http_proxy(
+    secure: HTTPServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tunnel(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with socket.create_connection((secure.host, secure.port)) as onward:
+            back = threading.Thread(target=hand_on, args=(onward, connection))
+            back.start()
+            hand_on(connection, onward)
+            back.join()
+
+    with Odd(tunnel) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        asking = client(secure.url_for(""), ca_path=str(certificate))
+        answers = [asking.get("/key/list") for _unused in range(2)]
+        asking._pool.clear()  # the tunnel ends when its connection is closed
+    assert answers == [{"keys": []}] * 2
+    assert [request.split(b" ")[0] for request in server.requests] == [b"CONNECT"] * len(server.requests)
+
+
+def hand_on(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := one.recv(65536):
+            other.sendall(piece)
+        other.shutdown(socket.SHUT_RDWR)
+
+
 def test_a_certificate_for_another_host_is_refused(secure: HTTPServer, certificate: Path) -> None:
     failed = failure(client(f"https://localhost:{secure.port}", ca_path=str(certificate)))
     assert "The TLS connection to https://localhost" in str(failed)
