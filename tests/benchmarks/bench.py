@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -161,7 +162,7 @@ class Bench:
                 guid = self._new()
                 for work in (PROVISION, AGAIN, DESTROY):
                     action = DESTROY if work == DESTROY else PROVISION
-                    sample = timed(self._proxy, lambda do=do, action=action, guid=guid: do(action, guid, users))
+                    sample = timed(self._proxy, partial(do, action, guid, users))
                     self._note(name, work, users, sample, others)
 
     def _note(self, contestant: str, work: str, users: int, sample: Sample, others: int = 0) -> None:
@@ -177,8 +178,8 @@ def measured(extent: Extent) -> Results:
     with tempfile.TemporaryDirectory() as folder, sandbox() as proxy:
         bench = Bench(proxy, Playbooks.of(proxy, Path(folder)))
         bench.results.machine = machine(proxy)
-        parts: list[Callable[[], None]] = [lambda: bench.look_up(extent), lambda: bench.grow(extent)]
-        parts += [lambda users=users: bench.compare(users, extent.rounds[users]) for users in extent.rounds]
+        parts = [partial(bench.look_up, extent), partial(bench.grow, extent)]
+        parts += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
         for part in parts:
             part()
             KEPT.write_text(json.dumps(bench.results.plain()))
@@ -196,6 +197,7 @@ def machine(proxy: Measured) -> dict[str, str]:
         "Measured": time.strftime("%Y-%m-%d"),
         "Machine": f"{model}, {os.cpu_count()} cores, {gigabytes:.0f} GB, Linux {platform.release().split('-')[0]}; "
         "Ansible, LiteLLM and PostgreSQL share it",
+        "Load before": f"{os.getloadavg()[0]:.1f} processes; on a machine with other work to do, only ratios count",
         "Python": platform.python_version(),
         "ansible-core": metadata.version("ansible-core"),
         "urllib3": metadata.version("urllib3"),
