@@ -1,0 +1,414 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role as a workload of AgnosticD: the plays of a deployer, with and without the platform's own collection.
+
+What the platform does around a workload is imitated: extra variables that outrank everything, become, module_defaults
+with a data_prefix, any_errors_fatal, a fact cache on the disk, a loop over tenants with one guid, and user data that
+are emptied before each run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
+    OF_A_KEY,
+    key_id,
+    look,
+    moments,
+    prefixed,
+    role,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    MISTRAL,
+    ROLE,
+    Ansible,
+    Json,
+    Proxy,
+    Run,
+)
+
+SEED = "a seed for tests, which is long enough"
+# As the platform tells its clusters apart. ansible-core refuses it where that collection is not installed.
+DEFAULTS = """module_defaults:
+            agnosticd.core.agnosticd_user_info:
+              data_prefix: "{{ workload_item.data_prefix | default('') }}"
+"""
+# In place of AgnosticD's own action: the same files, written in the same manner.
+THEIRS = """
+import json, os, yaml
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args = json.loads(json.dumps(self._task.args))
+        localhost = task_vars["hostvars"]["localhost"]
+        action = task_vars.get("ACTION") or localhost.get("ACTION") or "provision"
+        folder = self._templar.template(task_vars.get("output_dir") or localhost.get("output_dir"))
+        with open(os.path.join(folder, "theirs.txt"), "a") as calls:
+            calls.write(str(args.get("user")) + "\\n")
+        messages = args.get("msg") or []
+        messages = messages if isinstance(messages, list) else [messages]
+        prefix, user = args.get("data_prefix") or "", args.get("user")
+        data = {prefix + name: value for name, value in (args.get("data") or {}).items()}
+        if messages and not user:
+            with open(os.path.join(folder, action + "-user-info.yaml"), "a") as file:
+                file.write("".join("- " + json.dumps(message) + "\\n" for message in messages))
+        if data or user:
+            path = os.path.join(folder, action + "-user-data.yaml")
+            saved = {}
+            if os.path.exists(path):
+                with open(path) as file:
+                    saved = yaml.safe_load(file) or {}
+            place = saved.setdefault("users", {}).setdefault(user, {}) if user else saved
+            place.update(data)
+            with open(path, "w") as file:
+                file.write("---\\n" + yaml.safe_dump(saved))
+        return {**result, "_ansible_verbose_always": True, "data": data, "user": user}
+"""
+
+# As a deployer of workloads: everything comes as an extra variable.
+DEPLOYER = """
+- name: Prepare the output folder
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Make it
+      ansible.builtin.file:
+        path: "{{ output_dir }}"
+        state: directory
+        mode: "0700"
+    - name: Empty the user data, unless they are to be kept
+      when: not agnosticd_preserve_user_data | bool
+      ansible.builtin.copy:
+        dest: "{{ output_dir }}/{{ ACTION }}-user-{{ item }}.yaml"
+        content: "---\\n"
+        mode: "0600"
+      loop: [data, info]
+      changed_when: false
+    - name: Add the host on which the workloads run
+      ansible.builtin.add_host:
+        name: bastion.example.com
+        groups: [bastions]
+        ansible_connection: local
+      changed_when: false
+
+- name: Run the workloads
+  hosts: "{{ workload_host }}"
+  gather_facts: false
+  any_errors_fatal: true
+  become: true
+  # Nobody can become this user, and not in this way: the role must not try.
+  become_user: nobody_such
+  vars:
+    ansible_become_exe: /bin/false
+  tasks:
+    - name: Run each workload
+      ansible.builtin.include_role:
+        name: "{{ workload_item.name }}"
+        apply:
+          become: true
+          DEFAULTS
+      loop: "{{ workloads }}"
+      loop_control:
+        loop_var: workload_item
+    - LOOK
+
+- name: Hand the user data over
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Say that the environment is ready
+      ansible.builtin.debug:
+        msg: Ready
+"""
+# As ocp4_workload_multi_tenant_loop: the role once for each tenant, with facts that say which.
+TENANT_LOOP = """
+- name: Run the workload for each tenant
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  any_errors_fatal: true
+  tasks:
+    - name: Run it
+      ansible.builtin.include_tasks: tenant.yml
+      loop: "{{ actions | product(ways, tenants) }}"
+      loop_control:
+        loop_var: turn
+      vars:
+        ACTION: "{{ turn[0] }}"
+        guid: "{{ turn[1] }}"
+        _tenant: "{{ turn[2] }}"
+        _by_alias: "{{ turn[1].endswith('by-alias') }}"
+        ocp4_workload_litellm_virtual_keys_users: "{{ [] if _by_alias else [ocp4_workload_tenant_keycloak_username] }}"
+        ocp4_workload_litellm_virtual_keys_alias_format: >-
+          {{ 'virtkey-' ~ guid ~ ('-' ~ ocp4_workload_tenant_keycloak_username if _by_alias else '') }}
+        ocp4_workload_litellm_virtual_keys_key_seed: "{{ seed if _by_alias else '' }}"
+"""
+
+
+def deployed(
+    ansible: Ansible,
+    name: str,
+    action: str,
+    *,
+    theirs: bool = False,
+    workload_host: str = "localhost",
+    **variables: object,
+) -> Run:
+    """Run the deployer for an action, with these variables as extra variables."""
+    folder = ansible.folder / name
+    extra = {
+        "ACTION": action,
+        "output_dir": str(folder),
+        "agnosticd_preserve_user_data": True,
+        "workload_host": workload_host,
+        "workloads": [{"name": ROLE}],
+        "litellm_url": ansible.environment["LITELLM_URL"],
+        "litellm_master_key": ansible.environment["LITELLM_MASTER_KEY"],
+        "num_users": 4,
+        **variables,
+    }
+    file = ansible.folder / "extra.yml"
+    file.write_text(yaml.safe_dump(extra))
+    plays = DEPLOYER.replace("DEFAULTS", DEFAULTS if theirs else "").replace(
+        "LOOK", yaml.safe_dump(look(action), width=1000).replace("\n", "\n      ").rstrip()
+    )
+    paths = ansible.environment["ANSIBLE_COLLECTIONS_PATH"]
+    run = ansible.play(
+        plays,
+        *("-e", "@extra.yml"),
+        ANSIBLE_COLLECTIONS_PATH=f"{with_theirs(ansible)}:{paths}" if theirs else paths,
+        ANSIBLE_CACHE_PLUGIN="jsonfile",
+        ANSIBLE_CACHE_PLUGIN_CONNECTION=str(ansible.folder / "cache"),
+    )
+    file.unlink()
+    return run
+
+
+def with_theirs(ansible: Ansible) -> Path:
+    """Where AgnosticD's collection is installed, as a double."""
+    plugins = ansible.folder / "theirs/ansible_collections/agnosticd/core/plugins"
+    for kind, content in (("action", THEIRS), ("modules", "")):
+        (plugins / kind).mkdir(parents=True, exist_ok=True)
+        (plugins / kind / "agnosticd_user_info.py").write_text(content)
+    return ansible.folder / "theirs"
+
+
+def saved(ansible: Ansible, name: str) -> Json:
+    return ansible.file(f"{name}/provision-user-data.yaml")
+
+
+@pytest.fixture(scope="module")
+def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, Run]]:
+    """Two environments, of two users with a seed and of one without, on several hosts, with and without a prefix."""
+    many = {
+        "guid": f"{guid}-deployed",
+        "workloads": [{"name": ROLE, "data_prefix": "hub_east_"}],
+        **prefixed(models=[GRANITE], duration="7d", multi_user=True, user_count=2, key_seed=SEED),
+    }
+    alone = {**many, "guid": f"{guid}-alone", **prefixed(multi_user=False, key_seed="")}
+    bastion, emptied = "bastion.example.com", {"agnosticd_preserve_user_data": False}
+    yield {
+        "ours": deployed(ansible, "ours", "provision", **many),
+        "theirs": deployed(ansible, "theirs-data", "provision", theirs=True, **many),
+        "ours, emptied": deployed(ansible, "ours", "provision", workload_host=bastion, **many, **emptied),
+        "ours, destroyed": deployed(ansible, "ours", "destroy", workload_host=bastion, **many),
+        "alone": deployed(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
+        "alone again": deployed(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
+        "alone, emptied": deployed(ansible, "alone", "provision", theirs=True, **alone, **emptied),
+    }
+    proxy.delete(f"virtkey-{guid}-alone")
+
+
+NAMES = ("ours", "theirs", "ours, emptied", "ours, destroyed", "alone", "alone again")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_run_of_the_deployer_succeeds_without_becoming_another_user(runs, name):
+    assert runs[name].code == 0, runs[name].output
+    assert runs[name].said("Say that the environment is ready") == "Ready"
+    assert "WARNING" not in runs[name].output
+
+
+def test_the_prefix_is_put_before_the_data_of_all_and_of_each_user(runs, ansible):
+    data = saved(ansible, "theirs-data")
+    common = OF_A_KEY | {"litellm_user_count", "litellm_virtual_keys", "litellm_key_aliases", "litellm_key_ids"}
+    common |= {"litellm_user_ids"}
+    each = {f"litellm_{user}_{name}" for user in ("user1", "user2") for name in ("virtual_key", "key_alias", "key_id")}
+    each |= {"litellm_user1_user_email", "litellm_user2_user_email"}
+    assert set(data) == {f"hub_east_{name}" for name in common | each} | {"users"}
+    for user in ("user1", "user2"):
+        assert set(data["users"][user]) == {f"hub_east_{name}" for name in (*OF_A_KEY, "litellm_user_email")}
+
+
+def test_the_platforms_own_action_saves_the_same(runs, ansible):
+    data = {f"hub_east_{name}": value for name, value in saved(ansible, "ours").items() if name != "users"}
+    users = {
+        user: {f"hub_east_{name}": value for name, value in of_user.items()}
+        for user, of_user in saved(ansible, "ours")["users"].items()
+    }
+    assert saved(ansible, "theirs-data") == {**data, "users": users}
+    ours, theirs = (ansible.file(f"{name}/provision-user-info.yaml") for name in ("ours", "theirs-data"))
+    assert theirs == ours[: len(theirs)]
+    called = (ansible.folder / "theirs-data" / "theirs.txt").read_text().split()
+    assert called == ["None", "user1", "user2", "None"]
+    assert not (ansible.folder / "ours" / "theirs.txt").exists()
+
+
+def test_a_second_run_finds_its_key_under_its_prefix_and_changes_nothing(runs):
+    """A single user, on another host than localhost, with a secret that only the user data know."""
+    first, again = (moments(runs[name], "bastion.example.com")["provision"] for name in ("alone", "alone again"))
+    assert runs["alone again"].recap("bastion.example.com")["changed"] == 0
+    assert again.facts == first.facts
+    assert again.data == first.data
+    assert "users" not in again.data
+    assert key_id(again.data["hub_east_litellm_virtual_key"]) == again.row["token"]
+
+
+def test_a_seed_gives_the_same_secrets_after_the_user_data_were_emptied(runs):
+    first, emptied = (
+        moments(runs[name], host)["provision"]
+        for name, host in (("ours", "localhost"), ("ours, emptied", "bastion.example.com"))
+    )
+    assert runs["ours, emptied"].recap("bastion.example.com")["changed"] == 0
+    assert emptied.data == first.data
+    assert emptied.facts == first.facts
+
+
+def test_without_a_seed_the_secret_is_lost_with_the_user_data(runs, proxy):
+    refused, before = runs["alone, emptied"], moments(runs["alone"], "bastion.example.com")["provision"]
+    (alias,) = before.rows
+    assert refused.code == 2
+    assert refused.failed.result["msg"].startswith(f"The key {alias} exists and its secret is not known")
+    assert "Ready" not in refused.stdout  # any_errors_fatal
+    assert proxy.row(alias) == before.row
+
+
+def test_the_destroy_leaves_none(runs):
+    assert moments(runs["ours, destroyed"], "bastion.example.com")["destroy"].rows == {}
+
+
+def test_the_fact_cache_on_the_disk_holds_no_secret(runs, ansible, proxy):
+    cached = "".join(path.read_text() for path in (ansible.folder / "cache").rglob("*") if path.is_file())
+    secrets = {proxy.master_key, SEED}
+    for name, host in (("ours", "localhost"), ("alone", "bastion.example.com")):
+        facts = moments(runs[name], host)["provision"].facts
+        secrets.add(facts["litellm_virtual_key"])
+    assert len(secrets) == 4
+    assert [secret for secret in secrets if secret in cached] == []
+
+
+# The loop over tenants.
+
+
+def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: Proxy, guid: str):
+    """The tenant as the one user, and the tenant in the alias, where only a seed tells each secret again."""
+    tenants = ["alice", "bob", "alice-b"]  # the name of the one begins that of another
+    by_users, by_alias = f"{guid}-by-users", f"{guid}-by-alias"
+    tasks = [
+        {
+            "name": "Say which tenant it is",
+            "ansible.builtin.set_fact": {"ocp4_workload_tenant_keycloak_username": "{{ _tenant }}", "num_users": 9},
+        },
+        {"name": "Run the workload", "ansible.builtin.include_role": {"name": ROLE}},
+        {**look("tenant"), "name": "After: {{ ACTION }} {{ guid }} {{ _tenant }}"},
+    ]
+    (ansible.folder / "tenant.yml").write_text(yaml.safe_dump(tasks, width=1000, sort_keys=False))
+
+    def run(*actions: str) -> Run:
+        extra = {
+            "actions": list(actions),
+            "ways": [by_users, by_alias],
+            "tenants": tenants,
+            "seed": SEED,
+            "output_dir": f"{ansible.folder}/{{{{ guid }}}}",
+            **prefixed(models=[MISTRAL], duration="7d", block_on_stop=True),
+        }
+        (ansible.folder / "extra.yml").write_text(yaml.safe_dump(extra))
+        done = ansible.play(TENANT_LOOP, "-e", "@extra.yml")
+        assert done.code == 0, done.output
+        return done
+
+    first, second = run("provision"), run("provision", "stop", "destroy")
+    before, after = moments(first), moments(second)
+    secrets = set()
+    for way in (by_users, by_alias):
+        for tenant in tenants:
+            name = f"provision {way} {tenant}"
+            facts = before[name].facts
+            secrets.add(facts["litellm_virtual_key"])
+            assert facts["litellm_key_alias"] == f"virtkey-{way}-{tenant}"
+            assert key_id(facts["litellm_virtual_key"]) == before[name].rows[f"virtkey-{way}-{tenant}"]["token"]
+            assert after[name].changed == []
+            assert after[name].facts["litellm_virtual_key"] == facts["litellm_virtual_key"]
+
+        # What concerns one tenant leaves the others alone.
+        def remain(action: str, way: str = way, blocked: object = None) -> list[list[str]]:
+            rows = [after[f"{action} {way} {tenant}"].rows for tenant in tenants]
+            return [
+                sorted(
+                    alias.removeprefix(f"virtkey-{way}-")
+                    for alias, row in of_one.items()
+                    if blocked is None or row["blocked"] is blocked
+                )
+                for of_one in rows
+            ]
+
+        assert remain("stop", blocked=True) == [["alice"], ["alice", "bob"], ["alice", "alice-b", "bob"]]
+        assert remain("destroy") == [["alice-b", "bob"], ["alice-b"], []]
+    assert len(secrets) == 6
+    data = after[f"provision {by_users} alice-b"].data
+    rows = after[f"provision {by_users} alice-b"].rows
+    assert {tenant: key_id(data["users"][tenant]["litellm_virtual_key"]) for tenant in tenants} == {
+        tenant: rows[f"virtkey-{by_users}-{tenant}"]["token"] for tenant in tenants
+    }
+
+
+# Two controllers at once.
+
+
+def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Proxy, guid: str):
+    """Not what the platform does, which gives each environment a folder; the data of both are complete all the same."""
+    shared = ansible.folder / "shared"
+
+    def provision(base: str) -> Run:
+        folder = ansible.folder / base
+        folder.mkdir()
+        play = {
+            "hosts": "localhost",
+            "vars": {
+                "guid": f"{guid}-{base}",
+                "output_dir": str(shared),
+                **prefixed(models=[GRANITE], multi_user=True, user_count=5, user_base=base),
+            },
+            "tasks": [role(ACTION="provision")],
+        }
+        return replace(ansible, folder=folder).play(play)
+
+    with ThreadPoolExecutor(2) as both:
+        for run in both.map(provision, ("left", "right")):
+            assert run.code == 0, run.output
+    data = ansible.file("shared/provision-user-data.yaml")
+    users = [f"{base}{number}" for base in ("left", "right") for number in range(1, 6)]
+    assert sorted(data["users"]) == users
+    for user in users:
+        alias = f"virtkey-{guid}-{user.rstrip('12345')}-{user}"
+        assert key_id(data["users"][user]["litellm_virtual_key"]) == proxy.row(alias)["token"]
+        assert data[f"litellm_{user}_key_alias"] == alias
+    info = ansible.file("shared/provision-user-info.yaml")
+    assert info.count("Created 5 virtual keys") == 2
+    assert sorted(path.name for path in shared.iterdir()) == ["provision-user-data.yaml", "provision-user-info.yaml"]
