@@ -44,8 +44,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_d
 )
 
 _SECONDS_BETWEEN_PROGRESS = 5.0
-# Before 2.19 ansible-core shows no message of a result that it does not show.
-_HIDES_FAILURES = tuple(map(int, release.__version__.split(".")[:2])) < (2, 19)
+# Before 2.19 ansible-core shows no message of a result that it does not show, but the results of a loop as a whole.
+_BEFORE_2_19 = tuple(map(int, release.__version__.split(".")[:2])) < (2, 19)
 # Facts of the play, beside those of an earlier run that were saved.
 _FACTS = ("litellm_key_alias", "litellm_virtual_key", "litellm_key_aliases", "litellm_virtual_keys")
 
@@ -115,10 +115,12 @@ class ActionModule(ControllerAction):
         if context.CLIARGS.get("module_name") or not any(outcome.secret for outcome in outcomes):
             return
         result["_ansible_no_log"] = True
+        if _BEFORE_2_19:
+            self._task.no_log = True
         # That hides the rest of the result, too.
         for diff in result.get("diff", ()):
             self._display.display(_unified(diff), stderr=True)
-        if result.get("failed") and _HIDES_FAILURES:
+        if result.get("failed") and _BEFORE_2_19:
             self._display.error(result["msg"], wrap_text=False)
 
 
