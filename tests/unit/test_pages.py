@@ -203,3 +203,9 @@ def test_every_link_of_a_readme_leads_to_a_file(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_test_that_the_promises_name_is_there() -> None:
+    named = set(re.findall(r"``(?:tests/[a-z_/]*/)?(test_\w+\.py)``", page("promises")))
+    assert len(named) > 5
+    assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
