@@ -122,12 +122,20 @@ def settled(wanted: Wanted, now: datetime) -> Wanted:
     return wanted
 
 
-def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool = False) -> Plan:
+def plan(
+    wanted: Wanted,
+    seen: Seen,
+    created: str | None = None,
+    *,
+    waited: bool = False,
+    before: Observed | None = None,
+) -> Plan:
     """What to do next about one key.
 
     :param wanted: the key, `settled`.
     :param created: the id of the key that this run has made, once it has tried to.
     :param waited: this run has given others time already.
+    :param before: the key as this run has found it at first.
     """
     if not wanted.present:
         return _removal(seen)
@@ -137,7 +145,7 @@ def plan(wanted: Wanted, seen: Seen, created: str | None = None, *, waited: bool
         # Another run began to replace the key and did not come to its end.
         return Plan("updated", key=seen.old[0], step=restoration(wanted, seen))
     if not seen.keys:
-        return _creation(wanted, seen.now)
+        return _creation(wanted, seen.now, before)
     oldest = seen.keys[0]
     if len(seen.keys) > 1 and any(key.key_id == created for key in seen.keys):
         return _withdrawal(seen, str(created), waited=waited)
@@ -195,7 +203,7 @@ def _removal(seen: Seen) -> Plan:
     return Plan("deleted", key=doomed[0], step=Delete(tuple(key.key_id for key in doomed)))
 
 
-def _creation(wanted: Wanted, now: datetime) -> Plan:
+def _creation(wanted: Wanted, now: datetime, before: Observed | None) -> Plan:
     if wanted.alias is None:
         return Plan("absent", problem=f"There is no key with the id {wanted.key_id}")
     if wanted.missing == "ignore":
@@ -205,6 +213,11 @@ def _creation(wanted: Wanted, now: datetime) -> Plan:
     end = wanted.lifetime.end if wanted.lifetime else None
     if isinstance(end, datetime) and end <= now:
         return Plan("absent", problem=_past(wanted, end))
+    if before:
+        # Others have removed it meanwhile. What it was not allowed, the one that takes its place is not, either.
+        if not wanted.lifetime and before.expires and before.expires <= now:
+            return Plan("absent", problem=_expired(wanted, before.expires))
+        return Plan("regenerated", step=_successor(wanted, before, now))
     settings = {**wanted.initial, **wanted.settings}
     given = {name: value for name, value in settings.items() if value != setting(name).nothing}
     return Plan("created", step=Create(wanted.alias, given, end or NEVER))

@@ -121,7 +121,8 @@ class Run:
         self.seen = seen
         if self.first is None:
             self.goal = settled(self.wanted, seen.now)
-        self.plan = plan(self.goal, seen, self.created, waited=self._tried(Wait))
+        before = self.first.key if self.first else None
+        self.plan = plan(self.goal, seen, self.created, waited=self._tried(Wait), before=before)
         if self.first is None:
             self.first = self.plan
         self.error = self.plan.problem

@@ -933,6 +933,17 @@ def test_a_key_that_goes_away_before_it_is_changed_is_made_again(proxy, release)
     assert is_its_secret(proxy, outcome)
 
 
+@pytest.mark.parametrize("regenerate", ["never", "always"])
+def test_a_key_that_is_made_again_is_allowed_no_more_than_before(proxy, regenerate):
+    proxy.add(ALIAS, models=["gpt-4o"], max_budget=3.0, expires=(proxy.now() + 3 * DAY).isoformat(), blocked=True)
+    proxy.fault(UPDATE, Fault("nothing", before=proxy.rows.clear))
+    outcome = good(run_one(proxy, settings={"tpm_limit": 1}, regenerate=regenerate), "regenerated")
+    assert is_its_secret(proxy, outcome)
+    row = proxy.row(ALIAS)
+    assert (row["models"], row["max_budget"], row["blocked"], row["tpm_limit"]) == (["gpt-4o"], 3.0, True, 1)
+    assert abs(instant(row) - proxy.now() - 3 * DAY) < SECONDS
+
+
 def test_a_404_that_means_another_thing_than_the_key_is_told(proxy):
     proxy.add(ALIAS, team_id="gone")
     outcome = run_one(proxy, settings={"tpm_limit": 1})
