@@ -60,6 +60,8 @@ def _without_password(url: str) -> tuple[str, str]:
         raise OptionError("postgres_url must look like postgresql://user:password@host:5432/litellm")
     if "password" in parts.query:
         raise OptionError("postgres_url must have its password before the host, as in postgresql://user:password@host")
+    if not parts.netloc:
+        return url, ""  # whose host is a parameter; put together again, it would lose its slashes
     credentials, _at, host = parts.netloc.rpartition("@")
     user = credentials.partition(":")[0]
     return parts._replace(netloc=f"{user}@{host}" if user else host).geturl(), unquote(password or "")
@@ -76,7 +78,7 @@ def _psql(url: str, password: str, statement: str, timeout: float) -> str:
     try:
         done = subprocess.run(
             [*command, "--set=ON_ERROR_STOP=1", "--dbname", url, "--command", statement],
-            env={**os.environ, "PGPASSWORD": password},
+            env={**os.environ, "PGPASSWORD": password} if password else None,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
