@@ -46,7 +46,11 @@ _STEPS = (
     *((hours, "%H:%M") for hours in (1, 2, 3, 6, 12)),
     *((24 * days, "%d %b") for days in (1, 2, 7, 14)),
 )
-_MONTHS = ((1, "%b %Y"), (3, "%b %Y"), (6, "%b %Y"), (12, "%Y"), (60, "%Y"), (120, "%Y"), (1200, "%Y"), (12000, "%Y"))
+_MONTHS = (
+    *((months, "%b %Y") for months in (1, 3, 6)),
+    *((12 * years * thousands, "%Y") for thousands in (1, 10, 100, 1000) for years in (1, 2, 5)),
+)
+_HOURS_OF_MONTH = 730.5
 # A Monday, from which weeks are counted.
 _EPOCH = datetime(2001, 1, 1, tzinfo=timezone.utc)
 
@@ -128,9 +132,7 @@ def _scales(keys: Sequence[Mapping[str, Any]], now: datetime) -> list[Scale]:
     instants = [now, *_instants(keys, "created_at"), *_instants(keys, "expires")]
     margin = (max(instants) - min(instants)) / 50 + _HOUR
     scales = [_scale(name, label, now, now - span / 4, now + span) for name, (label, span) in _SPANS.items()]
-    # The calendar has an end, which a key can have as its own.
-    latest = min(max(instants), datetime.max.replace(tzinfo=timezone.utc) - margin)
-    return [*scales, _scale(_EVERYTHING, "everything", now, min(instants) - margin, latest + margin)]
+    return [*scales, _scale(_EVERYTHING, "everything", now, min(instants) - margin, max(instants) + margin)]
 
 
 def _scale(name: str, label: str, now: datetime, start: datetime, end: datetime) -> Scale:
@@ -140,17 +142,21 @@ def _scale(name: str, label: str, now: datetime, start: datetime, end: datetime)
 
 def _ticks(start: datetime, end: datetime) -> list[tuple[datetime, str]]:
     """Round instants between the two, a few of them."""
+    shortest = (end - start) / _HOUR / _MOST_TICKS
     for hours, form in _STEPS:
-        step = hours * _HOUR
-        if (end - start) / step <= _MOST_TICKS:
-            first = _EPOCH - (_EPOCH - start) // step * step
-            count = int((end - first) / step) + 1
-            return [(first + number * step, (first + number * step).strftime(form)) for number in range(count)]
+        if shortest <= hours:
+            return [(tick, tick.strftime(form)) for tick in _multiples(start, end, hours * _HOUR)]
     for months, form in _MONTHS:
-        ticks = list(_month_starts(start, end, months))
-        if len(ticks) <= _MOST_TICKS:
-            return [(tick, tick.strftime(form)) for tick in ticks]
+        if shortest <= months * _HOURS_OF_MONTH:
+            return [(tick, tick.strftime(form)) for tick in _month_starts(start, end, months)]
     return []
+
+
+def _multiples(start: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+    tick = _EPOCH - (_EPOCH - start) // step * step
+    while tick <= end:
+        yield tick
+        tick += step
 
 
 def _month_starts(start: datetime, end: datetime, step: int) -> Iterator[datetime]:

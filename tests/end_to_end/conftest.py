@@ -66,6 +66,7 @@ def relay(proxy: Proxy) -> Iterator[Relay]:
             noted.requests.append(
                 (self.headers.get("User-Agent", ""), f"{self.command} {self.path}", json.loads(body or "{}"))
             )
+            noted.before(f"{self.command} {self.path}")
             onward = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
             with contextlib.closing(onward):
                 onward.request(self.command, self.path, body or None, dict(self.headers))

@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -192,9 +193,13 @@ def look(alias: str) -> Json:
 
 @dataclass
 class Relay:
-    """Hands every request on to the real proxy, and notes it: who asked, what for, and with which body."""
+    """Hands every request on to the real proxy, and notes it: who asked, what for, and with which body.
+
+    :ivar before: is told of each request before that is handed on, and may do something itself.
+    """
 
     url: str
+    before: Callable[[str], object] = lambda request_line: None
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
 
     def of_ours(self) -> list[list[tuple[str, Json]]]:

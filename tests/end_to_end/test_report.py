@@ -1,0 +1,315 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks report_keys and sweep_keys: what they show and save, and which keys go, which is none without a choice.
+
+Each test has keys of its own, with a prefix of their own: the proxy may hold those of other tests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    GRANITE,
+    Ansible,
+    Json,
+    Proxy,
+    Relay,
+    Run,
+)
+
+HOSTILE = "<script>document.title='hostile'</script>\"><img src=x onerror=\"document.title='hostile'\">{{ 6 * 7 }}"
+PAGES = sorted((Path(__file__).parents[2] / "plugins" / "filter").glob("keys_*.yml"))
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@dataclass
+class Keys:
+    """Keys of one test, made and looked at without our client."""
+
+    proxy: Proxy
+    prefix: str
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, **settings: Any) -> None:
+        status, key = self.proxy.ask("POST", "/key/generate", {"key_alias": self.prefix + name, **settings})
+        assert status == 200, key
+        self.ids[name] = key["token"]
+
+    def left(self) -> set[str]:
+        """The names of those that the proxy still has."""
+        return {name for name in self.ids if self.proxy.rows(self.prefix + name)}
+
+    def fill(self) -> Keys:
+        """Keys of environments that there are, of some that are gone, and one that wants to be more than a key."""
+        abc1 = {"models": [GRANITE], "max_budget": 10, "user_id": "ann@example.com", "metadata": {"guid": "abc1"}}
+        self.add("abc1", duration="7d", **abc1)
+        self.add("abc2-user1", duration="2h")
+        self.add("gone1", duration="3d", metadata={"guid": "gone1"})
+        self.add("old1", duration="1s", metadata={"guid": "old1"})
+        self.add("abc3", duration="1s", metadata={"guid": "abc3"}, blocked=True)
+        self.add(HOSTILE, metadata={"guid": "{{ 6 * 7 }}"})
+        time.sleep(2)  # until those of a second have expired
+        return self
+
+    def remove(self) -> None:
+        if left := [self.ids[name] for name in self.left()]:
+            self.proxy.ask("POST", "/key/delete", {"keys": left})
+
+
+@pytest.fixture(scope="module")
+def keys(proxy: Proxy, guid: str) -> Iterator[Keys]:
+    """Keys that no test removes."""
+    made = Keys(proxy, f"{guid}-seen-").fill()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def some(proxy: Proxy, guid: str) -> Iterator[Keys]:
+    """Keys some of which the test removes."""
+    made = Keys(proxy, f"{guid}-swept-").fill()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def other(proxy: Proxy, guid: str) -> Iterator[Keys]:
+    """An expired key with another prefix, which no sweep may touch."""
+    made = Keys(proxy, f"service-{guid}-")
+    made.add("gateway", duration="1s")
+    yield made
+    made.remove()
+
+
+def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variables: Any) -> Run:
+    given = json.dumps({"alias_prefix": keys.prefix, **variables})
+    run = ansible.run("ansible-playbook", f"{COLLECTION}.{name}", "-e", given, *arguments)
+    assert keys.proxy.master_key not in run.output + run.log
+    return run
+
+
+def column(lines: list[str], heading: str) -> dict[str, str]:
+    """What the table has under a heading, by the name of the key."""
+    start = lines[0].index(heading)
+    found = {}
+    for line in lines[1:]:
+        cell = re.match(r"(?:\S| \S)*", line[start:])
+        found[line[: lines[0].index("STATUS")].rstrip()] = cell[0] if cell else ""
+    return found
+
+
+def test_the_table_tells_what_is_to_be_said_of_each_key(ansible: Ansible, keys: Keys) -> None:
+    (ansible.folder / "guids.txt").write_text("abc1\nabc2 # a workshop\nabc3\nabc4\n")
+    run = playbook(ansible, "report_keys", keys, report_guids_file="guids.txt", report_soon="3h")
+    assert run.code == 0, run.output
+    assert run.recap()["changed"] == 0
+    lines = run.said("Show them")
+    names = {name: keys.prefix + name for name in keys.ids}
+    assert column(lines, "STATUS") == {
+        names["old1"]: "expired",
+        names["abc3"]: "blocked",
+        names["abc2-user1"]: "active",
+        names["gone1"]: "active",
+        names["abc1"]: "active",
+        names[HOSTILE]: "active",
+    }
+    assert column(lines, "FINDINGS") == {
+        names["old1"]: "orphaned",
+        names["abc3"]: "expired",
+        names["abc2-user1"]: "ends soon",
+        names["gone1"]: "orphaned",
+        names["abc1"]: "",
+        names[HOSTILE]: "orphaned",
+    }
+    assert run.said("Sum up") == (
+        "6 virtual keys: 4 active, 2 expired, 1 ending within 3 hours, 1 blocked, 3 orphaned, 1 without an end; "
+        "0.00 spent"
+    )
+
+
+def test_the_data_are_those_of_the_proxy_and_for_their_owner_only(ansible: Ansible, keys: Keys) -> None:
+    run = playbook(ansible, "report_keys", keys, report_file="keys.json", report_guids=["abc1", "abc2", "abc3", "abc4"])
+    assert run.code == 0, run.output
+    path = ansible.folder / "keys.json"  # where Ansible was started, not where the playbook is
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    report = json.loads(path.read_text())
+    assert {key["key_alias"]: key["key_id"] for key in report["virtual_keys"]} == {
+        keys.prefix + name: key_id for name, key_id in keys.ids.items()
+    }
+    assert (report["totals"]["orphaned"], report["guids_without_key"]) == (3, ["abc4"])
+    assert report["api_endpoint"] == keys.proxy.url
+    assert "{{ 6 * 7 }}" in {key["guid"] for key in report["virtual_keys"]}
+    assert '"sk-' not in path.read_text().replace('"sk-...', "")
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, Json]] = []
+        self.title = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.found and self.found[-1][0] == "title":
+            self.title += data
+
+    def count(self, tag: str) -> int:
+        return sum(one == tag for one, _attributes in self.found)
+
+
+def rendered(path: Path, profile: Path) -> str:
+    """The page as the browser has it once its script has run; as it is saved, where there is no browser."""
+    if not BROWSER:
+        return path.read_text()
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+    return subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_the_page_shows_what_stands_in_a_key_and_does_nothing_else_with_it(
+    ansible: Ansible, keys: Keys, tmp_path: Path
+) -> None:
+    run = playbook(ansible, "report_keys", keys, report_file=str(tmp_path / "keys.html"))
+    assert run.code == 0, run.output
+    path = tmp_path / "keys.html"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    page = rendered(path, tmp_path / "profile")
+    elements = Elements(page)
+    assert elements.count("tr") == 1 + len(keys.ids)
+    assert (elements.count("script"), elements.count("img"), elements.count("link")) == (1, 0, 0)
+    assert elements.title.startswith("Virtual keys")
+    assert {attributes["data-sort"] for tag, attributes in elements.found if attributes.get("scope") == "row"} == {
+        keys.prefix + name for name in keys.ids
+    }
+    if BROWSER:
+        assert ("html", {"lang": "en", "class": "live"}) in elements.found
+        assert "6 shown" in page
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"report_format": "html"}, "report_format is table, json or html, and the last needs a report_file"),
+        ({"report_format": "xml"}, "report_format is table, json or html, and the last needs a report_file"),
+        ({"report_guids": []}, "The list of guids is empty, so that every key would seem to be orphaned"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused(
+    ansible: Ansible, proxy: Proxy, guid: str, variables: Json, sentence: str
+) -> None:
+    run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"), **variables)
+    assert run.code == 2
+    assert sentence in run.text
+
+
+def test_a_report_of_nothing(ansible: Ansible, proxy: Proxy, guid: str) -> None:
+    run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"))
+    assert run.code == 0, run.output
+    assert run.said("Sum up") == "There are no virtual keys"
+
+
+@pytest.mark.parametrize(
+    ("variables", "going"),
+    [
+        ({"sweep": "expired"}, {"old1", "abc3"}),
+        ({"sweep": "orphaned", "report_guids": ["abc1", "abc2", "abc3"]}, {"old1", "gone1", HOSTILE}),
+        ({"sweep": "orphaned,expired", "report_guids": "abc1,abc2,abc3"}, {"old1", "abc3", "gone1", HOSTILE}),
+        ({"sweep": ["expired"], "sweep_expired_for": "1h"}, set()),
+    ],
+)
+def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
+    ansible: Ansible, some: Keys, other: Keys, variables: Json, going: set[str]
+) -> None:
+    checked = playbook(ansible, "sweep_keys", some, "--check", **variables)
+    assert checked.code == 0, checked.output
+    assert some.left() == set(some.ids)
+    shown = checked.said("Show which keys are to be removed")
+    assert (set(column(shown, "KEY")) if going else shown) == ({some.prefix + name for name in going} or "No key")
+    assert checked.said("Say what was done") == f"Virtual keys that would be removed: {len(going)}"
+
+    swept = playbook(ansible, "sweep_keys", some, **variables)
+    assert swept.code == 0, swept.output
+    assert some.left() == set(some.ids) - going
+    assert other.left() == set(other.ids)
+    assert swept.said("Say what was done") == f"Virtual keys that were removed: {len(going)}"
+    assert swept.recap()["changed"] == checked.recap()["changed"] == bool(going)
+
+    again = playbook(ansible, "sweep_keys", some, **variables)
+    assert (again.code, again.recap()["changed"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({}, "sweep=expired would remove 2, sweep=orphaned needs the guids of the environments that there are"),
+        ({"sweep": "orphaned"}, "To tell which keys are orphaned needs the guids of the environments that there are"),
+        ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
+        ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
+        ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
+        ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the 1 guids that are given is that of a key"),
+        (
+            {"sweep": "expired", "sweep_at_most": 1},
+            "2 keys would be removed, which is more than the 1 of sweep_at_most",
+        ),
+        ({"sweep": "all"}, "What is removed can be expired or orphaned, but not 'all'"),
+        ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix is empty"),
+    ],
+)
+def test_a_sweep_that_may_not_be_meant_removes_nothing(
+    ansible: Ansible, keys: Keys, variables: Json, sentence: str
+) -> None:
+    (ansible.folder / "empty.txt").write_text("# none\n")
+    run = playbook(ansible, "sweep_keys", keys, **variables)
+    assert run.code == 2, run.output
+    assert sentence in run.text
+    assert run.recap()["changed"] == 0
+    assert keys.left() == set(keys.ids)
+
+
+def test_a_key_that_is_extended_at_the_last_moment_stays(
+    ansible: Ansible, some: Keys, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = []
+
+    def extend(request_line: str) -> None:
+        if "return_full_object=true" not in request_line:
+            return
+        listings.append(request_line)
+        if len(listings) == 2:
+            some.proxy.ask("POST", "/key/update", {"key": some.ids["old1"], "duration": "7d"})
+
+    monkeypatch.setattr(relay, "before", extend)
+    run = playbook(ansible, "sweep_keys", some, sweep="expired", litellm_url=relay.url)
+    assert run.code == 0, run.output
+    assert some.left() == set(some.ids) - {"abc3"}
+    assert set(column(run.said("Show which keys are to be removed"), "KEY")) == {
+        some.prefix + name for name in ("old1", "abc3")
+    }
+    assert set(column(run.said("Show which keys stay since they have changed"), "KEY")) == {f"{some.prefix}old1"}
+    assert run.said("Say what was done") == "Virtual keys that were removed: 1"
+
+
+def test_the_examples_of_the_filters_run(ansible: Ansible, keys: Keys) -> None:
+    examples = [yaml.safe_load(yaml.safe_load(path.read_text())["EXAMPLES"]) for path in PAGES]
+    assert len(examples) == 4
+    run = ansible.play({"hosts": "localhost", "tasks": [task for tasks in examples for task in tasks]})
+    assert run.code == 0, run.output
+    assert (ansible.folder / "keys.html").read_text().startswith("<!DOCTYPE html>")

@@ -1,0 +1,132 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filters of keys, as functions and in templates; what they decide is tested where it is decided."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible.errors import AnsibleError, AnsibleFilterError, AnsibleUndefinedVariable
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.filter.reports import FilterModule
+
+FILTERS = FilterModule().filters()
+PREFIX = "rhpds.litellm_virtual_keys."
+NOW = "2026-11-30T08:00:00Z"
+KEY = {
+    "key_alias": "virtkey-user123",
+    "key_id": "0" * 64,
+    "key_name": "sk-...abcd",
+    "guid": "user123",
+    "status": "active",
+    "models": ["openai/granite-3-2-8b-instruct"],
+    "duration": "7d",
+    "expires": "2026-11-30T11:00:00Z",
+    "created_at": "2026-11-23T11:00:00Z",
+    "blocked": False,
+    "user_id": "ann@example.com",
+    "team_id": None,
+    "max_budget": 5.0,
+    "spend": 1.25,
+    "metadata": {},
+}
+OLD = {
+    **KEY,
+    "key_alias": "virtkey-old",
+    "key_id": "1" * 64,
+    "guid": "old",
+    "expires": "2026-11-30T02:00:00Z",
+    "status": "expired",
+}
+
+
+def test_the_table_is_the_one_of_the_page():
+    assert FILTERS["keys_table"]([KEY], NOW) == [
+        "KEY              STATUS  ENDS        SPENT         USER             MODELS",
+        "virtkey-user123  active  in 3 hours  1.25 of 5.00  ann@example.com  openai/granite-3-2-8b-instruct",
+    ]
+    assert FILTERS["keys_table"]([], NOW) == []
+
+
+def test_the_report_takes_all_that_a_playbook_gives():
+    told = FILTERS["keys_report"]([KEY, OLD], NOW, guids="user123", soon="2h", api_endpoint="http://proxy")
+    assert [one["findings"] for one in told["virtual_keys"]] == [["expired", "orphaned"], []]
+    assert (told["soon"], told["api_endpoint"]) == ("2h", "http://proxy")
+    assert FILTERS["keys_report"]([KEY], NOW)["virtual_keys"][0]["findings"] == ["ends_soon"]
+    assert FILTERS["keys_html"](told).startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "aliases"),
+    [
+        ({}, ["virtkey-old"]),
+        ({"expired_for": "", "at_most": "1"}, ["virtkey-old"]),
+        ({"expired_for": 0}, ["virtkey-old"]),
+        ({"expired_for": "0"}, ["virtkey-old"]),
+        ({"expired_for": 5}, ["virtkey-old"]),
+        ({"expired_for": "7"}, []),
+        ({"among": [KEY]}, []),
+        ({"among": [OLD]}, ["virtkey-old"]),
+    ],
+)
+def test_a_sweep_takes_all_that_a_playbook_gives(arguments, aliases):
+    plan = FILTERS["keys_to_sweep"]([KEY, OLD], "expired", NOW, **arguments)
+    assert [one["key_alias"] for one in plan["virtual_keys"]] == aliases
+    assert plan["refusal"] is None
+
+
+def test_without_a_time_it_is_now():
+    ahead = (datetime.now(UTC) + timedelta(hours=3, seconds=20)).isoformat()
+    key = {**KEY, "expires": ahead}
+    assert "in 3 hours" in FILTERS["keys_table"]([key])[1]
+    assert FILTERS["keys_report"]([key])["virtual_keys"][0]["findings"] == ["ends_soon"]
+    long_ago = {**OLD, "expires": "2020-01-01T00:00:00Z"}
+    assert FILTERS["keys_to_sweep"]([key, long_ago], "expired")["removals"] == [{"key_id": "1" * 64}]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: FILTERS["keys_table"]("virtkey-a"),
+            "keys_table takes the virtual_keys of a result of litellm_key_info",
+        ),
+        (lambda: FILTERS["keys_report"]([{"key": 1}]), "keys_report takes the virtual_keys of a result of"),
+        (lambda: FILTERS["keys_to_sweep"]({}, "expired"), "keys_to_sweep takes the virtual_keys of a result of"),
+        (lambda: FILTERS["keys_to_sweep"]([], "expired", among=[1]), "among takes the virtual_keys of a result of"),
+        (
+            lambda: FILTERS["keys_to_sweep"]([], "expired", at_most="many"),
+            "at_most must be a whole number, but is 'many'",
+        ),
+        (lambda: FILTERS["keys_to_sweep"]([], "expired", expired_for="long"), "'long' is not a duration"),
+        (lambda: FILTERS["keys_to_sweep"]([], "old"), "What is removed can be expired or orphaned, but not 'old'"),
+        (lambda: FILTERS["keys_table"]([KEY], "soon"), "'soon' is not an instant"),
+        (lambda: FILTERS["keys_report"]([KEY], soon="soon"), "'soon' is not a duration"),
+        (lambda: FILTERS["keys_report"]([KEY], guids=[]), "The list of guids is empty"),
+        (lambda: FILTERS["keys_html"]([KEY]), "keys_html takes what keys_report gives"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_one_sentence(call, message):
+    with pytest.raises(AnsibleFilterError) as error:
+        call()
+    assert message in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_in_a_template_what_is_undefined_stays_so(template, name):
+    arguments = "('expired')" if name == "keys_to_sweep" else ""
+    assert template(f"{{{{ found | {PREFIX}{name}{arguments} | default('nothing') }}}}") == "nothing"
+    with pytest.raises((AnsibleUndefinedVariable, AnsibleError), match="found"):
+        template(f"{{{{ found | {PREFIX}{name}{arguments} }}}}")
+
+
+def test_in_a_template_one_takes_what_the_other_gives(template):
+    text = f"{{{{ (found | {PREFIX}keys_report(now)).virtual_keys | {PREFIX}keys_table(now) }}}}"
+    lines = template(text, found=[KEY, OLD], now=NOW)
+    assert lines[0].endswith("FINDINGS")
+    assert lines[2].endswith("ends soon")
+    page = template(f"{{{{ found | {PREFIX}keys_report(now) | {PREFIX}keys_html }}}}", found=[KEY], now=NOW)
+    assert "virtkey-user123" in page

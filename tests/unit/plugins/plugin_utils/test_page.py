@@ -1,0 +1,303 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The page: all keys are on it, nothing that stands in a key can do anything, and the timeline has its marks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import printable
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._page import page
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._report import parse_guids, report
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NOW = datetime.fromisoformat("2026-11-30T08:00:00+00:00")
+NOBODY = "\u2013"
+EMPTY = {"meta", "input", "br", "link", "img"}
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</title></style></script><svg/onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "<!--",
+    "]]>",
+    "&lt;b&gt;&amp;",
+    "javascript:alert(1)",
+    "\u202egnp.exe\x00\x1b[2J",
+    "-->&quot;;alert(1)//",
+)
+
+
+class Reader(HTMLParser):
+    """What a browser makes of the page: its elements, in order, and the texts in each row of the table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        assert len(attrs) == len(dict(attrs)), attrs
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in EMPTY:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "script" in self.open:
+            self.scripts[-1] += data
+        elif "style" not in self.open:
+            self.text += data
+            if {"td", "th"} & set(self.open):
+                self.rows[-1][-1] += data
+
+    def error(self, message):
+        raise AssertionError(message)
+
+
+def key(alias="virtkey-abc", start=-48.0, end=100.0, **more):
+    def instant(hours):
+        return None if hours is None else (NOW + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    return {
+        "key_alias": alias,
+        "key_id": "0" * 64,
+        "key_name": "sk-...abcd",
+        "guid": "abc",
+        "status": "active" if end is None or end > 0 else "expired",
+        "models": ["granite"],
+        "expires": instant(end),
+        "created_at": instant(start),
+        "blocked": False,
+        "user_id": None,
+        "team_id": None,
+        "max_budget": None,
+        "spend": 0.0,
+        "metadata": {},
+        **more,
+    }
+
+
+def html(*keys, guids=None, **more):
+    return page(report(keys, NOW, soon=parse("24h"), guids=parse_guids(guids), **more))
+
+
+def read(*keys, **more):
+    return Reader(html(*keys, **more))
+
+
+def test_each_key_has_a_row_with_what_there_is_to_say():
+    told = read(
+        key("virtkey-a", end=3, user_id="ann@example.com", team_id="red", max_budget=5, spend=1.25, models=["x", "y"]),
+        key("virtkey-b", end=None, models=[], guid=None),
+        guids="abc",
+        api_endpoint="https://litellm.example.com",
+    )
+    assert told.open == []
+    _headings, one, other = told.rows
+    assert one == [
+        "virtkey-aguid abc",
+        "ann@example.comteam red",
+        "active ends soon",
+        "in 3 hours2026-11-30 11:00",
+        "created 2026-11-28 08:00",
+        "1.25 of 5.00",
+        "x, y",
+    ]
+    assert other == ["virtkey-b", NOBODY, "active", "never", "created 2026-11-28 08:00", "0.00", "all"]
+    assert "https://litellm.example.com" in told.text
+    assert {attributes["data-is"] for tag, attributes in told.elements if "data-is" in attributes} == {
+        "active ends_soon",
+        "active never_expires",
+    }
+
+
+def test_the_tiles_count_and_tell_what_is_not_known():
+    def tiles(told):
+        return {
+            attributes["data-show"]: "disabled" not in attributes
+            for tag, attributes in told.elements
+            if tag == "button" and "data-show" in attributes
+        }
+
+    keys = key("virtkey-a"), key("virtkey-b", end=-3)
+    assert tiles(read(*keys)) == {
+        "": True,
+        "active": True,
+        "expired": True,
+        "ends_soon": False,
+        "blocked": False,
+        "over_budget": False,
+        "near_budget": False,
+        "duplicate": False,
+        "never_expires": False,
+    }
+    assert tiles(read(*keys, guids="zzz"))["orphaned"] is True
+    assert "environments without a key" not in read(*keys, guids="abc").text
+    assert "1 environment without a key" in read(*keys, guids="zzz").text
+    assert "2 environments without a key" in read(*keys, guids="yyy zzz").text
+
+
+def test_without_keys_it_says_so():
+    told = read()
+    assert "There are no virtual keys." in told.text
+    assert told.rows == []
+
+
+def names(elements):
+    return [(tag, sorted(attributes)) for tag, attributes in elements]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_stands_in_a_key_does_nothing(text):
+    harmless = read(key("a", user_id="b", team_id="c", guid="d", models=["e"], metadata={"guid": "f"}), guids="g")
+    told = read(key(text, user_id=text, team_id=text, guid=text, models=[text], metadata={"guid": text}), guids="g")
+    assert names(told.elements) == names(harmless.elements)
+    assert told.scripts == harmless.scripts
+    shown = printable(text)
+    assert told.rows[1][:2] == [f"{shown}guid {shown}", f"{shown}team {shown}"]
+    assert told.rows[1][-1] == shown
+    assert "\x1b" not in told.text
+
+
+@given(text=st.text(min_size=1) | st.text("<>\"'&/=! -;x", min_size=1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_text_is_more_than_text(text):
+    told = read(key(text, user_id=text))
+    assert names(told.elements) == names(read(key("a", user_id="b")).elements)
+    assert told.rows[1][0] == f"{printable(text)}guid abc"
+
+
+def test_the_browser_may_run_this_script_only_and_load_nothing():
+    text = html(key())
+    told = Reader(text)
+    (script,) = told.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (
+        attributes["content"]
+        for tag, attributes in told.elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.split("; ")[:3] == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        f"script-src 'sha256-{digest}'",
+    ]
+    for _tag, attributes in told.elements:
+        assert not {"src", "href", "action", "srcset"} & set(attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+def bars(told):
+    """The bars of the timeline: from and to, in hours from now."""
+    styles = [
+        attributes["style"] for _tag, attributes in told.elements if attributes.get("class", "").split()[:1] == ["bar"]
+    ]
+    return [(float(start), float(end)) for style in styles for start, end in re.findall(r"^--a:(.+);--b:(.+)$", style)]
+
+
+def scales(text):
+    """What the timeline can show: from and to, in hours from now."""
+    found = re.findall(r"\[data-scale=(\w+)\] \{ --s: (\S+); --h: (\S+);", text)
+    return {name: (float(start), float(start) + float(hours)) for name, start, hours in found}
+
+
+def ticks(text, scale):
+    (axis,) = re.findall(rf'<div class="{scale}">(.*?)</div>', text)
+    return [(float(at), label) for at, label in re.findall(r'<span style="--t:(\S+)">([^<]+)</span>', axis)]
+
+
+def test_the_bars_go_from_creation_to_end():
+    told = read(key(start=-48, end=100), key(start=-1, end=None), key(start=None, end=-2))
+    assert bars(told) == [(-1e7, -2), (-48, 100), (-1, 1e7)]
+
+
+@pytest.mark.parametrize(
+    ("ends", "scale"),
+    [
+        ([3, 20], "day"),
+        ([30, 60, 160], "week"),
+        ([500], "month"),
+        ([2000], "quarter"),
+        ([8000], "year"),
+        ([90000], "everything"),
+        # A few that live much longer than the others do not make the others small.
+        ([30] * 20 + [90000], "week"),
+        ([None, -40], "everything"),
+    ],
+)
+def test_the_timeline_begins_with_what_shows_most_ends(ends, scale):
+    text = html(*(key(end=end) for end in ends))
+    assert f'<table id="keys" data-scale="{scale}">' in text
+    assert f'value="{scale}" checked>' in text
+    assert text.count(" checked>") == 1
+
+
+@given(
+    spans=st.lists(
+        st.tuples(st.floats(-60000, 0), st.none() | st.floats(-60000, 61_000_000)).filter(
+            lambda span: span[1] is None or span[0] <= span[1]
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(deadline=None)
+def test_everything_shows_every_bar_and_each_scale_has_marks_in_order(spans):
+    text = html(*(key(start=start, end=end) for start, end in spans))
+    shown = scales(text)
+    start, end = shown["everything"]
+    for span_start, span_end in spans:
+        assert start <= span_start
+        assert span_end is None or span_end <= end
+    for scale in shown:
+        marks = ticks(text, scale)
+        assert 1 <= len(marks) <= 6
+        assert marks == sorted(marks)
+        assert all(0 <= at <= 100 for at, _label in marks)
+        assert len({label for _at, label in marks}) == len(marks)
+
+
+@pytest.mark.parametrize(
+    ("scale", "labels"),
+    [
+        ("day", ["06:00", "12:00", "18:00", "00:00"]),
+        ("week", ["30 Nov", "02 Dec", "04 Dec", "06 Dec"]),
+        ("month", ["30 Nov", "14 Dec"]),
+        ("quarter", ["Dec 2026", "Jan 2027", "Feb 2027"]),
+        ("year", ["Oct 2026", "Jan 2027", "Apr 2027", "Jul 2027", "Oct 2027"]),
+    ],
+)
+def test_the_marks_are_round_times(scale, labels):
+    assert [label for _at, label in ticks(html(key()), scale)] == labels
+
+
+def test_a_mark_stands_where_its_time_is():
+    text = html(key())
+    start, end = scales(text)["week"]
+    (at,) = (at for at, label in ticks(text, "week") if label == "02 Dec")
+    assert start + (end - start) * at / 100 == pytest.approx(40, abs=0.02)  # 2 December 00:00 is in 40 hours
