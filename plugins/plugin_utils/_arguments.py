@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -330,8 +330,20 @@ def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         read: dict[str, Any] = json.loads(json.dumps(settings, default=text))
+        for part in _texts(read):
+            part.encode()  # half a character cannot be
+            if "\0" in part:
+                raise ValueError("the character zero, which PostgreSQL does not store")
     except (TypeError, ValueError) as error:
         problem = f"A setting holds what JSON cannot: {error}"
     else:
         return read
     raise OptionError(problem)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(part)

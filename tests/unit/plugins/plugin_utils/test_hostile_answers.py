@@ -17,11 +17,13 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _apply, _reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._arguments import OPTIONS, all_wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import typed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._references import served_models, team_exists
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import described, difference, entry
@@ -384,3 +386,18 @@ def test_what_was_sent_is_not_told_when_it_comes_back(httpserver: HTTPServer, se
         client.post("/key/generate", {"key": secret, "key_alias": ALIAS})
     for part in ("signs", "kinds", "letters", "(of)", "of-nobody"):
         assert part not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"metadata": {"a": ["b\0"]}}, "the character zero, which PostgreSQL does not store"),
+        ({"metadata": {"a\0": 1}}, "the character zero"),
+        ({"extra_params": {"some_field": {"a": {"b": "\ud800"}}}}, "surrogates not allowed"),
+        ({"models": ["\0"]}, "the character zero"),
+    ],
+)
+def test_what_nobody_can_store_is_not_sent(settings: Json, says: str) -> None:
+    options = typed(OPTIONS, {"guid": "a", **settings}, "it")
+    with pytest.raises(OptionError, match=says):
+        all_wanted(options, settings)
