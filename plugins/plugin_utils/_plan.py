@@ -97,6 +97,10 @@ class Seen:
     now: datetime
     old: tuple[Observed, ...] = ()
 
+    @property
+    def ids(self) -> set[str]:
+        return {key.key_id for key in self.keys}
+
 
 @dataclass(frozen=True)
 class Plan:

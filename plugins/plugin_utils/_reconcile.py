@@ -86,6 +86,7 @@ def reconcile(
             run.error = str(run.trouble) if run.trouble else _left_undone(observer, run)
         elif run.lost:
             warn(f"Another run created the key {run.wanted.name} at the same time; its secret is not known here")
+        _withdraw(client, run)
         _give_back_alias(client, run)
     return [run.outcome() for run in runs]
 
@@ -144,6 +145,18 @@ def _look_patiently(client: Client, observer: Observer, runs: Sequence[Run]) -> 
             return
         _pause(attempt)
     _look(client, observer, runs)
+
+
+def _withdraw(client: Client, run: Run) -> None:
+    """Where another key was left to be the one, let no key of ours stay beside it: nobody is told its secret."""
+    reported = run.plan.key.key_id if run.plan.key else None
+    beside = run.created and run.created != reported and run.seen and run.created in run.seen.ids
+    if not run.error or not beside:
+        return
+    try:
+        _remove_if_there(client, [str(run.created)])
+    except LiteLLMError as error:
+        run.error += f"; a second key that was made could not be removed: {error}"
 
 
 def _give_back_alias(client: Client, run: Run) -> None:

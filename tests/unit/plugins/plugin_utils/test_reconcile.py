@@ -545,6 +545,15 @@ def test_of_two_keys_the_younger_is_taken_back_by_the_run_that_made_it(proxy):
     assert (outcome.secret, list(proxy.rows)) == (None, [OTHER.key_id])
 
 
+def test_a_key_that_could_not_be_taken_back_is_not_left_beside_the_other(proxy):
+    proxy.unique_aliases = False
+    proxy.fault(GENERATE, Fault("nothing", before=lambda: proxy.add(ALIAS, OTHER.value, age=timedelta(seconds=1))))
+    proxy.fault(DELETE, Fault(status=400))
+    outcome = run_one(proxy)
+    assert "400" in str(outcome.error)
+    assert (outcome.secret, list(proxy.rows)) == (None, [OTHER.key_id])
+
+
 @pytest.mark.parametrize("secret", [None, derive(SEED, ALIAS)], ids=["generated", "derived"])
 def test_of_runs_at_once_one_key_stays_and_every_secret_that_is_told_opens_it(proxy, secret):
     proxy.unique_aliases = False
@@ -731,6 +740,13 @@ def test_a_key_that_another_removed_meanwhile_is_deleted(proxy):
     proxy.add(ALIAS)
     proxy.fault(DELETE, Fault("nothing", before=proxy.rows.clear))
     good(run_one(proxy, present=False), "deleted")
+
+
+def test_a_key_that_is_gone_although_the_proxy_finds_nothing_to_delete_is_deleted(proxy):
+    proxy.add(ALIAS)
+    proxy.fault(DELETE, Fault(status=404, before=proxy.rows.clear))
+    good(run_one(proxy, present=False), "deleted")
+    assert proxy.counts()[DELETE] == 1
 
 
 def test_a_key_that_stays_although_the_proxy_says_otherwise_is_an_error(proxy):
