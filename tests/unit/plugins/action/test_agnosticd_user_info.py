@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
+from ansible.plugins import loader
 from ansible.plugins.loader import action_loader, connection_loader
 from ansible.template import Templar
 from ansible.utils.unsafe_proxy import wrap_var
@@ -48,7 +52,7 @@ def act(tmp_path: Path) -> Act:
             play_context=PlayContext(),
             loader=DataLoader(),
             templar=Templar(loader=DataLoader(), variables=variables),
-            shared_loader_obj=None,
+            shared_loader_obj=loader,
         )
         result: Result = action.run(task_vars=variables)
         json.dumps(result)  # which Ansible does on its way to the user
@@ -204,6 +208,146 @@ def test_a_folder_that_cannot_be_written_fails_with_a_reason(act: Act, tmp_path:
     result = act({"msg": "a"}, output_dir=str(tmp_path / "file"))
     assert result["failed"] is True
     assert result["error"] == f"User data cannot be saved in {tmp_path}/file: File exists"
+
+
+# Many users at once, and another action's files.
+
+
+def test_data_of_many_users_are_saved_at_once_each_below_its_user(act: Act, tmp_path: Path) -> None:
+    act({"users": {"ann": {"a": 0, "kept": 1}}})
+    result = act(
+        {"data": {"shared": 1}, "users": {"ann": {"a": 1}, "bob": {"a": {"b": SECRET}}}, "data_prefix": "hub_"}
+    )
+    assert result["data"] == {"hub_shared": 1}
+    assert result["users"] == {"ann": {"hub_a": 1}, "bob": {"hub_a": {"b": "sk-********"}}}
+    assert "msg" not in result
+    assert saved(tmp_path) == {
+        "provision-user-data.yaml": {
+            "hub_shared": 1,
+            "users": {"ann": {"a": 0, "kept": 1, "hub_a": 1}, "bob": {"hub_a": {"b": SECRET}}},
+        }
+    }
+
+
+@pytest.mark.parametrize("users", [{}, None])
+def test_no_users_make_no_section_of_users(act: Act, tmp_path: Path, users: Any) -> None:
+    """With one, a lab guide would take the environment for one of many users."""
+    result = act({"data": {"a": 1}, "users": users})
+    assert "users" not in result
+    assert saved(tmp_path) == {"provision-user-data.yaml": {"a": 1}}
+
+
+def test_users_and_one_user_together(act: Act, tmp_path: Path) -> None:
+    act({"user": "ann", "msg": "hello", "data": {"a": 1}, "users": {"bob": {"a": 2}}})
+    assert saved(tmp_path) == {
+        "provision-user-data.yaml": {"users": {"ann": {"a": 1, "msg": "hello"}, "bob": {"a": 2}}}
+    }
+
+
+@pytest.mark.parametrize("users", [{"ann": None}, {"ann": "text"}, {"ann": {"a": 1}, "bob": ["b"]}])
+def test_users_without_data_are_refused_and_nothing_is_saved(act: Act, tmp_path: Path, users: Any) -> None:
+    result = act({"data": {"a": 1}, "users": users})
+    assert result["failed"] is True
+    assert result["error"].startswith("users must hold a dictionary for each user, but has none for '")
+    assert names(tmp_path) == []
+
+
+def test_the_files_can_be_those_of_another_action(act: Act, tmp_path: Path) -> None:
+    act({"msg": "hello", "data": {"a": 1}, "action": "provision"}, ACTION="extend")
+    assert names(tmp_path) == ["provision-user-data.yaml", "provision-user-info.yaml"]
+
+
+# Where AgnosticD's own action is installed.
+
+
+@dataclass
+class Theirs:
+    """In place of AgnosticD's action: notes what it is given, and gives back what it is told to."""
+
+    calls: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    found: bool = True
+
+    def get(self, task: Task) -> Any:
+        return SimpleNamespace(run=lambda task_vars: self.run(task, task_vars)) if self.found else None
+
+    def run(self, task: Task, task_vars: dict[str, Any]) -> Result:
+        self.calls.append((task.args, task_vars.get("ACTION")))
+        return self.results.pop(0) if self.results else {}
+
+
+@pytest.fixture
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Theirs:
+    fake = Theirs()
+    find_spec, get = importlib.util.find_spec, action_loader.get
+
+    def find(name: str) -> Any:
+        return name if name == "ansible_collections.agnosticd.core" else find_spec(name)
+
+    def load(name: str, *rest: Any, **named: Any) -> Any:
+        theirs = name == "agnosticd.core.agnosticd_user_info"
+        return fake.get(named["task"]) if theirs else get(name, *rest, **named)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    monkeypatch.setattr(action_loader, "get", load)
+    return fake
+
+
+def test_theirs_gets_what_ours_was_given_one_user_after_the_other(act: Act, tmp_path: Path, theirs: Theirs) -> None:
+    given_too = {"data": {"a": 1}, "users": {"ann": {"b": 2}, "bob": {"b": 3}}, "data_prefix": "hub_"}
+    result = act({**given_too, "action": "provision"}, ACTION="extend")
+    assert theirs.calls == [
+        ({"data": {"a": 1}, "data_prefix": "hub_"}, "provision"),
+        ({"user": "ann", "data": {"b": 2}, "data_prefix": "hub_"}, "provision"),
+        ({"user": "bob", "data": {"b": 3}, "data_prefix": "hub_"}, "provision"),
+    ]
+    assert result["data"] == {"hub_a": 1}
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "calls"),
+    [
+        ({"msg": ["a", "b"]}, [{"msg": ["a", "b"]}]),
+        ({"body": "a", "user": "ann"}, [{"body": "a", "user": "ann"}]),
+        ({"users": {"ann": {"a": 1}}}, [{"user": "ann", "data": {"a": 1}}]),
+        ({"data": {"a": 1}, "users": {}}, [{"data": {"a": 1}}]),
+        ({}, []),
+    ],
+)
+def test_theirs_is_asked_for_nothing_that_it_does_not_know(
+    act: Act, theirs: Theirs, arguments: dict[str, Any], calls: list[Any]
+) -> None:
+    act(arguments)
+    assert theirs.calls == [(call, None) for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({"failed": True, "error": "no room"}, "no room"),
+        ({"failed": True, "msg": f"no room for {SECRET}"}, "no room for sk-********"),
+        ({"failed": True}, "it does not say why"),
+    ],
+)
+def test_when_theirs_fails_ours_does_with_its_reason(act: Act, theirs: Theirs, result: Result, why: str) -> None:
+    theirs.results = [{}, result]
+    failed = act({"data": {"a": 1}, "users": {"ann": {}, "bob": {}}})
+    assert failed["failed"] is True
+    assert failed["error"] == f"User data cannot be saved by agnosticd.core.agnosticd_user_info: {why}"
+    assert len(theirs.calls) == 2  # nobody else is told
+
+
+def test_theirs_is_not_asked_in_check_mode(act: Act, theirs: Theirs) -> None:
+    """It would write."""
+    act({"msg": "a"}, check_mode=True)
+    assert theirs.calls == []
+
+
+def test_a_collection_without_the_action_is_as_good_as_none(act: Act, tmp_path: Path, theirs: Theirs) -> None:
+    theirs.found = False
+    act({"msg": "a"})
+    assert saved(tmp_path) == {"provision-user-info.yaml": ["a"]}
 
 
 def test_it_runs_on_the_controller_without_a_connection() -> None:

@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import load, save, saved_keys
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import (
+    SavedKey,
+    load,
+    save,
+    saved_keys,
+    users_of,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -352,3 +359,80 @@ def test_a_secret_that_was_saved_among_other_data_is_found(others: dict[str, Any
         save(Path(folder), "provision", data=others)
         save(Path(folder), "provision", data={"litellm_key_alias": ALIAS, "litellm_virtual_key": SECRET}, user=user)
         assert secrets(load(Path(folder))) == [SECRET]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"key_alias": ALIAS, "virtual_key": SECRET, "available_models": ["a"], "user_email": "ann@x.org"},
+        {
+            "hub_key_alias": ALIAS,
+            "hub_virtual_key": SECRET,
+            "hub_available_models": ["a"],
+            "hub_user_email": "ann@x.org",
+        },
+    ],
+)
+def test_models_and_user_are_those_that_stand_beside_the_alias(data: dict[str, Any]) -> None:
+    expected = [SavedKey(ALIAS, SECRET, ["a"], "ann@x.org")]
+    assert list(saved_keys(data)) == expected
+    assert list(saved_keys({"available_models": ["b"], "user_email": "no", "users": {"ann": data}})) == expected
+
+
+@pytest.mark.parametrize("ids", [["no@x.org", "ann@x.org"], ["no@x.org"], None, "ann@x.org"])
+def test_of_lists_the_user_is_the_one_in_the_same_place(ids: Any) -> None:
+    data = {"key_aliases": ["other", ALIAS], "virtual_keys": ["sk-other", SECRET], "user_ids": ids}
+    (found,) = (key for key in saved_keys(data) if key.alias == ALIAS)
+    assert found == SavedKey(ALIAS, SECRET, None, "ann@x.org" if isinstance(ids, list) and len(ids) == 2 else None)
+
+
+@pytest.mark.parametrize("wrong", [None, "", 1, ["ann@x.org"]])
+def test_a_user_that_is_no_text_is_none(wrong: Any) -> None:
+    (found,) = saved_keys({"key_alias": ALIAS, "virtual_key": SECRET, "user_email": wrong})
+    assert found.user_id is None
+
+
+# Whose keys an environment has.
+
+
+def key_of(alias: str, **metadata: Any) -> Observed:
+    return Observed.from_row({"token": "0" * 64, "key_alias": alias, "metadata": metadata})
+
+
+@pytest.mark.parametrize(
+    ("keys", "users"),
+    [
+        ([], [None]),
+        ([key_of("virtkey-a", guid="a")], [None]),
+        ([key_of("virtkey-a-user1", guid="a", user="user1")], ["user1"]),
+        # What somebody else made, or another guid's, or another tenant's whose alias begins with ours.
+        ([key_of("virtkey-a-user1")], [None]),
+        ([key_of("virtkey-a-user1", guid="b", user="user1")], [None]),
+        ([key_of("virtkey-a-b", guid="a")], [None]),
+        ([key_of("virtkey-a-b-user1", guid="a", user="user1")], [None]),
+        ([key_of("virtkey-ab", guid="a", user="b")], [None]),
+        ([key_of("virtkey-a", guid="a"), key_of("virtkey-a-ann", guid="a", user="ann")], [None, "ann"]),
+        # A guid of digits is a number to YAML, and so is a user's.
+        ([key_of("virtkey-a-7", guid="a", user=7)], ["7"]),
+        ([key_of(f"virtkey-a-u{number}", guid="a", user=f"u{number}") for number in (10, 2, 1)], ["u1", "u2", "u10"]),
+        # One that another run was replacing when it ended.
+        (
+            [
+                key_of(
+                    "virtkey-a-ann.replaced",
+                    guid="a",
+                    user="ann",
+                    replaced_in_litellm_virtual_keys="virtkey-a-ann",
+                )
+            ],
+            ["ann"],
+        ),
+    ],
+)
+def test_the_users_of_an_environment_are_those_whose_keys_say_so(keys: list[Observed], users: list[str | None]) -> None:
+    assert users_of("a", "virtkey-a", [], keys) == users
+
+
+def test_users_whose_keys_were_saved_are_users_too() -> None:
+    saved = [SavedKey("virtkey-a-ann", SECRET), SavedKey("virtkey-ab", SECRET), SavedKey("virtkey-a", SECRET)]
+    assert users_of("a", "virtkey-a", saved, [key_of("virtkey-a-bob", guid="a", user="bob")]) == [None, "ann", "bob"]
