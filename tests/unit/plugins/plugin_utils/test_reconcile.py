@@ -802,7 +802,7 @@ def test_when_the_user_interrupts_what_nobody_would_hear_of_is_taken_back(proxy)
 def test_when_the_user_interrupts_a_replacement_the_old_key_is_what_it_was(proxy, monkeypatch, during):
     old_keys = {proxy.add(f"virtkey-{number}", metadata={"a": number}): number for number in range(12)}
     other = proxy.add("virtkey-other", MINE.value)
-    honest = _reconcile.work
+    honest = _apply.work
 
     def interrupted(client, runs, progress):
         honest(client, runs, progress)
