@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def write(results: Results, docs: Path) -> None:
     after = rest.split(END)[1]
     parts = [_machine(results), *map(_rst, tables(results))]
     page.write_text(before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after)
-    picture(results, docs / "speed.svg")
+    picture(results, docs / "docsite" / "images" / "speed.svg")
 
 
 def picture(results: Results, path: Path) -> None:
@@ -282,7 +283,16 @@ def _machine(results: Results) -> str:
 
 
 def _rst(table: Table) -> str:
-    lines = [table.title, "-" * len(table.title), "", table.note, "", ".. list-table::", "   :header-rows: 1", ""]
+    lines = [
+        table.title,
+        "-" * len(table.title),
+        "",
+        *textwrap.wrap(table.note, 120),
+        "",
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+    ]
     for row in (table.head, *table.rows):
         lines += [f"   {'* -' if not number else '  -'} {cell}".rstrip() for number, cell in enumerate(row)]
     return "\n".join([*lines, ""])
