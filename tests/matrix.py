@@ -60,7 +60,7 @@ def table(sessions: list[Session]) -> str:
             rows.setdefault(core, {}).setdefault(check, []).append(f"{python} {outcome}".strip())
         else:
             others.append(f"{session['name']}: {outcome}")
-    lines = [("ansible-core", *CHECKS)]
+    lines: list[tuple[str, ...]] = [("ansible-core", *CHECKS)]
     for core in sorted(rows, key=lambda core: int(core.split(".")[1])):
         cells = [rows[core].get(check, []) for check in CHECKS]
         for number in range(max(map(len, cells))):

@@ -1,0 +1,132 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The built artefact, installed where there is ansible-core and urllib3 and nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Proxy, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What stands at the top of the artefact: what a playbook needs, what says how, and what Galaxy asks for.
+ARTEFACT = {
+    "FILES.json",
+    "LICENSE",
+    "MANIFEST.json",
+    "README.md",
+    "SECURITY.md",
+    "changelogs",
+    "docs",
+    "extensions",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+    "tests",
+}
+
+Program = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artefact")
+    galaxy = Path(sys.executable).with_name("ansible-galaxy")
+    subprocess.run([galaxy, "collection", "build", str(ROOT), "--output-path", str(folder)], check=True)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def program(artefact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Runs a program of Ansible in a new environment, into which the artefact was installed."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder / "venv", with_pip=True)
+    packages = [f"{name}=={importlib.metadata.version(name)}" for name in ("ansible-core", "urllib3")]
+    pip = (folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    subprocess.run([*pip, *packages], check=True)
+    work = tmp_path_factory.mktemp("work")
+
+    def run(name: str, *arguments: str) -> Run:
+        done = subprocess.run(
+            [folder / "venv" / "bin" / name, *arguments],
+            cwd=work,
+            env={
+                "ANSIBLE_HOME": str(folder / "home"),
+                "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+                "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+                "HOME": str(folder),
+                "LANG": "C.UTF-8",
+                "LITELLM_URL": proxy.url,
+                "LITELLM_MASTER_KEY": proxy.master_key,
+                "NO_PROXY": "127.0.0.1",
+                "PATH": f"{folder / 'venv' / 'bin'}:/usr/bin:/bin",
+            },
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr, "")
+
+    installed = run(
+        "ansible-galaxy", "collection", "install", "--offline", str(artefact), "-p", str(folder / "collections")
+    )
+    assert installed.code == 0, installed.output
+    return run
+
+
+def test_the_artefact_holds_what_users_need_and_no_more(artefact):
+    with tarfile.open(artefact) as archive:
+        names = archive.getnames()
+    assert {name.split("/")[0] for name in names} == ARTEFACT
+    assert [name for name in names if name.startswith("tests/")] == ["tests/config.yml"]
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".tar.gz"))]
+
+
+def test_what_was_installed_is_what_was_built(program):
+    verified = program("ansible-galaxy", "collection", "verify", "--offline", COLLECTION)
+    assert verified.code == 0, verified.output
+
+
+def test_every_playbook_is_found_by_its_name(program, artefact):
+    with tarfile.open(artefact) as archive:
+        playbooks = [Path(name).stem for name in archive.getnames() if name.startswith("playbooks/")]
+    assert {"provision_key", "extend_key", "report_keys", "destroy_key"} <= set(playbooks)
+    for playbook in playbooks:
+        checked = program("ansible-playbook", "--syntax-check", f"{COLLECTION}.{playbook}", "-e", "guid=user123")
+        assert checked.code == 0, checked.output
+
+
+def test_the_playbooks_lead_a_key_through_its_life(program, proxy, guid):
+    guid = f"{guid}-installed"
+    alias = f"virtkey-{guid}"
+
+    def play(name: str, *arguments: str) -> Run:
+        done = program("ansible-playbook", f"{COLLECTION}.{name}", "-e", f"guid={guid}", *arguments)
+        assert done.code == 0, done.output
+        assert "WARNING" not in done.output
+        return done
+
+    play("provision_key")
+    created = proxy.row(alias)
+    assert play("provision_key").recap()["changed"] == 0
+    play("extend_key", "-e", "ocp4_workload_litellm_virtual_keys_runtime=1440")
+    extended = proxy.row(alias)
+    assert extended["token"] == created["token"]
+    assert extended["expires"] > created["expires"]
+    assert guid in play("report_keys").output
+    play("destroy_key")
+    assert proxy.rows(alias) == []
