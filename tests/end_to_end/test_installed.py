@@ -115,7 +115,7 @@ def test_the_playbooks_lead_a_key_through_its_life(program, proxy, guid):
     alias = f"virtkey-{guid}"
 
     def play(name: str, *arguments: str) -> Run:
-        done = program("ansible-playbook", f"{COLLECTION}.{name}", "-e", f"guid={guid}", *arguments)
+        done: Run = program("ansible-playbook", f"{COLLECTION}.{name}", "-e", f"guid={guid}", *arguments)
         assert done.code == 0, done.output
         assert "WARNING" not in done.output
         return done
