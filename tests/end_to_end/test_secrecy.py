@@ -276,6 +276,7 @@ FAKE_PSQL = """\
 #!/bin/sh
 # The client of PostgreSQL, which talks too much when it fails.
 printf '%s ' "$0" "$@" >> "{folder}/psql.log"
+sleep 0.3  # so that its arguments are seen
 case "$*" in
   *ffff*) echo "psql: error: password authentication failed for user litellm ($PGPASSWORD, $2)" >&2; exit 2;;
 esac
