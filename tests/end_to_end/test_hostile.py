@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What looks like code is text: what users write reaches the proxy unchanged, and what a proxy answers is never run."""
+"""What looks like code is text: what users write reaches the proxy unchanged, and what a proxy answers is never run.
+
+Seen to turn it red: names that are trusted as templates on their way into a result, messages without escapes, and a
+character zero that is sent.
+"""
 
 from __future__ import annotations
 
