@@ -47,6 +47,8 @@ CORES = {
     "2.21": range(12, 15),
     "2.22": range(13, 16),
 }
+# The tools of our tests need 3.11, so that only ansible-test shows what happens on the Pythons before it.
+OURS, OLDER = range(11, 16), range(10, 11)
 # What runs unless another is asked for: the one of pyproject.toml's tools, and the oldest that we promise.
 CORE, OLDEST_CORE = "2.19", "2.16"
 # Not released yet: `make test-matrix` tries it and tells, and is not red for it.
@@ -101,15 +103,15 @@ Part = Callable[[nox.Session, str], None]
 
 
 def session_per_core(
-    *default: str, tag: str, requires: tuple[str, ...] = (), each_python: bool = False
+    *default: str, tag: str, requires: tuple[str, ...] = (), pythons: range = range(0)
 ) -> Callable[[Part], Part]:
     """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag.
 
-    `make test-matrix` runs them all, and with `each_python` on every Python of their ansible-core.
+    `make test-matrix` runs them all; where an ansible-core supports some of `pythons`, on each of those instead.
     """
 
     def register(part: Part) -> Part:
-        for core, pythons in CORES.items():
+        for core, supported in CORES.items():
 
             def session(session: nox.Session, core: str = core) -> None:
                 part(session, core)
@@ -117,15 +119,18 @@ def session_per_core(
             session.__doc__ = part.__doc__
             name = f"{part.__name__}-{core}"
             matrix = "next" if core == NEXT_CORE else "matrix"
+            each = [minor for minor in supported if minor in pythons]
             nox.session(
-                python=f">=3.{pythons.start},<3.{pythons.stop}",
+                python=f">=3.{max(supported.start, OURS.start)},<3.{supported.stop}",
                 name=name,
-                tags=[*([tag] if core in default else []), *([] if each_python else [matrix])],
+                tags=[*([tag] if core in default else []), *([] if each else [matrix])],
                 default=core in default,
                 requires=requires,
             )(session)
-            for minor in pythons if each_python else ():
-                nox.session(python=f"3.{minor}", name=f"{name}-py3.{minor}", tags=[matrix], default=False)(session)
+            for minor in each:
+                nox.session(
+                    python=f"3.{minor}", name=f"{name}-py3.{minor}", tags=[matrix], default=False, requires=requires
+                )(session)
         return part
 
     return register
@@ -214,7 +219,7 @@ def lint(session: nox.Session) -> None:
         raise CommandFailed(f"failed: {', '.join(failed)}")
 
 
-@session_per_core(CORE, tag="unit", each_python=True)
+@session_per_core(CORE, tag="unit", pythons=OURS)
 def unit(session: nox.Session, core: str) -> None:
     """Test each part by itself, without a server."""
     install(session, "tests", core=core)
@@ -225,7 +230,7 @@ def unit(session: nox.Session, core: str) -> None:
     )
 
 
-@session_per_core(CORE, tag="sanity")
+@session_per_core(CORE, tag="sanity", pythons=OLDER)
 def sanity(session: nox.Session, core: str) -> None:
     """Hold the collection to Ansible's own rules, with no exception."""
     install(session, "sanity", core=core)
@@ -254,7 +259,7 @@ def stop_sandbox() -> None:
         instance.with_suffix(".lock").unlink(missing_ok=True)
 
 
-@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
+@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",), pythons=OLDER)
 def integration(session: nox.Session, core: str) -> None:
     """Run tests/integration/targets on a real proxy."""
     install(session, core=core)

@@ -85,7 +85,7 @@ def sandbox() -> Iterator[Measured]:
         subprocess.run([*program, "start", "--name", instance.name, "--port", "0"], check=True)
         values = dict(line.split("=", 1) for line in (instance / "env").read_text().splitlines())
         release = json.loads((instance / "state.json").read_text())["wish"]
-        psql = next((SANDBOXES / "releases" / release["release"]).glob("**/bin/psql"))
+        psql = sorted((SANDBOXES / "releases" / release["release"]).glob("**/bin/psql"))[0]
         yield Measured(
             values["LITELLM_URL"],
             values["LITELLM_MASTER_KEY"],

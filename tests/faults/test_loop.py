@@ -15,7 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Case
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, Relay, Trouble
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, Exchange, Relay, Trouble
 
 ROUNDS = 20
 # A thousand in all; FAULTS_KEYS=1000 makes it a thousand in each round, which takes half an hour.
@@ -36,8 +36,11 @@ class Sometimes(Trouble):
     """Anything may befall any request."""
 
     def __init__(self, chance: random.Random) -> None:
-        super().__init__(lambda exchange: chance.choice(FAULTS)(exchange), Asked("", 0))
+        super().__init__(self._any_fault, Asked("", 0))
         self._chance = chance
+
+    def _any_fault(self, exchange: Exchange) -> None:
+        self._chance.choice(FAULTS)(exchange)
 
     def befalls(self, asked: Asked) -> bool:
         return self._chance.random() < SHARE
