@@ -157,8 +157,9 @@ def test_the_playbook_needs_the_guid_and_the_runtime_alone(extensions, ansible, 
     assert instant(row["expires"]).strftime("%Y-%m-%dT%H:%M") in message
     assert run.said("Say until when they live").startswith(f"{extensions.alias('one')} lives until 20")
 
-    again = ansible.run(*arguments)
+    again = ansible.run(*arguments, "-vvvv")
     assert again.code == 0, again.output
+    assert before.data["litellm_virtual_key"] not in again.output + again.log
     assert again.recap()["changed"] == 0
     assert proxy.row(extensions.alias("one")) == row
     assert ansible.file(saved % "info") == [*told, message]

@@ -397,11 +397,12 @@ def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Pro
             },
             "tasks": [role(ACTION="provision")],
         }
-        return replace(ansible, folder=folder).play(play)
+        return replace(ansible, folder=folder).play(play, "-vvvv")
 
     with ThreadPoolExecutor(2) as both:
-        for run in both.map(provision, ("left", "right")):
-            assert run.code == 0, run.output
+        runs = list(both.map(provision, ("left", "right")))
+    for run in runs:
+        assert run.code == 0, run.output
     data = ansible.file("shared/provision-user-data.yaml")
     users = [f"{base}{number}" for base in ("left", "right") for number in range(1, 6)]
     assert sorted(data["users"]) == users
@@ -409,6 +410,8 @@ def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Pro
         alias = f"virtkey-{guid}-{user.rstrip('12345')}-{user}"
         assert key_id(data["users"][user]["litellm_virtual_key"]) == proxy.row(alias)["token"]
         assert data[f"litellm_{user}_key_alias"] == alias
+        for run in runs:  # however verbose
+            assert data["users"][user]["litellm_virtual_key"] not in run.output + run.log
     info = ansible.file("shared/provision-user-info.yaml")
     assert info.count("Created 5 virtual keys") == 2
     assert sorted(path.name for path in shared.iterdir()) == ["provision-user-data.yaml", "provision-user-info.yaml"]
