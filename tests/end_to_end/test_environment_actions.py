@@ -167,13 +167,13 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
     """One environment for each item, in one play."""
     guid = f"{guid}-item"
 
-    def item(name: str, *tasks: Json, look_last: bool = True, **variables: object) -> Json:
+    def item(name: str, *tasks: Json, **variables: object) -> Json:
         own = {
             "guid": f"{guid}-{name}",
             "output_dir": str(ansible.folder / f"item-{name}"),
             **prefixed(**{"models": [GRANITE], **variables}),
         }
-        return {"block": [*(tasks or [role(ACTION="provision")]), *([look(name)] if look_last else [])], "vars": own}
+        return {"block": [*(tasks or [role(ACTION="provision")]), look(name)], "vars": own}
 
     def refused(name: str, **variables: object) -> Json:
         return item(name, attempt(name, role(ACTION="provision")), **variables)
@@ -230,7 +230,7 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
                 refused("forbidden-setting", settings={"state": "absent"}),
                 refused("unknown-model", models=["openai/granite-3-2-8b"], on_unknown_models="fail"),
                 refused("duration-of-words", duration="for ever"),
-                refused("no-wait", key_seed="too short"),
+                refused("short-seed", key_seed="too short"),
             ],
         }
     )
@@ -308,7 +308,7 @@ def test_the_variables_of_the_original_are_understood(catalog):
         ("forbidden-setting", "settings has 'state'; it can have "),
         ("unknown-model", "openai/granite-3-2-8b"),
         ("duration-of-words", "'for ever'"),
-        ("no-wait", "key_seed"),
+        ("short-seed", "key_seed"),
     ],
 )
 def test_what_a_catalog_cannot_mean_is_a_sentence_that_names_it(catalog, name, sentence):

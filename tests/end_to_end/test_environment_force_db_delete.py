@@ -268,7 +268,7 @@ def test_it_is_not_used_where_it_is_not_needed(place: Place):
         assert run.code == 0, run.output
         assert moments(run)["destroy"].rows == {}
         assert facts(moments(run)["destroy"]) == (True, False)
-        assert place.psql_notes == place.k8s_notes == []
+        assert (place.psql_notes, place.k8s_notes) == ([], [])
     for playbook in ("provision_key", "destroy_key", "extend_key", "report_keys"):
         checked = place.ansible.run("ansible-playbook", "--syntax-check", f"rhpds.litellm_virtual_keys.{playbook}")
         assert checked.code == 0, checked.output

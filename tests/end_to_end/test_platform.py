@@ -209,7 +209,8 @@ def with_theirs(ansible: Ansible) -> Path:
 
 
 def saved(ansible: Ansible, name: str) -> Json:
-    return ansible.file(f"{name}/provision-user-data.yaml")
+    data: Json = ansible.file(f"{name}/provision-user-data.yaml")
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +222,8 @@ def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, Run]]:
         **prefixed(models=[GRANITE], duration="7d", multi_user=True, user_count=2, key_seed=SEED),
     }
     alone = {**many, "guid": f"{guid}-alone", **prefixed(multi_user=False, key_seed="")}
-    bastion, emptied = "bastion.example.com", {"agnosticd_preserve_user_data": False}
+    emptied: Json = {"agnosticd_preserve_user_data": False}
+    bastion = "bastion.example.com"
     yield {
         "ours": deployed(ansible, "ours", "provision", **many),
         "theirs": deployed(ansible, "theirs-data", "provision", theirs=True, **many),
