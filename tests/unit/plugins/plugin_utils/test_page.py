@@ -143,7 +143,10 @@ def test_the_tiles_count_and_tell_what_is_not_known():
             if tag == "button" and "data-show" in attributes
         }
 
-    keys = key("virtkey-a"), key("virtkey-b", end=-3)
+    keys = key("virtkey-a", spend=0.5), key("virtkey-b", end=-3, spend=0.25)
+    text = read(*keys, guids="zzz").text
+    for tile in ("2in all", "1active", "1expired", "0blocked", "2orphaned", "0.75US dollars spent"):
+        assert tile in text
     assert tiles(read(*keys)) == {
         "": True,
         "active": True,
