@@ -41,10 +41,11 @@ _EVERYTHING = "everything"
 # The timeline begins with the shortest span in which so many of the keys end that have not yet ended.
 _MOST = 0.9
 _MOST_TICKS = 5
+_CLOCK, _DATE = "%H:%M", "%d %b"
 # How far two ticks can be from each other, in hours, and how they are written.
 _STEPS = (
-    *((hours, "%H:%M") for hours in (1, 2, 3, 6, 12)),
-    *((24 * days, "%d %b") for days in (1, 2, 7, 14)),
+    *((hours, _CLOCK) for hours in (1, 2, 3, 6, 12)),
+    *((24 * days, _DATE) for days in (1, 2, 7, 14)),
 )
 _MONTHS = (
     *((months, "%b %Y") for months in (1, 3, 6)),
@@ -145,7 +146,10 @@ def _ticks(start: datetime, end: datetime) -> list[tuple[datetime, str]]:
     shortest = (end - start) / _HOUR / _MOST_TICKS
     for hours, form in _STEPS:
         if shortest <= hours:
-            return [(tick, tick.strftime(form)) for tick in _multiples(start, end, hours * _HOUR)]
+            # Each midnight says which day begins.
+            return [
+                (tick, tick.strftime(form if tick.hour else _DATE)) for tick in _multiples(start, end, hours * _HOUR)
+            ]
     for months, form in _MONTHS:
         if shortest <= months * _HOURS_OF_MONTH:
             return [(tick, tick.strftime(form)) for tick in _month_starts(start, end, months)]
