@@ -124,7 +124,7 @@ def picture(results: Results, path: Path) -> None:
     figure.savefig(path, transparent=True, metadata={"Date": None})
     lines = path.read_text().splitlines()
     licence = (
-        "<!-- GNU General Public License v3.0+ SPDX-License-Identifier: GPL-3.0-or-later; written by make bench -->"
+        "<!-- Written by make bench. GNU General Public License v3.0+ SPDX-License-Identifier: GPL-3.0-or-later -->"
     )
     path.write_text("\n".join([lines[0], licence, *(line.rstrip() for line in lines[1:]), ""]))
 
