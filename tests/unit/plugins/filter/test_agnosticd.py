@@ -116,8 +116,8 @@ def test_a_key_for_all_models_has_an_empty_list():
 @given(st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), unique=True, max_size=6))
 def test_every_secret_that_is_told_is_found_again_beside_its_alias(users: list[str]):
     keys = [key(user, f"sk-of-{user}") for user in users] or [key()]
-    data, of_users = told(*keys).values()
-    found = list(saved_keys({**data, "users": of_users}))
+    result = told(*keys)
+    found = list(saved_keys({**result["data"], "users": result["users"]}))
     assert {(one.alias, one.secret) for one in found} == {(one["key_alias"], one["key"]) for one in keys}
     for one in keys:
         mine = [saved for saved in found if saved.alias == one["key_alias"]]
