@@ -59,7 +59,6 @@ def test_certificate(
     table: Table,
     operation: Operation,
     many: bool,
-    wrong: str,
 ):
     def spoil(_point: Asked, number: int, lasting: bool) -> BadLine:
         return BadLine(number, None if lasting else 1, certificates.wrong["another authority's"])
