@@ -92,16 +92,17 @@ def reconcile(
 
 
 def _rounds(client: Client, observer: Observer, runs: Sequence[Run], progress: Progress) -> None:
-    troubled = 0
     for _round in range(_ROUNDS + client.connection.retries):
+        for run in runs:
+            if run.pending and run.trouble and run.trouble.passing:
+                run.troubled += 1
+                if run.troubled > client.connection.retries:
+                    run.error = str(run.trouble)
         pending = [run for run in runs if run.pending]
-        if any(run.trouble and run.trouble.passing for run in pending):
-            troubled += 1
-            if troubled > client.connection.retries:
-                return
-            _pause(troubled)
         if not pending:
             return
+        if troubled := max((run.troubled for run in pending if run.trouble), default=0):
+            _pause(troubled)
         work(client, pending, progress)
         try:
             _look_patiently(client, observer, pending)
@@ -231,6 +232,8 @@ def _pause(attempt: int) -> None:
 def _left_undone(observer: Observer, run: Run) -> str:
     """Why the proxy's yes was not enough."""
     step, name, key = run.plan.step, run.wanted.name, run.plan.key
+    if step not in run.done:
+        return f"The key {name} is not as wanted yet, because others change it, too; run again"
     if isinstance(step, Create) and run.secret:
         return _owner_of_secret(observer, run, run.secret) or f"LiteLLM accepted the key {name} but does not list it"
     if isinstance(step, Delete):

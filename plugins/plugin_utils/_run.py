@@ -68,6 +68,7 @@ class Run:
     :ivar created: the id of the key that this run has made, as far as it knows.
     :ivar done: the steps that were tried.
     :ivar trouble: what the last of them met with.
+    :ivar troubled: in how many rounds there was trouble that may pass.
     """
 
     wanted: Wanted
@@ -79,6 +80,7 @@ class Run:
     created: str | None = None
     done: list[Step] = field(default_factory=list)
     trouble: LiteLLMError | None = None
+    troubled: int = 0
     error: str | None = None
 
     def __post_init__(self) -> None:

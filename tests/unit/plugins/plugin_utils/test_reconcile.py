@@ -21,7 +21,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconc
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import entry
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive, given
-from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM, Fault
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import (
+    MASTER_KEY,
+    FakeLiteLLM,
+    Fault,
+    Refusal,
+)
 
 ALIAS = "virtkey-abc"
 MINE = given("sk-the-secret-that-i-chose")
@@ -503,6 +508,23 @@ def test_a_proxy_that_never_makes_a_key_is_not_asked_for_each(proxy):
     outcomes = run(proxy, *(Wanted(f"virtkey-abc-user{number}") for number in range(60)), concurrency=4)
     assert all("503" in str(outcome.error) or "was not tried" in str(outcome.error) for outcome in outcomes)
     assert len(sent(proxy, GENERATE)) <= 2 * (4 + 4)  # rounds: how many in a row, and how many side by side
+
+
+def test_the_trouble_of_one_key_does_not_hold_up_the_others(proxy):
+    names = [f"virtkey-{number}" for number in range(5)]
+    old_keys = [proxy.add(name) for name in names]
+    handle = proxy.handle
+
+    def stubborn(method, path, given):
+        if path == "/key/update" and given["key"] == old_keys[0]:
+            raise Refusal(503, "busy")
+        return handle(method, path, given)
+
+    proxy.handle = stubborn
+    first, *others = run(proxy, *(Wanted(name, regenerate="always") for name in names))
+    assert "503" in str(first.error)
+    assert all(is_its_secret(proxy, good(outcome, "regenerated")) for outcome in others)
+    assert sorted(proxy.deleted) == sorted(old_keys[1:])
 
 
 # Two runs at once
