@@ -117,7 +117,7 @@ def test_unless_asked_to_a_stop_leaves_the_keys_alone(paused):
     assert moment.changed == []
     assert moment.rows == paused["provision"].rows
     (said,) = moment.messages("Say that the virtual keys are left as they are")
-    assert f"{PREFIX}block_on_stop: true blocks them" in str(said)
+    assert f"{PREFIX}block_on_stop: true, stop blocks them and start unblocks them" in str(said)
 
 
 def test_a_stopped_key_is_refused_and_a_started_one_works(paused):

@@ -174,6 +174,7 @@ def test_by_the_address_of_the_database(place: Place, undying: list[str]):
         look("with force"),
         role(ACTION="destroy", postgres_url=place.database.url, force_db_delete=True),
         look("again"),
+        kubernetes=False,
     )
     assert run.code == 0, run.output
     said = run.said("without force")
