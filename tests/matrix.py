@@ -40,7 +40,9 @@ def run(names: list[str]) -> list[Session]:
     report = ROOT / ".cache" / "matrix.json"
     report.unlink(missing_ok=True)
     options = ("--no-error-on-missing-interpreters", "--parallel", "auto", "--report", str(report))
-    subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, check=False)
+    done = subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, check=False)
+    if not report.exists():
+        sys.exit(f"nox was stopped, and returned {done.returncode}.")
     sessions: list[Session] = json.loads(report.read_text())["sessions"]
     return sessions
 
