@@ -10,6 +10,7 @@ It begins when a second line comes, so that several can begin together.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 
@@ -39,6 +40,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also as a job in the background, which ignores it
     try:
         main()
     except KeyboardInterrupt:
