@@ -82,7 +82,7 @@ msg:
   sample: "user.info: Your models are at https://litellm.example.com/v1"
 data:
   description: The data that were saved. Virtual keys in them are masked.
-  returned: when O(data) was given
+  returned: when O(data) was given, and no messages, which would be shown together with it
   type: dict
   sample: {"litellm_virtual_key": "sk-********"}
 user:
@@ -92,7 +92,7 @@ user:
   sample: user1
 users:
   description: The data that were saved for each user. Virtual keys in them are masked.
-  returned: when O(users) was given
+  returned: when O(users) was given, and no messages
   type: dict
   sample: {"user1": {"litellm_virtual_key": "sk-********"}}
 error:

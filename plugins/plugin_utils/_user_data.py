@@ -55,13 +55,14 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
-            if not user:
-                _append(folder / f"{action}-user-info.yaml", messages)
-                _append(folder / f"{action}-user-body.yaml", bodies)
+            # First what cannot be had again, and can be saved twice.
             if data or user or users:
                 sections = {**(users or {}), **({user: data or {}} if user else {})}
                 lines = {user: {"msg": messages, "body": bodies}} if user else {}
                 _merge(folder / f"{action}-user-data.yaml", {} if user else data or {}, sections, lines)
+            if not user:
+                _append(folder / f"{action}-user-info.yaml", messages)
+                _append(folder / f"{action}-user-body.yaml", bodies)
     except OSError as error:
         raise UserDataError(f"User data cannot be saved in {folder}: {error.strerror or error}") from None
 
