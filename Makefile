@@ -48,6 +48,10 @@ proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, 
 bench: $(READY) ## Measure how fast it is, beside the same work by hand; writes docs (20 minutes; ARGS=--quick: two)
 	@$(NOX) --session bench -- $(ARGS)
 
+.PHONY: docs
+docs: $(READY) ## Build the documentation site in .cache/docs/html
+	@$(NOX) --session docs
+
 .PHONY: test-litellm-matrix
 test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases from 1.67 on (10 minutes)
 	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)

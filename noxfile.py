@@ -311,6 +311,29 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation site, without the network; a link that leads nowhere is an error."""
+    install(session, "docs")
+    pages, site = CACHE / "docs" / "rst", CACHE / "docs" / "html"
+    shutil.rmtree(CACHE / "docs", ignore_errors=True)
+    pages.mkdir(parents=True, mode=0o755)
+    session.run(
+        *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"),
+        *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),
+        env=FOR_PYTEST,
+    )
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(site))
+    session.log(f"The site is in {site}/index.html")
+
+
+@nox.session(default=False)
+def picture(session: nox.Session) -> None:
+    """Run the demo, and draw what it prints for the README."""
+    install(session, "picture")
+    session.run("python", "tests/demo/picture.py", env=FOR_PYTEST)
+
+
+@nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Run tests/faults on a proxy of its own: whatever goes wrong, no key is lost, doubled or left over."""
     install(session, "tests")

@@ -1,0 +1,55 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How Sphinx makes the documentation site: `make docs`. Nothing is fetched, so that it can be built offline."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from docutils import nodes
+
+GALAXY = yaml.safe_load((Path(__file__).parents[1] / "galaxy.yml").read_text(encoding="utf-8"))
+
+project = f"{GALAXY['namespace']}.{GALAXY['name']}"
+release = GALAXY["version"]
+copyright = f"{GALAXY['authors'][0]}, {GALAXY['license'][0]}"  # noqa: A001
+html_title = f"{project} {release}"
+html_short_title = project
+
+extensions = ["sphinx_antsibull_ext"]
+default_role = "any"
+nitpicky = True
+highlight_language = "YAML+Jinja"
+pygments_style = "ansible"
+html_theme = "sphinx_ansible_theme"
+html_theme_options = {"documentation_home_url": GALAXY["repository"], "vcs_pageview_mode": "edit"}
+html_show_sphinx = False
+html_copy_source = False
+html_use_index = False
+
+# A label of Ansible's own documentation: its pages are named as their labels, so that no list of them has to be fetched.
+_BUILTIN = re.compile(r"ansible_collections\.ansible\.builtin\.(\w+)_(module|lookup|filter|test)\b")
+_ANSIBLE = "https://docs.ansible.com/ansible/latest"
+_PAGES = {
+    "common_return_values": "reference_appendices/common_return_values.html",
+    "playbooks_module_defaults": "playbook_guide/playbooks_module_defaults.html",
+}
+
+
+def to_ansible(_app: Any, _env: Any, node: Any, text: nodes.TextElement) -> nodes.reference | None:
+    """Where a label leads that is not of this site."""
+    target = node.get("reftarget", "")
+    if found := _BUILTIN.match(target):
+        page = f"collections/ansible/builtin/{found[1]}_{found[2]}.html"
+    else:
+        page = _PAGES.get(target, "")
+    return nodes.reference("", "", text, refuri=f"{_ANSIBLE}/{page}") if page else None
+
+
+def setup(app: Any) -> None:
+    app.connect("missing-reference", to_ansible)

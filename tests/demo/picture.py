@@ -1,0 +1,50 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The demo as a picture for the README: what it prints, in the colours of a terminal."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+HERE = Path(__file__).parent
+PICTURE = HERE.parents[1] / "docs" / "docsite" / "images" / "demo.svg"
+HEADER = """\
+<!--
+Copyright: rhpds.litellm_virtual_keys contributors
+GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+SPDX-License-Identifier: GPL-3.0-or-later
+-->
+"""
+WIDTH = 108
+# The key that is told is of no use to anybody: the proxy that knew it is gone. Even so, nobody should get used to seeing one.
+SECRET = re.compile(r"sk-\w{8,}")
+
+
+def main() -> None:
+    run = subprocess.run([sys.executable, str(HERE / "demo.py")], stdout=subprocess.PIPE, text=True, check=True)
+    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console.print("[bold green]$[/] make demo")
+    for line in run.stdout.splitlines():
+        shown = Text(SECRET.sub("sk-…", line), style="" if line.startswith(" ") else "bold")
+        shown.highlight_regex(r"^  \$ .*", "cyan")
+        shown.highlight_regex(r"changed=[1-9]\d*", "yellow")
+        shown.highlight_regex(r"changed=0", "green")
+        console.print(shown)
+    svg = console.export_svg(title="make demo", unique_id="demo")
+    # No fonts from the network: what the reader has does.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    first, rest = svg.split("\n", 1)
+    PICTURE.write_text(f"{HEADER}{first}\n{rest}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
