@@ -310,13 +310,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=FOR_PYTEST)
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site, without the network; a link that leads nowhere is an error."""
     install(session, "docs")
     pages, site = CACHE / "docs" / "rst", CACHE / "docs" / "html"
     shutil.rmtree(CACHE / "docs", ignore_errors=True)
-    pages.mkdir(parents=True, mode=0o755)
+    shutil.copytree(ROOT / "docs" / "docsite" / "images", pages / "images")
+    pages.chmod(0o755)  # antsibull-docs wants nobody else to write there
     session.run(
         *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"),
         *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),

@@ -17,7 +17,7 @@ GALAXY = yaml.safe_load((Path(__file__).parents[1] / "galaxy.yml").read_text(enc
 
 project = f"{GALAXY['namespace']}.{GALAXY['name']}"
 release = GALAXY["version"]
-copyright = f"{GALAXY['authors'][0]}, {GALAXY['license'][0]}"  # noqa: A001
+copyright = f"{GALAXY['authors'][0]}, {GALAXY['license'][0]}"
 html_title = f"{project} {release}"
 html_short_title = project
 
@@ -32,10 +32,12 @@ html_show_sphinx = False
 html_copy_source = False
 html_use_index = False
 
-# A label of Ansible's own documentation: its pages are named as their labels, so that no list of them has to be fetched.
+# Labels of Ansible's own documentation: its pages are named as these, so that no list of them has to be fetched.
 _BUILTIN = re.compile(r"ansible_collections\.ansible\.builtin\.(\w+)_(module|lookup|filter|test)\b")
 _ANSIBLE = "https://docs.ansible.com/ansible/latest"
 _PAGES = {
+    "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
     "common_return_values": "reference_appendices/common_return_values.html",
     "playbooks_module_defaults": "playbook_guide/playbooks_module_defaults.html",
 }

@@ -131,7 +131,8 @@ def play(
     """Run a playbook of the collection as its users would, and look at the recap."""
     variables = {"guid": GUID, **(extra or {})}
     shown = " ".join(f"-e {name}={str(value).lower()}" for name, value in variables.items())
-    print(f"  $ ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}", flush=True)
+    lines = textwrap.wrap(f"ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}", 96)
+    print("  $ " + " \\\n      ".join(lines), flush=True)
     output.mkdir(exist_ok=True)
     started = time.monotonic()
     run = subprocess.run(

@@ -25,7 +25,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 -->
 """
 WIDTH = 108
-# The key that is told is of no use to anybody: the proxy that knew it is gone. Even so, nobody should get used to seeing one.
+# The proxy that knew the key is gone. Even so, nobody should get used to seeing one.
 SECRET = re.compile(r"sk-\w{8,}")
 
 
@@ -33,9 +33,11 @@ def main() -> None:
     run = subprocess.run([sys.executable, str(HERE / "demo.py")], stdout=subprocess.PIPE, text=True, check=True)
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
     console.print("[bold green]$[/] make demo")
+    before = ""
     for line in run.stdout.splitlines():
-        shown = Text(SECRET.sub("sk-…", line), style="" if line.startswith(" ") else "bold")
-        shown.highlight_regex(r"^  \$ .*", "cyan")
+        shown = Text(SECRET.sub("sk-…", line), style="bold" if line and not before else "")
+        before = line
+        shown.highlight_regex(r"^  \$ .*|^ +-e .*", "cyan")
         shown.highlight_regex(r"changed=[1-9]\d*", "yellow")
         shown.highlight_regex(r"changed=0", "green")
         console.print(shown)
