@@ -53,8 +53,8 @@ class ActionModule(ControllerAction):
             folder = Path(str(self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = options["action"] or str(self.platform("ACTION", task_vars, "provision"))
             save(folder, action, messages=messages, bodies=bodies, data=data, user=user, users=users)
-        # The platform reads these prefixes from the log: the messages are shown always. So would be the data beside them,
-        # which are not for the log: they hold secrets, and there can be hundreds.
+        # The platform reads these prefixes from the log: the messages are shown always. So would be the data beside
+        # them, which are not for the log: they hold secrets, and there can be hundreds.
         shown = [("" if user else "user.info: " if messages else "user.body: ") + line for line in messages or bodies]
         result: Result = {"changed": False, "_ansible_verbose_always": bool(shown)}
         if shown:

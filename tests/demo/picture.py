@@ -44,8 +44,8 @@ def main() -> None:
     svg = console.export_svg(title="make demo", unique_id="demo")
     # No fonts from the network: what the reader has does.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-    first, rest = svg.split("\n", 1)
-    PICTURE.write_text(f"{HEADER}{first}\n{rest}", encoding="utf-8")
+    lines = "\n".join(line.rstrip() for line in svg.splitlines())
+    PICTURE.write_text(f"{HEADER}{lines}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
