@@ -14,7 +14,6 @@ from typing import Any
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._action import ControllerAction, Result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option, typed
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import mask
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import save
 
 OPTIONS = {
@@ -53,18 +52,14 @@ class ActionModule(ControllerAction):
             folder = Path(str(self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = options["action"] or str(self.platform("ACTION", task_vars, "provision"))
             save(folder, action, messages=messages, bodies=bodies, data=data, user=user, users=users)
-        # The platform reads these prefixes from the log: the messages are shown always. So would be the data beside
-        # them, which are not for the log: they hold secrets, and there can be hundreds.
+        # The platform reads these prefixes from the log: the messages are shown always. The data are not: they hold
+        # secrets, whatever those look like, and there can be hundreds.
         shown = [("" if user else "user.info: " if messages else "user.body: ") + line for line in messages or bodies]
         result: Result = {"changed": False, "_ansible_verbose_always": bool(shown)}
         if shown:
             result["msg"] = shown if isinstance(options["msg"], list) else shown[0]
-        if data and not shown:
-            result["data"] = _masked(data)
         if user:
             result["user"] = user
-        if users and not shown:
-            result["users"] = _masked(users)
         return result
 
     def _platforms_defaults(self) -> dict[str, Any]:
@@ -127,14 +122,6 @@ def _of_user(user: Any, data: Any, prefix: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise OptionError(f"users must hold a dictionary for each user, but has none for {user!r}")
     return _prefixed(data, prefix)
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {mask(name, ()): _masked(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_masked(member) for member in value]
-    return mask(value, ()) if isinstance(value, str) else value
 
 
 def _lines(name: str, value: Any) -> list[str]:

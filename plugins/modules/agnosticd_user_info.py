@@ -80,21 +80,11 @@ msg:
   returned: when O(msg) or O(body) was given
   type: raw
   sample: "user.info: Your models are at https://litellm.example.com/v1"
-data:
-  description: The data that were saved. Virtual keys in them are masked.
-  returned: when O(data) was given, and no messages, which would be shown together with it
-  type: dict
-  sample: {"litellm_virtual_key": "sk-********"}
 user:
   description: The user that this is for.
   returned: when O(user) was given
   type: str
   sample: user1
-users:
-  description: The data that were saved for each user. Virtual keys in them are masked.
-  returned: when O(users) was given, and no messages
-  type: dict
-  sample: {"user1": {"litellm_virtual_key": "sk-********"}}
 error:
   description: Why it failed.
   returned: on failure

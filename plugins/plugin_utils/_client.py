@@ -109,13 +109,24 @@ class Connection:
     @property
     def in_the_clear(self) -> bool:
         """Whether secrets leave this machine as anybody on the way can read them."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        try:
-            is_this_machine = ipaddress.ip_address(host).is_loopback
-        except ValueError:  # a name
-            is_this_machine = host == "localhost"
-        return parts.scheme == "http" and not is_this_machine
+        if urlsplit(self.url).scheme != "http":
+            return False
+        return not all(_is_this_machine(address) for address in (self.url, _http_proxy(self.url)) if address)
+
+
+def _is_this_machine(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _http_proxy(url: str) -> str | None:
+    """The address of the HTTP proxy that the environment names for this one, if any."""
+    scheme, host = urlsplit(url)[:2]
+    way = None if proxy_bypass(host) else getproxies().get(scheme)
+    return way if not way or "://" in way else f"http://{way}"
 
 
 def _endpoint(url: str) -> str:
@@ -192,6 +203,12 @@ class _Answer(http.client.HTTPResponse):
         super().begin()
         if (self.length or 0) > _LONGEST_ANSWER:  # Python would make room for all of it at once
             raise _TooLong
+
+    def _safe_read(self, amt: int) -> bytes:
+        """What both Python and urllib3 read a chunk with, of whatever size that says it has."""
+        if not 0 <= amt <= _LONGEST_ANSWER:
+            raise _TooLong
+        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]
 
 
 class _Patient(_Retry):
@@ -353,7 +370,7 @@ class Client:
 
 
 def _pool(connection: Connection) -> urllib3.PoolManager:
-    scheme, host = urlsplit(connection.url)[:2]
+    scheme = urlsplit(connection.url).scheme
     options: dict[str, Any] = {
         "maxsize": connection.concurrency,
         "timeout": urllib3.Timeout(connection.timeout),
@@ -369,10 +386,9 @@ def _pool(connection: Connection) -> urllib3.PoolManager:
             options["ca_certs"] = connection.ca_path
         if not connection.validate_certs:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    way = None if proxy_bypass(host) else getproxies().get(scheme)
+    way = _http_proxy(connection.url)
     if not way:
         return _bounded(urllib3.PoolManager(**options))
-    way = way if "://" in way else f"http://{way}"
     try:
         credentials = urllib3.util.parse_url(way).auth
         headers = urllib3.make_headers(proxy_basic_auth=unquote(credentials)) if credentials else None

@@ -102,36 +102,26 @@ def test_data_are_merged_and_not_shown_always(act: Act, tmp_path: Path) -> None:
     act({"data": {"a": 1, "b": {"c": [None, True, 1.5]}}})
     result = act({"data": {"a": 2}})
     assert result["_ansible_verbose_always"] is False
-    assert "msg" not in result
-    assert result["data"] == {"a": 2}
+    assert result.keys() == {"changed", "_ansible_verbose_always"}
     assert saved(tmp_path) == {"provision-user-data.yaml": {"a": 2, "b": {"c": [None, True, 1.5]}}}
 
 
 @pytest.mark.parametrize("user", [None, "user1"])
 def test_a_prefix_is_put_before_each_name_of_data(act: Act, tmp_path: Path, user: str | None) -> None:
     result = act({"data": {"a": 1, 7: {"b": 2}}, "data_prefix": "hub_", "user": user})
-    assert result["data"] == {"hub_a": 1, "hub_7": {"b": 2}}
     assert result.get("user") == user
     file = saved(tmp_path)["provision-user-data.yaml"]
     assert (file["users"][user] if user else file) == {"hub_a": 1, "hub_7": {"b": 2}}
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (SECRET, "sk-********"),
-        (f"Your key:\n{SECRET}", "Your key:\nsk-********"),
-        (f"\t{SECRET}", "\tsk-********"),
-        (f"ü{chr(10)}{SECRET}", "ü\nsk-********"),
-        ([f"key={SECRET}"], ["key=sk-********"]),
-        ({SECRET: {"user1": SECRET}}, {"sk-********": {"user1": "sk-********"}}),
-    ],
-)
-def test_a_key_in_data_is_saved_and_not_shown(act: Act, tmp_path: Path, value: Any, shown: Any) -> None:
-    result = act({"data": {"litellm_virtual_key": value}})
-    assert result["data"] == {"litellm_virtual_key": shown}
-    assert SECRET not in json.dumps(result)
-    assert saved(tmp_path)["provision-user-data.yaml"] == {"litellm_virtual_key": value}
+# Whatever a secret looks like: LiteLLM takes what nobody could tell from text.
+@pytest.mark.parametrize("value", [SECRET, "sk-o!d$one&for$you", [f"key={SECRET}"], {SECRET: {"user1": SECRET}}])
+def test_a_key_in_data_is_saved_and_not_shown(act: Act, tmp_path: Path, value: Any) -> None:
+    for messages in ({}, {"msg": "hello"}):
+        result = act({"data": {"litellm_virtual_key": value}, "users": {"ann": {"key": value}}, **messages})
+        assert not {"data", "users"} & set(result)
+        assert "sk-" not in json.dumps(result)
+    assert saved(tmp_path)["provision-user-data.yaml"] == {"litellm_virtual_key": value, "users": {"ann": {"key": value}}}
 
 
 @pytest.mark.parametrize("arguments", [{"msg": "a"}, {"body": "a"}, {"data": {"a": 1}}, {"msg": "a", "user": "user1"}])
@@ -218,9 +208,7 @@ def test_data_of_many_users_are_saved_at_once_each_below_its_user(act: Act, tmp_
     result = act(
         {"data": {"shared": 1}, "users": {"ann": {"a": 1}, "bob": {"a": {"b": SECRET}}}, "data_prefix": "hub_"}
     )
-    assert result["data"] == {"hub_shared": 1}
-    assert result["users"] == {"ann": {"hub_a": 1}, "bob": {"hub_a": {"b": "sk-********"}}}
-    assert "msg" not in result
+    assert result.keys() == {"changed", "_ansible_verbose_always"}
     assert saved(tmp_path) == {
         "provision-user-data.yaml": {
             "hub_shared": 1,
@@ -232,8 +220,7 @@ def test_data_of_many_users_are_saved_at_once_each_below_its_user(act: Act, tmp_
 @pytest.mark.parametrize("users", [{}, None])
 def test_no_users_make_no_section_of_users(act: Act, tmp_path: Path, users: Any) -> None:
     """With one, a lab guide would take the environment for one of many users."""
-    result = act({"data": {"a": 1}, "users": users})
-    assert "users" not in result
+    act({"data": {"a": 1}, "users": users})
     assert saved(tmp_path) == {"provision-user-data.yaml": {"a": 1}}
 
 
@@ -295,13 +282,12 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Theirs:
 
 def test_theirs_gets_what_ours_was_given_one_user_after_the_other(act: Act, tmp_path: Path, theirs: Theirs) -> None:
     given_too = {"data": {"a": 1}, "users": {"ann": {"b": 2}, "bob": {"b": 3}}, "data_prefix": "hub_"}
-    result = act({**given_too, "action": "provision"}, ACTION="extend")
+    act({**given_too, "action": "provision"}, ACTION="extend")
     assert theirs.calls == [
         ({"data": {"a": 1}, "data_prefix": "hub_"}, "provision"),
         ({"user": "ann", "data": {"b": 2}, "data_prefix": "hub_"}, "provision"),
         ({"user": "bob", "data": {"b": 3}, "data_prefix": "hub_"}, "provision"),
     ]
-    assert result["data"] == {"hub_a": 1}
     assert names(tmp_path) == []
 
 

@@ -392,12 +392,22 @@ def test_a_master_key_that_is_wrong_is_not_told(template: Render, httpserver: HT
         ({"key_seed": [SECRET]}, "key_seed must be text"),
         ({"master_key": [SECRET]}, "master_key must be text"),
         ({"timeout": "soon"}, "timeout must be a number, but is 'soon'"),
+        ({"verify": "ture"}, "verify must be true or false, but is 'ture'"),
+        ({"field": "secret"}, "field must be one of key, alias, id, name, expires, duration, models, spend, "),
+        ({"search": "name"}, "search must be one of guid, alias, id, but is 'name'"),
+        ({"key_version": "two"}, "key_version must be a whole number, but is 'two'"),
+        *(
+            ({"key_seed": SEED, name: [SEED] if name == "alias_prefix" else SEED}, f"{name} must be ")
+            for name in ("key_version", "field", "search", "alias_prefix", "verify")
+        ),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_without_a_secret(
     template: Render, options: dict[str, Any], why: str
 ) -> None:
-    assert why in failure(template, call("a", **{"user_data": DATA, "verify": False, **options}))
+    said = failure(template, call("a", **{"user_data": DATA, "verify": False, **options}))
+    assert why in said
+    assert SEED not in said.split(why)[1]
 
 
 def test_a_with_loop_gives_an_argument_of_its_own(template: Render) -> None:

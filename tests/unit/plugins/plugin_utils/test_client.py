@@ -364,6 +364,15 @@ def dripping_body(connection: socket.socket) -> None:
     drip(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
 
 
+def chunk_of(size: bytes) -> Callable[[socket.socket], None]:
+    """An answer in chunks, of which the first says that it is so long."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + 100 * b"a")
+
+    return answer
+
+
 def dripping_chunks(connection: socket.socket) -> None:
     drip(connection, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n")
 

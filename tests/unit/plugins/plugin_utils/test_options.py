@@ -255,3 +255,22 @@ def test_secrets_that_leave_this_machine_unencrypted_are_warned_about(url: str, 
     connect(typed(CONNECTION, {"url": url, "master_key": "sk-1234"}, "me"), warnings.append)
     said = f"The master key and all virtual keys travel to {url} unencrypted; let url begin with https"
     assert warnings == [said] * warned
+
+
+@pytest.mark.parametrize(
+    ("way", "excepted", "warned"),
+    [
+        ("http://proxy.example:3128", "", True),
+        ("proxy.example:3128", "", True),
+        ("http://proxy.example:3128", "127.0.0.1", False),
+        ("http://127.0.0.1:3128", "", False),
+    ],
+)
+def test_an_http_proxy_on_another_machine_hears_what_is_meant_for_this_one(
+    monkeypatch: pytest.MonkeyPatch, way: str, excepted: str, warned: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", way)
+    monkeypatch.setenv("no_proxy", excepted)
+    warnings: list[str] = []
+    connect(typed(CONNECTION, {"url": "http://127.0.0.1:4000", "master_key": "sk-1234"}, "me"), warnings.append)
+    assert bool(warnings) is warned
