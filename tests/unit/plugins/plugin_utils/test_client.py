@@ -364,15 +364,6 @@ def dripping_body(connection: socket.socket) -> None:
     drip(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
 
 
-def chunk_of(size: bytes) -> Callable[[socket.socket], None]:
-    """An answer in chunks, of which the first says that it is so long."""
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + 100 * b"a")
-
-    return answer
-
-
 def dripping_chunks(connection: socket.socket) -> None:
     drip(connection, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n")
 
@@ -436,6 +427,15 @@ def test_of_an_answer_that_is_too_long_the_rest_is_not_read(head: str, method: s
     assert str(failed) == f"{server.url} answered {method} /key/list with more than 32 MB; is it a LiteLLM proxy?"
     assert (failed.passing, len(server.requests)) == (True, 1)
     assert sent < 45
+
+
+@pytest.mark.parametrize("size", ["2000001", "ffffffffffff", "ffffffffffffffffffffffff", "-5"])
+def test_a_chunk_of_a_size_that_cannot_be_is_not_read(size: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\n".encode()
+    with Odd(lambda connection: connection.sendall(head + 100 * b"a")) as server:
+        failed = failure(client(server.url, retries=0))
+    assert str(failed) == f"{server.url} answered GET /key/list with more than 32 MB; is it a LiteLLM proxy?"
+    assert failed.passing
 
 
 def test_a_page_of_a_hundred_keys_with_much_metadata_is_read() -> None:
