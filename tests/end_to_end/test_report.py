@@ -158,6 +158,18 @@ def test_the_data_are_those_of_the_proxy_and_for_their_owner_only(ansible: Ansib
     assert '"sk-' not in path.read_text().replace('"sk-...', "")
 
 
+def test_the_text_has_a_line_for_each_key_as_the_table_that_is_shown(ansible: Ansible, keys: Keys) -> None:
+    saved = playbook(ansible, "report_keys", keys, report_file="keys.txt")
+    assert saved.code == 0, saved.output
+    path = ansible.folder / "keys.txt"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    lines = path.read_text().splitlines()
+    assert set(column(lines, "STATUS")) == {keys.prefix + name for name in keys.ids}
+    shown = playbook(ansible, "report_keys", keys).said("Show them")
+    assert column(lines, "STATUS") == column(shown, "STATUS")
+    assert saved.said("Sum up").startswith("6 virtual keys: ")
+
+
 class Elements(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
