@@ -5,6 +5,7 @@
 """The code blocks of the READMEs and guides run as they stand there, from the top of a page to its end.
 
 Three things are put in: an environment of our own for user123 and the like, the proxy's address, and the master key.
+Sweeps are told to stay with keys of our own, as the proxy may be that of other tests, too.
 The page "Keys inline" has a test of its own.
 """
 
@@ -79,13 +80,6 @@ class Block:
         return [line for line in joined.splitlines() if line and not line.startswith("#")]
 
     @property
-    def script(self) -> str:
-        """The commands. Those that remove keys of others only show it: the proxy is that of other tests, too."""
-        return re.sub(
-            r"^(ansible-playbook \S+\.sweep_keys .*?)(?: --check)?$", r"\1 --check", self.text, flags=re.MULTILINE
-        )
-
-    @property
     def can_run(self) -> bool:
         """Whether everything is here that it needs: no cluster, no network, no make within make."""
         return all(line.split()[0] in ("ansible", "ansible-playbook", "export") for line in self.commands)
@@ -113,6 +107,8 @@ class Reader:
         self.items: list[Json] = []
 
     def read(self) -> None:
+        if self.page == "report":
+            self.make_what_is_reported()
         plays: list[Json] = []
         for block in blocks(self.page):
             if block.is_file:
@@ -129,6 +125,13 @@ class Reader:
             self.play([self.role("destroy", *self.items)])
             assert [alias for alias in self.aliases() if alias.startswith(f"virtkey-{self.guid}-123")] == []
 
+    def make_what_is_reported(self) -> None:
+        """Keys of the environments in the page's list of them, one expired; and one of an environment that is gone."""
+        for name, duration in (("7hx2q", "1s"), ("9kw28-user3", "1d"), ("jpxfm", "2d"), ("gone", "3d")):
+            alias = f"virtkey-{self.guid}-{name}"
+            status, answer = self.proxy.ask("POST", "/key/generate", {"key_alias": alias, "duration": duration})
+            assert status == 200, answer
+
     def check_what_is_saved(self) -> None:
         """The secret that a reader has in the end is that of the key."""
         guid = f"{self.guid}-123"
@@ -142,6 +145,9 @@ class Reader:
 
     def ours(self, text: str) -> str:
         text = re.sub(r"\buser(12[0-9])\b", rf"{self.guid}-\1", text)
+        text = re.sub(
+            r"^(ansible-playbook \S+\.sweep_keys .*)", rf"\1 -e alias_prefix=virtkey-{self.guid}-", text, flags=re.M
+        )
         return text.replace("https://litellm.example.com", self.proxy.url).replace("sk-...", "$LITELLM_MASTER_KEY")
 
     def plays(self, content: Any) -> list[Json]:
@@ -187,7 +193,7 @@ class Reader:
             subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
             return
         done = subprocess.run(
-            ["bash", "-euc", self.ours(block.script)],
+            ["bash", "-euc", self.ours(block.text)],
             cwd=self.ansible.folder,
             env={**self.ansible.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
@@ -237,6 +243,8 @@ def test_the_blocks_of_a_page_run_as_they_stand_there(reader: Reader, least: int
     reader.read()
     assert reader.ran >= least
     assert reader.checked or reader.page not in ("role", "secrets")
+    if reader.page == "report":
+        assert {alias.rpartition(f"{reader.guid}-")[2] for alias in reader.aliases()} == {"9kw28-user3", "jpxfm"}
 
 
 def test_what_is_looked_up_is_what_is_saved() -> None:
