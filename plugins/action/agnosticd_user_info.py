@@ -51,7 +51,11 @@ class ActionModule(ControllerAction):
         if not self._task.check_mode and not self._handed_over(arguments, task_vars):
             folder = Path(str(self.platform("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
             action = options["action"] or str(self.platform("ACTION", task_vars, "provision"))
-            save(folder, action, messages=messages, bodies=bodies, data=data, user=user, users=users)
+            for alias in save(folder, action, messages=messages, bodies=bodies, data=data, user=user, users=users):
+                self.warn(
+                    f"{folder} held the secret of the key {alias}, and now holds that of another in its place; "
+                    "give each environment a folder of its own (output_dir), or derive secrets (key_seed)"
+                )
         # The platform reads these prefixes from the log: the messages are shown always. The data are not: they hold
         # secrets, whatever those look like, and there can be hundreds.
         shown = [("" if user else "user.info: " if messages else "user.body: ") + line for line in messages or bodies]

@@ -25,6 +25,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._argume
     complete,
     with_saved,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import connect, typed
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
@@ -58,14 +59,18 @@ class ActionModule(ControllerAction):
         saved = self._saved(task_vars) if options["recall"] else []
         client = connect(options, self.warn)
         users: Sequence[str | None] = options["users"] or (None,)
+        found = None
         if options["users_of"] and not options["users"]:
             base = base_alias(options)
-            users = users_of(options["users_of"], base, saved, Observer(client).beginning_with(base, {}))
+            replaces = options["state"] == "absent" or options["regenerate"] != "never"
+            found = Observer(client).of_environment(base, str(Wanted(base).old_alias), both=replaces)
+            users = users_of(options["users_of"], base, saved, found)
         wanted = with_saved(all_wanted(options, arguments, users), saved)
         with _interruptible():
             outcomes = reconcile(
                 client,
                 wanted,
+                found=found,
                 check_mode=self._task.check_mode,
                 on_unknown_models=options["on_unknown_models"],
                 warn=self.warn,

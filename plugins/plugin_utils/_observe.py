@@ -51,7 +51,7 @@ class Observer:
             rows = self._with_each(names)
             found = {row.get("key_alias") for row in rows}
             rows += self._with_each([otherwise[name] for name in names if name in otherwise and name not in found])
-        return _by_alias(rows, [*names, *otherwise.values()])
+        return by_alias(map(Observed.from_row, rows), [*names, *otherwise.values()])
 
     def with_id(self, key_id: str) -> tuple[Observed, ...]:
         """The key with this id, if there is one.
@@ -67,11 +67,26 @@ class Observer:
         :param query: filters of LiteLLM's own, which its release may understand in its own way.
         :raises LiteLLMError: when the proxy cannot be asked.
         """
-        if beginning and self._finds_parts is None:
-            self._finds_parts = self._knows_substring_matching()
-        part = {"key_alias": beginning, "substring_matching": "true"} if beginning and self._finds_parts else {}
-        keys = [Observed.from_row(row) for row in self._list({**query, **part}) or ()]
+        rows = self._with_part(beginning, query)
+        if rows is None:
+            rows = self._list(query) or []
+        keys = map(Observed.from_row, rows)
         return sorted((key for key in keys if (key.alias or "").startswith(beginning)), key=_age)
+
+    def of_environment(self, alias: str, old_alias: str, *, both: bool) -> list[Observed]:
+        """Every key with this alias, and every one whose alias is that, a hyphen and something more.
+
+        These are two questions, because what begins with `virtkey-abc` may be of the environments abc1, abc2 and so on.
+        An environment called abc-1 cannot be told from a user by its aliases: its keys are listed, too, and a proxy has
+        no narrower question, as it neither filters by metadata nor asks how an alias begins.
+
+        :param old_alias: what the key of the environment is called while it is replaced.
+        :param both: whether to look for that one also where there is a key with the alias.
+        :raises LiteLLMError: when the proxy cannot be asked.
+        """
+        of_users = self.beginning_with(f"{alias}-", {})
+        rows = self.with_aliases([alias, old_alias]) if both else self.with_aliases([alias], {alias: old_alias})
+        return [*itertools.chain.from_iterable(rows.values()), *of_users]
 
     def _with_each(self, names: Sequence[str]) -> list[dict[str, Any]]:
         pages = side_by_side(lambda name: self._list({"key_alias": name}), names, self._concurrency)
@@ -79,15 +94,23 @@ class Observer:
 
     def _with_common_part(self, names: Sequence[str]) -> list[dict[str, Any]] | None:
         """One listing of all that contains what the names begin with; None if it cannot be had or is too long."""
-        part = _common_beginning(names).strip()
-        if not part or "\\" in part or self._finds_parts is False:  # a backslash means more than itself to a database
-            return None
+        part = _common_beginning(names)
         if part in self._too_common or (len(names) <= _FEW and part in names):
             return None
-        pages = 2 + 2 * (len(names) // _PAGE_SIZE)
-        rows = self._list({"key_alias": part, "substring_matching": "true"}, at_most_pages=pages)
+        rows = self._with_part(part, at_most_pages=2 + 2 * (len(names) // _PAGE_SIZE))
         if rows is None:
             self._too_common.add(part)
+        return rows
+
+    def _with_part(
+        self, part: str, query: Mapping[str, str] = MappingProxyType({}), at_most_pages: int | None = None
+    ) -> list[dict[str, Any]] | None:
+        """All keys whose alias has this in it; None if they cannot be had by it or are more pages than that."""
+        part = part.strip()
+        if not part or "\\" in part or self._finds_parts is False:  # a backslash means more than itself to a database
+            return None
+        rows = self._list({**query, "key_alias": part, "substring_matching": "true"}, at_most_pages)
+        if rows is None:
             return None
         if self._finds_parts is None:
             # An empty answer may mean that nothing is there, or that this release compares whole aliases.
@@ -175,9 +198,10 @@ def _common_beginning(names: Sequence[str]) -> str:
     return "".join(pair[0] for pair in same)
 
 
-def _by_alias(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> Rows:
+def by_alias(keys: Iterable[Observed], names: Iterable[str]) -> Rows:
+    """The keys that carry one of these aliases, the oldest first; an alias without a key has none."""
     found: dict[str, list[Observed]] = {name: [] for name in names}
-    for key in {row["token"]: Observed.from_row(row) for row in rows}.values():
+    for key in {key.key_id: key for key in keys}.values():
         # 1.83.3 to 1.89 find every alias that contains the one asked for, in any case of letters.
         if key.alias in found:
             found[key.alias].append(key)

@@ -19,8 +19,8 @@ from dataclasses import replace
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._apply import remove, rewrite, work
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, short
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import SETTINGS, Observed, Wanted
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer, by_alias
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import (
     NEVER,
@@ -49,6 +49,7 @@ def reconcile(
     client: Client,
     wanted: Sequence[Wanted],
     *,
+    found: Sequence[Observed] | None = None,
     check_mode: bool = False,
     on_unknown_models: OnUnknownModels = "fail",
     warn: Progress = lambda text: None,
@@ -60,6 +61,8 @@ def reconcile(
     When the user interrupts it, new keys whose random secrets nobody would hear of are taken away again, and keys that
     were being replaced are again what they were.
 
+    :param found: what the first look would see, where the caller has just looked: all keys with the aliases that are
+        wanted, and with those that they have while they are replaced, if such concern the run.
     :param check_mode: change nothing; the outcomes tell what would be.
     :param warn: is told what the user should know.
     :param progress: is told how far it is, now and then.
@@ -67,7 +70,7 @@ def reconcile(
     """
     observer = Observer(client)
     runs = [Run(key, key.secret_of_new or generate()) for key in wanted]
-    _look(client, observer, runs)
+    _look(client, observer, runs, found)
     check_references(client, runs, on_unknown_models, warn)
     if check_mode:
         for run in runs:
@@ -112,8 +115,11 @@ def _rounds(client: Client, observer: Observer, runs: Sequence[Run], progress: P
                 run.believe(client.now())
 
 
-def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
-    """See what there is for each run, and let it decide."""
+def _look(client: Client, observer: Observer, runs: Sequence[Run], found: Sequence[Observed] | None = None) -> None:
+    """See what there is for each run, and let it decide.
+
+    :param found: the keys by alias, if they are known; else the proxy is asked.
+    """
     names, otherwise = set(), {}
     for run in runs:
         if run.wanted.alias and run.wanted.old_alias:
@@ -122,7 +128,10 @@ def _look(client: Client, observer: Observer, runs: Sequence[Run]) -> None:
                 names.add(run.wanted.old_alias)
             elif run.wanted.present and (run.seen is None or run.seen.old):
                 otherwise[run.wanted.alias] = run.wanted.old_alias
-    rows = observer.with_aliases(sorted(names), otherwise)
+    if found is None:
+        rows = observer.with_aliases(sorted(names), otherwise)
+    else:
+        rows = by_alias(found, [*names, *otherwise.values()])
     ids = [run.wanted.key_id for run in runs if run.wanted.key_id]
     by_id = dict(zip(ids, side_by_side(observer.with_id, ids, client.connection.concurrency), strict=True))
     now = client.now()

@@ -17,6 +17,7 @@ import functools
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key im
 # libyaml, where PyYAML has it: ten times as fast, which many users notice.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+# Seconds after which nobody is still writing a temporary file.
+_STALE = 3600.0
 
 # Where the secret stands that belongs to an alias: a name beside a name, or a list beside a list.
 _ALIAS, _SECRET = "key_alias", "virtual_key"
@@ -45,13 +49,15 @@ def save(
     data: Mapping[str, Any] | None = None,
     user: str | None = None,
     users: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
+) -> list[str]:
     """Add messages and data to what the files hold. Each file is written whole or not at all.
 
     :param user: whom messages and data are for; None if they are for all.
     :param users: further data, for each of these users.
+    :returns: the aliases of the keys whose secrets were saved there, and are not any more.
     :raises UserDataError: when a file cannot be read or written.
     """
+    lost: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
@@ -59,12 +65,13 @@ def save(
             if data or user or users:
                 sections = {**(users or {}), **({user: data or {}} if user else {})}
                 lines = {user: {"msg": messages, "body": bodies}} if user else {}
-                _merge(folder / f"{action}-user-data.yaml", {} if user else data or {}, sections, lines)
+                lost = _merge(folder / f"{action}-user-data.yaml", {} if user else data or {}, sections, lines)
             if not user:
                 _append(folder / f"{action}-user-info.yaml", messages)
                 _append(folder / f"{action}-user-body.yaml", bodies)
     except OSError as error:
         raise UserDataError(f"User data cannot be saved in {folder}: {error.strerror or error}") from None
+    return lost
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -218,8 +225,9 @@ def _merge(
     data: Mapping[str, Any],
     users: Mapping[str, Mapping[str, Any]],
     lines: Mapping[str, Mapping[str, Sequence[str]]],
-) -> None:
+) -> list[str]:
     saved = _load(path)
+    before = [key.alias for key in saved_keys(saved)]
     saved.update(data)
     for user, of_user in users.items():
         section = _section(path, _section(path, saved, "users"), user)
@@ -228,6 +236,8 @@ def _merge(
             if further:
                 section[name] = "\n".join([str(section[name]), *further] if name in section else further)
     _write(path, yaml.dump(saved, Dumper=_Dumper, explicit_start=True))
+    after = {key.alias for key in saved_keys(saved)}
+    return [alias for alias in dict.fromkeys(before) if alias not in after]
 
 
 def _section(path: Path, data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -253,6 +263,9 @@ def _load(path: Path) -> dict[str, Any]:
 def _write(path: Path, text: str) -> None:
     """Replace the file in one step; only its owner can read it."""
     path = path.resolve()  # a link stays a link
+    for stale in path.parent.glob(f".{path.name}.*"):  # of a writer that was killed
+        if stale.stat().st_mtime < time.time() - _STALE:
+            stale.unlink()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

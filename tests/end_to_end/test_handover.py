@@ -151,7 +151,7 @@ def test_in_check_mode_nothing_is_written(play: Ansible, cluster: Path, guid: st
     ("asked", "says"),
     [
         ({"users": list(USERS), "env_file": "/tmp/one.env"}, "With many users, {user} must be in"),
-        ({"profile_file": "/tmp/one.sh"}, "a profile needs ocp4_workload_litellm_virtual_keys_profile_group"),
+        ({"profile_file": "/tmp/one.sh"}, "needs ocp4_workload_litellm_virtual_keys_profile_group"),
     ],
 )
 def test_places_that_cannot_be_are_refused_first(
