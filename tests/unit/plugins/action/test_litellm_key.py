@@ -416,6 +416,22 @@ def test_a_message_of_the_proxys_does_not_show_a_secret(act, proxy, monkeypatch)
     assert MASTER_KEY not in json.dumps(result)
 
 
+def test_a_warning_does_not_show_a_secret(act, proxy, monkeypatch):
+    # The proxy's own words, in the answer to a question that has nothing to do with the key.
+    secret, shown = "sk-$some$signs$only", []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: shown.append(text))
+    monkeypatch.setattr(
+        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.Refusal.body",
+        property(lambda self: {"error": {"message": f"Not now, {secret}"}}),
+    )
+    proxy.fault("GET /v1/models", Fault(status=500))
+    result = act(guid="abc", key=secret, models=["granite"], on_unknown_models="warn")
+    assert not result.get("failed")
+    (warning,) = [text for text in shown if "Not now" in text]
+    assert "Not now, ********" in warning
+    assert "$some" not in warning
+
+
 def test_a_proxy_that_is_not_there_is_a_sentence(act):
     result = act(guid="abc", url="http://127.0.0.1:1")
     assert (result["failed"], result["changed"]) == (True, False)
@@ -619,6 +635,19 @@ def test_a_fact_that_is_a_template_is_not_recalled(act, proxy, tmp_path):
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
     facts = {"litellm_key_alias": ALIAS, "litellm_virtual_key": trust_as_template("{{ undefined_ }}")}
     assert act(variables={**variables, **facts}, guid="abc", recall=True)["virtual_key"]["operation"] == "created"
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "list"])
+def test_a_template_is_not_taken_for_the_secret_of_a_key_that_is_gone(act, proxy, tmp_path, many):
+    # What it says may be a lookup of this very key; as text it would become the secret.
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
+    template = trust_as_template("sk-{{'a-template-that-nobody-renders'}}")
+    facts = {"litellm_key_alias": ALIAS, "litellm_virtual_key": template}
+    if many:
+        facts = {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [template]}
+    gone = act(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")
+    assert gone["msg"].startswith(f"There is no key {ALIAS}: it was removed")
+    assert proxy.rows == {}
 
 
 def test_user_data_that_cannot_be_read_stop_it_before_anything_is_done(act, proxy, tmp_path):

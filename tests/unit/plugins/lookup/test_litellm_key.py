@@ -488,6 +488,20 @@ def test_errors_may_be_ignored_as_with_any_lookup(template: Render, tmp_path: Pa
     assert template(text, output_dir=str(tmp_path)) == "none"
 
 
+def test_nothing_hangs_on_an_error_that_could_tell_a_secret(
+    proxy: dict[str, Any], httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    # ansible-core 2.19 prints what an error was caused by, and what it happened in.
+    httpserver.clear()
+    httpserver.expect_request("/key/list").respond_with_data(f'{{"error": "no {ANOTHER}"}}', 400)
+    lookup = lookup_loader.get("rhpds.litellm_virtual_keys.litellm_key", loader=None, templar=Templar(DataLoader()))
+    variables = {name: value for name, value in proxy.items() if name != "rows"}
+    with pytest.raises(AnsibleError) as failed:
+        lookup.run(["a"], variables, key_seed=f"{ANOTHER} and a seed of 32 characters or more")
+    assert "no sk-********" in str(failed.value)
+    assert (failed.value.__cause__, failed.value.__context__) == (None, None)
+
+
 def test_a_file_that_cannot_be_read_is_a_sentence_that_does_not_quote_it(template: Render, tmp_path: Path) -> None:
     (tmp_path / "provision-user-data.yaml").write_text(f"virtual_key: {SECRET}\n : [")
     message = failure(template, call("a", verify=False), output_dir=str(tmp_path))

@@ -668,7 +668,16 @@ def test_the_time_comes_from_an_error_too() -> None:
     assert asking.now().year == 2035
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 9999 23:59:59 -2359"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "yesterday",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Tue, 01 Jan 2999 00:00:00 GMT",  # no clock is so wrong: ends of keys would be of that millennium
+        "Mon, 01 Jan 1900 00:00:00 GMT",
+    ],
+)
 def test_without_a_usable_date_it_is_the_controllers(date: str) -> None:
     with answering(date) as server:
         asking = client(server.url)

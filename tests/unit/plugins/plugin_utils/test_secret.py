@@ -153,6 +153,7 @@ def test_generated_secrets_use_every_letter() -> None:
         ("ask-me-anything, disk-encryption", [], "ask-me-anything, disk-encryption"),
         ("a prefix alone hides nothing: sk-", ["sk-", ""], "a prefix alone hides nothing: sk-"),
         ("sk-********", [], "sk-********"),
+        ("in a URL: ?key=sk-ab%24cd%2Fef&x=1", ["sk-ab$cd/ef"], "in a URL: ?key=********&x=1"),
         ("with points: sk-ab.cd~ef+gh/ij==.", [], "with points: sk-********."),
         (
             "the proxy's own short form: sk-...Ab1_, sk-...Ab12.",
