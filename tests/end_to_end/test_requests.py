@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import PREFIX
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
@@ -78,20 +79,45 @@ def test_environments_that_begin_alike(ansible: Ansible, relay: Relay, guid: str
     requests_of(ansible, relay, others, [{"state": "absent"}])
 
 
-@pytest.mark.parametrize("users", [2, 50])
+@pytest.mark.parametrize("users", [1, 2, 50, 101, 201])
 def test_the_role(ansible: Ansible, relay: Relay, guid: str, users: int):
     """The role keeps to the same numbers, in as many tasks for many users as for two."""
-    variables = {
-        "guid": f"{guid}-role{users}",
-        "litellm_url": relay.url,
-        "ocp4_workload_litellm_virtual_keys_multi_user": True,
-        "ocp4_workload_litellm_virtual_keys_user_count": users,
-    }
-    provision, again, destroy = STEPS["provision"][1], STEPS["nothing to do"][1], STEPS["destroy"][1]
-    for action, budget in (("provision", provision), ("provision", again), ("destroy", destroy)):
+    steps = ("provision", "nothing to do", "extend", "nothing to extend", "destroy")
+    assert over_budget(ansible, relay, f"{guid}-role{users}", users, steps) == []
+
+
+@pytest.mark.parametrize("users", [1, 50, 101])
+def test_an_extension_beside_an_environment_that_begins_alike(ansible: Ansible, relay: Relay, guid: str, users: int):
+    """Who its users are has to be found out: the keys of others are not read for that."""
+    name = f"{guid}-beside{users}"
+    others = {"url": relay.url, "guid": f"{name}0", "users": [f"user{number}" for number in range(201)]}
+    assert ansible.play({"hosts": "localhost", "tasks": [{ACTION: others}]}).code == 0
+    assert over_budget(ansible, relay, name, users, ("provision", "extend", "nothing to extend", "destroy")) == []
+    removal = {ACTION: {**others, "state": "absent"}}
+    assert ansible.play({"hosts": "localhost", "tasks": [removal]}).code == 0
+
+
+def over_budget(ansible: Ansible, relay: Relay, guid: str, users: int, steps: Iterable[str]) -> list[str]:
+    """Which steps of the role's ask more than is allowed. To extend, it is not told what users there are."""
+    common = {"guid": guid, "litellm_url": relay.url}
+    many = {f"{PREFIX}multi_user": True, f"{PREFIX}user_count": users} if users > 1 else {}
+    over = []
+    for step in steps:
+        extends = "extend" in step
+        variables = {
+            **common,
+            **({f"{PREFIX}runtime": 24 * 60} if extends else many),
+            "ACTION": "extend" if extends else "destroy" if step == "destroy" else "provision",
+        }
         relay.requests.clear()
         role = {"ansible.builtin.include_role": {"name": ROLE}}
-        run = ansible.play({"hosts": "localhost", "vars": {**variables, "ACTION": action}, "tasks": [role]})
+        run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": [role]})
         assert run.code == 0, run.output
-        assert len(relay.requests) <= budget(users), [line for _agent, line, _body in relay.requests]
         assert run.stdout.count("TASK [") <= 12, run.output
+        changes = [line for _agent, line, _body in relay.requests if line.startswith("POST /key/")]
+        expected = {"provision": users, "extend": users, "destroy": pages(users)}.get(step, 0)
+        assert len(changes) == expected, changes
+        allowed = STEPS["nothing to do" if step == "nothing to extend" else step][1](users)
+        if len(relay.requests) > allowed:
+            over.append(f"{step}: {len(relay.requests)} requests, {allowed} allowed")
+    return over

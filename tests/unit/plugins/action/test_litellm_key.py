@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import agnosticd_user_info, litellm_key_info
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments import _connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _arguments, _reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
@@ -595,6 +596,28 @@ def test_users_of_an_environment_are_found_by_their_keys(act, proxy):
     found = act(guid="abc", users_of="abc", duration="7d")
     assert [entry["user"] for entry in found["virtual_keys"]] == ["user1", "user2", "user10"]
     assert {entry["operation"] for entry in found["virtual_keys"]} == {"updated"}
+
+
+@pytest.mark.parametrize("user", [None, "user1"])
+@pytest.mark.parametrize("regenerate", ["never", "always"])
+def test_what_was_seen_when_users_were_looked_for_is_not_asked_again(act, proxy, user, regenerate):
+    who = {"users": [user], "metadata": {"guid": "abc", "user": user}} if user else {}
+    first = act(guid="abc", **who)["virtual_key"]
+    found = act(guid="abc", users_of="abc", regenerate=regenerate)["virtual_key"]
+    assert (found.get("user"), found["operation"]) == (user, "unchanged" if regenerate == "never" else "regenerated")
+    assert (found["key_id"] == first["key_id"]) == (regenerate == "never")
+    asked = [query["key_alias"] for made, query in proxy.requests if made == "GET /key/list" and "page" in query]
+    beginning = asked[: len(asked) if regenerate == "never" else 3]
+    alone, old = [ALIAS], [f"{ALIAS}.replaced"]
+    assert beginning == [f"{ALIAS}-", *alone, *(old if user or regenerate == "always" else [])]
+
+
+def test_an_environment_that_was_being_replaced_is_found(act, proxy):
+    """A run that was ended has left the key under its other name; an extension gives it back its own."""
+    proxy.add(f"{ALIAS}.replaced", metadata={"guid": "abc", REPLACED: ALIAS})
+    result = act(guid="abc", users_of="abc", on_missing_key="ignore", tpm_limit=5)
+    assert result["virtual_key"]["operation"] == "updated"
+    assert proxy.aliases() == [ALIAS]
 
 
 def test_without_any_key_the_environment_is_its_own_user(act):

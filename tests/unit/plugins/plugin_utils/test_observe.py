@@ -232,6 +232,56 @@ def test_all_keys_that_begin_alike_are_listed(observer: Observing, release: tupl
     assert len(asking.beginning_with("", {})) == 5
 
 
+@pytest.mark.parametrize("release", [(1, 83), (1, 90), (1, 106)])
+def test_rows_prove_that_parts_are_found(observer: Observing, release: tuple[int, int]) -> None:
+    proxy = Proxy(release, [key(f"virtkey-{number}") for number in range(150)])
+    assert len(observer(proxy).beginning_with("virtkey-", {})) == 150
+    assert len(proxy.asked) == 2
+
+
+@each_release
+@pytest.mark.parametrize("beginning", ["a\\b", "100%", "a_", " "])
+def test_a_beginning_with_a_meaning_of_its_own(observer: Observing, release: tuple[int, int], beginning: str) -> None:
+    proxy = Proxy(release, [key(f"{beginning}c"), key("a"), key("abc")])
+    assert [found.alias for found in observer(proxy).beginning_with(beginning, {})] == [f"{beginning}c"]
+    if "\\" in beginning:
+        assert not any("%5C" in query for query in proxy.asked)
+
+
+ENVIRONMENT = ("virtkey-abc", "virtkey-abc.replaced")
+
+
+@each_release
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("here", [{0}, {1}, {0, 1}, set()], ids=str)
+@pytest.mark.parametrize("users", [0, 1, 3, 130])
+def test_the_keys_of_an_environment(
+    observer: Observing, release: tuple[int, int], users: int, here: set[int], both: bool
+) -> None:
+    own = {f"virtkey-abc-user{number}" for number in range(users)} | {ENVIRONMENT[number] for number in here}
+    strangers = ["virtkey-abc1", "virtkey-abc1-user1", "virtkey-ab", "x-virtkey-abc-user1", "Virtkey-abc-user1", None]
+    asking = observer(Proxy(release, [*map(key, strangers), *map(key, sorted(own))]))
+    found = {one.alias for one in asking.of_environment(*ENVIRONMENT, both=both)}
+    unasked = {ENVIRONMENT[1]} if here == {0, 1} and not both else set()
+    assert found | unasked == own
+
+
+@pytest.mark.parametrize(
+    ("own", "asked"),
+    [
+        (["virtkey-abc"], 3),  # of the users, of the release, of the environment
+        (["virtkey-abc-user1"], 3),  # of the users, of the environment, of its old key
+        ([f"virtkey-abc-user{number}" for number in range(201)], 5),
+    ],
+    ids=["one", "one user", "201 users"],
+)
+def test_environments_that_begin_alike_cost_nothing(observer: Observing, own: list[str], asked: int) -> None:
+    others = [key(f"virtkey-abc1-user{number}") for number in range(500)]
+    proxy = Proxy((1, 106), [*map(key, own), *others])
+    assert len(observer(proxy).of_environment(*ENVIRONMENT, both=False)) == len(own)
+    assert len(proxy.asked) == asked
+
+
 @each_release
 def test_a_key_is_found_by_its_id(observer: Observing, release: tuple[int, int]) -> None:
     row = key("virtkey-a", expires="2026-12-01T00:00:00Z", blocked=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED, Lifetime, Wanted, setting
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import (
+    REPLACED,
+    Lifetime,
+    Observed,
+    Wanted,
+    setting,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import entry
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
@@ -676,6 +683,24 @@ def test_a_run_finishes_what_another_began(proxy, made):
     assert outcome.error is None
     assert is_its_secret(proxy, outcome)
     assert (proxy.aliases(), proxy.row(ALIAS)["max_budget"]) == ([ALIAS], 3.0)
+
+
+@pytest.mark.parametrize("old", [f"{ALIAS}.replaced", None])
+def test_what_the_caller_has_seen_is_the_first_look_and_no_other(proxy, old):
+    proxy.add(old or ALIAS, metadata={REPLACED: ALIAS} if old else {})
+    known = Observed.from_row(proxy.row(old or ALIAS))
+    stranger = replace(known, alias="virtkey-abcd", key_id="0" * 64)
+    (outcome,) = run(proxy, Wanted(ALIAS, settings={"tpm_limit": 5}), found=[stranger, known])
+    good(outcome, "updated")
+    changes = 2 if old else 1
+    assert [made for made, _given in proxy.requests[:2]] == [UPDATE, LIST]
+    assert proxy.counts() == {UPDATE: changes, LIST: changes}
+    assert proxy.row(ALIAS)["tpm_limit"] == 5
+
+
+def test_where_the_caller_has_seen_nothing_there_is_nothing(proxy):
+    good(run_one(proxy, options={"found": []}), "created")
+    assert next(made for made, _given in proxy.requests) == GENERATE
 
 
 def test_a_key_that_another_run_began_to_replace_is_what_it_was(proxy):
