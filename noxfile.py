@@ -319,7 +319,8 @@ def docs(session: nox.Session) -> None:
     shutil.copytree(ROOT / "docs" / "docsite" / "images", pages / "images")
     pages.chmod(0o755)  # antsibull-docs wants nobody else to write there
     session.run(
-        *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"),
+        *("antsibull-docs", "--config-file", "docs/antsibull-docs.cfg", "collection"),
+        *("--use-current", "--squash-hierarchy", "--fail-on-error"),
         *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),
         env=FOR_PYTEST,
     )
