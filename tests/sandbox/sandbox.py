@@ -16,6 +16,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,10 @@ class Instance:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.state['port']}"
 
+    @property
+    def usage(self) -> str:
+        return f"To use it:\n  set -a; . {shlex.quote(_shown(self.env_file))}; set +a"
+
     def start(self, wish: Wish) -> None:
         release = Release(wish.version)
         wanted = wish.described(release)
@@ -112,7 +117,7 @@ class Instance:
         if self.running:
             same = self.state["wish"] == wanted and port in (None, 0, self.state["port"])
             if same:
-                print(f"The sandbox {self.name} is running already: LiteLLM {wish.version} on {self.url}")
+                print(f"The sandbox {self.name} is running already: LiteLLM {wish.version} on {self.url}. {self.usage}")
                 return
             port = self.state["port"] if port is None else port
         release.install(in_use=_releases_in_use())
@@ -152,7 +157,7 @@ class Instance:
         private_file(self.env_file, "".join(f"{name}={value}\n" for name, value in lines.items()))
         state["pids"] = {"proxy": proxy.pid, "postgres": database.pid}
         private_file(self.state_file, json.dumps(state))
-        print(f"LiteLLM {wish.version} is ready on {self.url}; its URL and keys are in {_shown(self.env_file)}")
+        print(f"LiteLLM {wish.version} is ready on {self.url}. {self.usage}")
 
     def _start_proxy(
         self, release: Release, wish: Wish, port: int, database_port: int, password: str, master_key: str
