@@ -102,7 +102,7 @@ class Reader:
     def __init__(self, page: str, ansible: Ansible, proxy: Proxy, guid: str) -> None:
         self.page, self.ansible, self.proxy = page, ansible, proxy
         self.guid = f"{guid}-{page.replace('_', '')}"
-        self.output = ansible.folder / page
+        self.output = ansible.folder / "virtual_keys"  # as the pages have it, and the playbooks
         self.ran, self.checked = 0, False
         self.items: list[Json] = []
 
@@ -156,7 +156,9 @@ class Reader:
             return content if "hosts" in content[0] else [{"hosts": "localhost", "tasks": content}]
         assert set(content) <= OF_THE_PLATFORM | set(VARIABLES)
         of_role = {name: value for name, value in content.items() if name in VARIABLES or name == "num_users"}
-        item = {"guid": f"{self.guid}-123", **of_role}
+        # Items are alternatives: one with a key for each user is another environment than one with a single key.
+        many = {f"{OF_ROLE.name}_multi_user", f"{OF_ROLE.name}_users"} & set(of_role)
+        item = {"guid": f"{self.guid}-123{'-many' if many else ''}", **of_role}
         if not of_role:
             return []
         self.items.append(item)

@@ -51,7 +51,6 @@ def rendered(ansible: Ansible, guid: str) -> dict[str, str]:
                 "ACTION": "provision",
                 "guid": guid,
                 "output_dir": str(ansible.folder),
-                "litellm_users": users,
                 "vaulted_seed": SEED,
             },
             "tasks": [

@@ -28,7 +28,7 @@ ROWS = {
         r"^\| `(\w+)` \| (.+?) \| (.+) \|$", (ROLE / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
 }
-OF_THE_PLATFORM = {"ACTION", "guid", "litellm_url", "litellm_master_key"}
+OF_THE_PLATFORM = {"ACTION", "guid", "litellm_url", "litellm_master_key", "output_dir"}
 
 
 def is_computed(value: Any) -> bool:
