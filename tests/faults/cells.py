@@ -9,12 +9,13 @@ The verdict is on what the proxy says to others, and on what our two runs told. 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote
@@ -22,11 +23,19 @@ from urllib.parse import quote
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Wanted
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import SETTINGS, Operation, wanted
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import (
+    BUDGET_ID,
+    REFERENCES,
+    SETTINGS,
+    TEAM_ID,
+    Operation,
+    wanted,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Relay, Trouble
 
 MANY = 3
@@ -35,10 +44,31 @@ TIMEOUT = 4.0  # seconds for one request, where some are never answered
 
 PATIENCE = 60.0  # ... and where all are
 
+# A question for which LiteLLM wants POST. The client repeats no POST, so that the task fails, and has begun nothing.
+ASKED_ONCE = ("POST /budget/info",)
+
+LOST = "answer was lost; run again with regenerate|new secrets? .* (is|are) lost"
+
 _NUMBERS = itertools.count()
 _SESSION = secrets.token_hex(3)
 
 Spoil = Callable[[Asked, int, bool], Trouble | BadLine]
+
+
+def key_id(secret: str) -> str:
+    """What LiteLLM calls the key with this secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@functools.cache
+def make_references(proxy: Proxy) -> None:
+    """A team and a budget on the proxy, which may have them since an earlier run."""
+    if proxy.ask("GET", f"/team/info?team_id={TEAM_ID}")[0] == 404:
+        status, answer = proxy.ask("POST", "/team/new", {"team_id": TEAM_ID})
+        assert status == 200, answer
+    if not proxy.ask("POST", "/budget/info", {"budgets": [BUDGET_ID]})[1]:
+        status, answer = proxy.ask("POST", "/budget/new", {"budget_id": BUDGET_ID, "max_budget": 100.0})
+        assert status == 200, answer
 
 
 @dataclass
@@ -60,6 +90,8 @@ class Case:
         self.prefix = f"virtkey-{_SESSION}-{next(_NUMBERS):05}-"
         self.aliases = [f"{self.prefix}user{number}" for number in range(self.size)]
         self.known = {alias: [] for alias in self.aliases}
+        if REFERENCES.keys() <= self.operation.settings.keys():
+            make_references(self.proxy)
         self.bystander = f"{self.prefix}user0-of-another"
         self._make(self.bystander, "1d")
         if self.operation.prepared:
@@ -78,13 +110,23 @@ class Case:
         options = {"timeout": TIMEOUT, "retries": 1, **(connection or {})}
         client = Client(Connection(url, self.proxy.master_key, **options))
         try:
-            outcomes = reconcile(client, [wanted(alias, self.operation.name, **further) for alias in self.aliases])
+            outcomes = reconcile(client, [self._wanted(alias, **further) for alias in self.aliases])
         except LiteLLMError as error:
             return error
         for outcome in outcomes:
             if outcome.secret:
-                self.known[str(outcome.wanted.alias)].append(outcome.secret.value)
+                self.known[self._alias(outcome)].append(outcome.secret.value)
         return outcomes
+
+    def _wanted(self, alias: str, **further: Any) -> Wanted:
+        asked = wanted(alias, self.operation.name, **further)
+        return replace(asked, alias=None, key_id=key_id(self.known[alias][0])) if self.operation.by_id else asked
+
+    def _alias(self, outcome: Outcome) -> str:
+        """Whose outcome it is, also where the key was named by its id."""
+        if outcome.wanted.alias:
+            return outcome.wanted.alias
+        return next(alias for alias in self.aliases if key_id(self.known[alias][0]) == outcome.wanted.key_id)
 
     def rows(self) -> dict[str, list[Json]]:
         """What the proxy has, by alias."""
@@ -117,20 +159,23 @@ class Case:
         rows = self.rows()
         if isinstance(told, LiteLLMError):
             self._judge_message(str(told), says)
+            for alias in self.aliases:
+                self._judge_what_was(alias, str(told))
             return
         for outcome in told:
-            alias = str(outcome.wanted.alias)
+            alias = self._alias(outcome)
             tokens = [row["token"] for row in rows[alias]]
             if outcome.secret:
-                if hashlib.sha256(outcome.secret.value.encode()).hexdigest() not in tokens:
+                if key_id(outcome.secret.value) not in tokens:
                     self.complain(f"{alias}: a secret was told that is not the key's")
                 elif not self.works(outcome.secret.value):
                     self.complain(f"{alias}: a secret was told that does not work")
             if outcome.error:
                 self._judge_message(outcome.error, says)
+                self._judge_what_was(alias, outcome.error)
             else:
                 self._judge_key(alias, rows, told=True)
-                if self.operation.name in ("provision", "regenerate") and not outcome.secret:
+                if (not self.operation.prepared or self.operation.name == "regenerate") and not outcome.secret:
                     self.complain(f"{alias}: no error, and no secret")
 
     def judge_clean(self, told: list[Outcome] | LiteLLMError, before: list[Outcome] | LiteLLMError) -> None:
@@ -140,7 +185,7 @@ class Case:
             return
         rows = self.rows()
         for outcome in told:
-            alias = str(outcome.wanted.alias)
+            alias = self._alias(outcome)
             if outcome.error:
                 self.complain(f"the clean run failed: {outcome.error}")
             self._judge_key(alias, rows, told=False)
@@ -163,17 +208,24 @@ class Case:
                 self.complain(f"{whose}: the secret still works")
             return
         (row,) = rows[alias]
-        wrong = {name: row[name] for name, value in SETTINGS.items() if row[name] != value}
+        wrong = {name: row[name] for name, value in self.operation.settings.items() if row[name] != value}
         if wrong:
             self.complain(f"{whose}: {wrong}")
         end = parse_instant(row["expires"]) if row["expires"] else None
         if not end or abs(end - datetime.now(UTC) - timedelta(days=self.operation.days)) > SECONDS:
             self.complain(f"{whose}: expires at {end}")
-        opening = [one for one in self.known[alias] if hashlib.sha256(one.encode()).hexdigest() == row["token"]]
+        opening = [one for one in self.known[alias] if key_id(one) == row["token"]]
         if not opening:
             self.complain(f"{whose}: the secret is lost")
         elif not self.works(opening[0]):
             self.complain(f"{whose}: the secret does not work")
+
+    def _judge_what_was(self, alias: str, message: str) -> None:
+        """Whoever had a key before it was to be changed, or replaced, has one, or is told that it is lost."""
+        if not (self.operation.prepared and self.operation.present) or any(map(self.works, self.known[alias])):
+            return
+        if not re.search(LOST, message):
+            self.complain(f"{alias}: no secret that anybody knows works, and nobody is told: {message}")
 
     def _judge_message(self, message: str, says: str) -> None:
         if not re.search(says, message):
@@ -193,18 +245,24 @@ def recorded(proxy: Proxy, operation: Operation, many: bool) -> list[Asked]:
     return relay.seen.asked
 
 
-def points(asked: Sequence[Asked]) -> list[tuple[Asked, bool]]:
+def is_command(request: str) -> bool:
+    """Whether it is to change something."""
+    return request.startswith("POST") and request not in ASKED_ONCE
+
+
+def points(operation: Operation, asked: Sequence[Asked]) -> list[tuple[Asked, bool]]:
     """Where a fault is to strike: at the first and the last request of each kind, once or from then on.
 
-    What lasts begins with the first command, or with the last question: where the first question has no answer, nothing
-    is begun.
+    What lasts begins with the first command, or with the last question: where the very first question has no answer,
+    nothing is begun.
     """
     found = []
-    for kind in dict.fromkeys(one.request for one in asked):
+    for kind in operation.struck or dict.fromkeys(one.request for one in asked):
         those = [one for one in asked if one.request == kind]
         found += [(one, False) for one in dict.fromkeys((those[0], those[-1]))]
-        if kind.startswith("POST") or len(those) > 1:
-            found.append((those[0] if kind.startswith("POST") else those[-1], True))
+        start = those[0] if is_command(kind) else those[-1]
+        if start != asked[0]:
+            found.append((start, True))
     return found
 
 
@@ -248,9 +306,13 @@ def run_cell(
     case.complaints += relay.seen.excess
     if not relay.seen.struck:
         case.complain("nothing went wrong")
-    command = point.request.startswith("POST")
-    later = command or any(one.request.startswith("POST") for one in asked[:number])
-    if not lasting and {"never": False, "command": command, "later": later, "always": True}[kind.heals]:
+    command = is_command(point.request)
+    later = command or any(is_command(one.request) for one in asked[:number])
+    if (
+        not lasting
+        and point.request not in ASKED_ONCE
+        and {"never": False, "command": command, "later": later, "always": True}[kind.heals]
+    ):
         errors = [str(first)] if isinstance(first, LiteLLMError) else [one.error for one in first if one.error]
         case.complaints += [f"it could have gone on: {error}" for error in errors]
     case.judge_clean(case.run(proxy.url, {"timeout": PATIENCE}), first)

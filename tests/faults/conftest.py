@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator
 
@@ -60,9 +61,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not found:
         return
     terminalreporter.section("The fault matrix: for each operation with one key, and with many")
-    terminalreporter.line(" " * 50 + "".join(name.ljust(12) for name in OPERATIONS))
-    for (request, kind), cells in sorted(found.items()):
-        marks = "".join(
-            " ".join(MARKS[cells.get((name, many))] for many in (False, True)).ljust(12) for name in OPERATIONS
-        )
-        terminalreporter.line(f"{request:19} {kind:29} {marks}".rstrip())
+    terminalreporter.line(" " * 50 + "  ".join(OPERATIONS))
+    for request, rows in itertools.groupby(sorted(found.items()), key=lambda row: row[0][0]):
+        terminalreporter.line("")
+        for (_request, kind), cells in rows:
+            marks = "  ".join(
+                " ".join(MARKS[cells.get((name, many))] for many in (False, True)).ljust(len(name))
+                for name in OPERATIONS
+            )
+            terminalreporter.line(f"{request:19} {kind:29} {marks}".rstrip())

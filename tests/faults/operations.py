@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done in these tests: five operations, each on one key or on many."""
+"""What is done in these tests: some operations, each on one key or on many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Json = dict[str, Any]
 
 GRANITE = "openai/granite-3-2-8b-instruct"
 SETTINGS = {"models": [GRANITE], "max_budget": 5.0, "metadata": {"purpose": "faults"}}
+TEAM_ID, BUDGET_ID = "team-of-the-fault-tests", "budget-of-the-fault-tests"
+REFERENCES = {"team_id": TEAM_ID, "budget_id": BUDGET_ID}
 SEED = "the seed of the fault tests, of 32 characters or more"
 
 
@@ -26,11 +28,20 @@ class Operation:
 
     :ivar prepared: keys are there already, of this duration.
     :ivar key: what is asked of each key, besides its alias.
+    :ivar by_id: the keys are named by their ids.
+    :ivar struck: the only endpoints at which things go wrong, where the others are those of another operation.
     """
 
     name: str
     prepared: str | None
     key: Json
+    by_id: bool = False
+    struck: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> Json:
+        """What the keys have in the end."""
+        return {**SETTINGS, **self.key.get("settings", {})}
 
     @property
     def present(self) -> bool:
@@ -51,6 +62,14 @@ OPERATIONS = {
         Operation("extend", "1d", {"lifetime": WEEK}),
         Operation("regenerate", "1d", {"regenerate": "always"}),
         Operation("destroy", "1d", {"present": False}),
+        Operation(
+            "in a team",
+            None,
+            {"settings": {**SETTINGS, **REFERENCES}, "lifetime": WEEK},
+            struck=("GET /team/info", "POST /budget/info"),
+        ),
+        Operation("extend by id", "1d", {"lifetime": WEEK}, by_id=True, struck=("GET /key/info",)),
+        Operation("destroy by id", "1d", {"present": False}, by_id=True, struck=("GET /key/info",)),
     )
 }
 

@@ -78,7 +78,7 @@ def check(
 ) -> None:
     """All places where the operation can meet the fault."""
     asked = record(operation, many)
-    cells = points(asked)
+    cells = points(operation, asked)
 
     def complaints(cell: tuple[Asked, bool]) -> list[str]:
         point, lasting = cell

@@ -18,12 +18,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import 
     _observe,
     _plan,
     _reconcile,
+    _references,
     _run,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Delete, Plan
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Delete, Plan, Rename
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._run import Run
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
@@ -37,7 +38,7 @@ Recorder = Callable[[Operation, bool], list[Asked]]
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 
 GENERATE, UPDATE, DELETE = "POST /key/generate", "POST /key/update", "POST /key/delete"
-LIST = "GET /key/list"
+LIST, INFO, TEAM = "GET /key/list", "GET /key/info", "GET /team/info"
 
 
 def repeat_no_question(patch: pytest.MonkeyPatch) -> None:
@@ -114,6 +115,39 @@ def take_any_json_for_a_listing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_observe.Observer, "_page", page)
 
 
+def take_any_json_for_a_key(patch: pytest.MonkeyPatch) -> None:
+    def info(self: Any, key_id: str) -> Any:
+        answer = self._client.get("/key/info", {"key": key_id})
+        return {**answer["info"], "token": key_id} if isinstance(answer, dict) else None
+
+    patch.setattr(_observe.Observer, "_info", info)
+
+
+def take_trouble_for_a_no(patch: pytest.MonkeyPatch) -> None:
+    """As who believes that what was not answered is not there."""
+
+    def team_exists(client: Client, team_id: str) -> bool:
+        try:
+            return honest(client, team_id)
+        except LiteLLMError:
+            return False
+
+    honest = _references.team_exists
+    patch.setattr(_references, "team_exists", team_exists)
+
+
+def block_the_old_key(patch: pytest.MonkeyPatch) -> None:
+    """As who takes the old key out of use before the new one is there."""
+
+    def rewrite(client: Client, step: Any, *, again: bool = False) -> None:
+        honest(client, step, again=again)
+        if isinstance(step, Rename):
+            client.post("/key/update", {"key": step.key_id, "blocked": True})
+
+    honest = _apply.rewrite
+    patch.setattr(_apply, "rewrite", rewrite)
+
+
 def show_what_a_gateway_says(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_client, "_said", lambda body: body.decode())
 
@@ -139,6 +173,17 @@ def say_nothing_of_trouble(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_run.Run, "outcome", outcome)
 
 
+def tell_no_secret_beside_an_error(patch: pytest.MonkeyPatch) -> None:
+    def outcome(self: Run) -> Any:
+        told = honest(self)
+        if told.error:
+            told.secret = None
+        return told
+
+    honest = _run.Run.outcome
+    patch.setattr(_run.Run, "outcome", outcome)
+
+
 # The protection that is taken away, and a cell that must be red then: operation, many, fault, request, lasting.
 CELLS: list[tuple[Sabotage, str, bool, str, Asked, bool]] = [
     (repeat_no_question, "re-run", False, "answer lost after the commit", Asked(LIST, 0), False),
@@ -157,8 +202,12 @@ CELLS: list[tuple[Sabotage, str, bool, str, Asked, bool]] = [
     (read_without_bounds, "extend", False, "dripping", Asked(UPDATE, 0), False),
     (read_without_bounds, "re-run", True, "dripping", Asked(LIST, 0), False),
     (replace_without_keeping_the_old_key, "regenerate", False, "500", Asked(GENERATE, 0), True),
+    (block_the_old_key, "regenerate", False, "500", Asked(GENERATE, 0), True),
+    (tell_no_secret_beside_an_error, "regenerate", False, "500", Asked(LIST, 6), True),
     (forget_the_old_key, "regenerate", False, "500", Asked(DELETE, 0), True),
     (take_any_json_for_a_listing, "destroy", False, "200 with another JSON", Asked(LIST, 0), True),
+    (take_any_json_for_a_key, "destroy by id", False, "200 with another JSON", Asked(INFO, 0), True),
+    (take_trouble_for_a_no, "in a team", True, "503 with Retry-After", Asked(TEAM, 0), True),
     (show_what_a_gateway_says, "provision", False, "502 with HTML", Asked(GENERATE, 0), True),
     (do_not_repeat_a_removal_that_failed, "destroy", False, "503 with Retry-After", Asked(DELETE, 0), False),
     (say_nothing_of_trouble, "provision", False, "500", Asked(GENERATE, 0), False),
