@@ -27,6 +27,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.contestants
     Bare,
     Engine,
     Playbooks,
+    different,
     end_state,
     timed,
 )
@@ -109,8 +110,8 @@ class Bench:
             provided = self._role(users)
             if number < rounds.provision_by_hand:
                 by_hand = self._hand(users, destroy=number < rounds.destroy_by_hand)
-                if provided != by_hand:
-                    raise RuntimeError(f"Not the same was done. The role: {provided}. By hand: {by_hand}.")
+                if differences := different(provided, by_hand):
+                    raise RuntimeError(f"Not the same was done; these differ: {', '.join(differences)}")
             self._requests(users, rounds.engine)
 
     def grow(self, extent: Extent) -> None:
@@ -173,8 +174,8 @@ class Bench:
         return f"bench{self._environments:04}"
 
 
-def measured(extent: Extent) -> Results:
-    """Everything, on a proxy of our own. What is known is kept after each part."""
+def measured(extent: Extent, keep: Callable[[Results], object]) -> Results:
+    """Everything, on a proxy of our own. After each part, what is known is there to keep."""
     with tempfile.TemporaryDirectory() as folder, sandbox() as proxy:
         bench = Bench(proxy, Playbooks.of(proxy, Path(folder)))
         bench.results.machine = machine(proxy)
@@ -182,7 +183,7 @@ def measured(extent: Extent) -> Results:
         parts += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
         for part in parts:
             part()
-            KEPT.write_text(json.dumps(bench.results.plain()))
+            keep(bench.results)
         return bench.results
 
 
@@ -206,24 +207,30 @@ def machine(proxy: Measured) -> dict[str, str]:
     }
 
 
+def _keep(results: Results) -> None:
+    KEPT.write_text(json.dumps(results.plain()))
+
+
 def _say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less of everything, in two minutes; writes no pages")
-    parser.add_argument("--again", action="store_true", help="write the pages anew from the last run's numbers")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything, in two minutes; writes and keeps nothing"
+    )
+    parser.add_argument("--again", action="store_true", help="write the pages anew from the numbers of the last run")
     arguments = parser.parse_args()
     if arguments.again:
         results = Results.of(json.loads(KEPT.read_text()))
+    elif arguments.quick:
+        results = measured(QUICK, keep=lambda _results: None)
     else:
-        results = measured(QUICK if arguments.quick else FULL)
+        results = measured(FULL, keep=_keep)
     if not arguments.quick:
         report.write(results, ROOT / "docs")
     print(report.text(results))
-    for verdict in report.verdicts(results):
-        print(verdict)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 import urllib3
+import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
@@ -83,21 +87,17 @@ class Playbooks:
         log = output / "output.txt"
         before = self.proxy.requests()
         with log.open("w") as printed:
-            start, most = time.perf_counter(), 0
+            start = time.perf_counter()
             run = subprocess.Popen(
                 command, cwd=output, env=self.environment, stdout=printed, stderr=subprocess.STDOUT, text=True
             )
-            while True:
-                try:
-                    code = run.wait(SECONDS_BETWEEN_LOOKS)
-                except subprocess.TimeoutExpired:
-                    most = max(most, resident(run.pid))
-                else:
-                    seconds = time.perf_counter() - start
-                    break
+            # To wait in small steps would end up to one step late.
+            with _watched(run.pid) as memory:
+                code = run.wait()
+                seconds = time.perf_counter() - start
         if code != 0:
             raise RuntimeError(f"{playbook} failed for {users} users:\n{log.read_text()[-3000:]}")
-        return Sample(seconds, most, self.proxy.requests() - before)
+        return Sample(seconds, max(memory), self.proxy.requests() - before)
 
     def empty(self, guid: str) -> Sample:
         return self.run("empty.yml", guid, 1)
@@ -113,17 +113,69 @@ class Playbooks:
         return self.run(f"by_hand/{playbook}.yml", guid, users, **common)
 
 
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[list[int]]:
+    """The memory of a process and of all that it starts, looked at now and then until it has ended."""
+    memory, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            memory.append(resident(pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield memory
+    finally:
+        ended.set()
+        watching.join()
+
+
 def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
-    """What there is after a provision: on the proxy, and in the user data. The guid is left out, to compare two."""
-    data = (playbooks.folder / guid / "provision-user-data.yaml").read_text()
-    there = {}
-    for alias in aliases(guid, users):
-        row = playbooks.proxy.row(alias)
-        if row["token"] not in data:
-            raise RuntimeError(f"The user data do not have the key {alias}")
-        there[alias] = {"models": row["models"], "user_id": row["user_id"], "guid": row["metadata"]["guid"]}
-    told: Json = json.loads(json.dumps(there).replace(guid, "GUID"))
+    """What there is after a provision: the keys on the proxy, and all that the user data tell. To compare two of them.
+
+    Guids, ids and secrets are named after what they belong to, as these differ.
+
+    :raises RuntimeError: when the user data do not have the secret of each key.
+    """
+    rows = {alias: playbooks.proxy.row(alias) for alias in aliases(guid, users)}
+    owners = {row["token"]: alias for alias, row in rows.items()}
+    known = set()
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: named(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return list(map(named, value))
+        if value in owners:
+            return f"id of {owners[value]}"
+        if isinstance(value, str) and (owner := owners.get(hashlib.sha256(value.encode()).hexdigest())):
+            known.add(owner)
+            return f"secret of {owner}"
+        return value
+
+    state = {
+        "keys": {
+            alias: {"models": row["models"], "user_id": row["user_id"], "guid": row["metadata"]["guid"]}
+            for alias, row in rows.items()
+        },
+        "user data": named(yaml.safe_load((playbooks.folder / guid / "provision-user-data.yaml").read_text())),
+    }
+    if unknown := rows.keys() - known:
+        raise RuntimeError(f"The user data do not have the secrets of {', '.join(sorted(unknown))}")
+    told: Json = json.loads(json.dumps(state).replace(guid, "GUID"))
     return told
+
+
+def different(one: Any, other: Any, where: str = "") -> list[str]:
+    """In what two states differ; no value of them is shown."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [
+            difference
+            for name in sorted({*one, *other})
+            for difference in different(one.get(name), other.get(name), f"{where}/{name}")
+        ]
+    return [] if one == other else [where]
 
 
 class Engine:

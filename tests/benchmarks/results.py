@@ -2,13 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was measured: samples by case, and their medians."""
+"""What was measured: samples by case, and their medians.
+
+A case's first sample is of the first round, and so on. So samples of two cases can be compared round by round: they ran
+beside each other, and what disturbed one disturbed the other, too.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 PROVISION, AGAIN, DESTROY = "provision", "again", "destroy"
@@ -74,9 +79,23 @@ class Results:
     def requests(self, *case: Any) -> int:
         return int(statistics.median(sample.requests for sample in self._samples[Case(*case)]))
 
-    def limit(self, work: str, users: int, others: int = 0) -> float:
-        """The bare client's seconds with the concurrency that suits it best."""
-        return min(self.seconds(bare(concurrency), work, users, others) for concurrency in CONCURRENCIES)
+    def ratio(self, one: Case, other: Case) -> float:
+        """How much longer the one took than the other: the median of the ratios of their rounds."""
+        return statistics.median(mine / theirs for mine, theirs in self._paired(one, other))
+
+    def difference(self, one: Case, other: Case) -> float:
+        """How many seconds longer: the median of the differences of their rounds."""
+        return statistics.median(mine - theirs for mine, theirs in self._paired(one, other))
+
+    def fastest(self, work: str, users: int, others: int = 0) -> Case:
+        """The bare client, with the concurrency that suits it best."""
+        cases = [Case(bare(concurrency), work, users, others) for concurrency in CONCURRENCIES]
+        return min(cases, key=lambda case: self.seconds(*astuple(case)))
+
+    def _paired(self, one: Case, other: Case) -> Iterator[tuple[float, float]]:
+        """By rounds, as far as both took part."""
+        pairs = zip(self._samples[one], self._samples[other], strict=False)
+        return ((mine.seconds, theirs.seconds) for mine, theirs in pairs)
 
     def users(self) -> list[int]:
         return sorted({case.users for case in self._samples if case.contestant == ROLE and not case.others})
