@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What stands at the top of the artefact: what a playbook needs, what says how, and what Galaxy asks for.
 ARTEFACT = {
+    "CHANGELOG.md",
     "FILES.json",
     "LICENSE",
     "MANIFEST.json",
