@@ -57,7 +57,7 @@ test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases f
 	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Run tests/faults: a proxy, a network, a controller that fail at each step (15 minutes or more)
+faults: $(READY) ## Run tests/faults: a proxy, a network, a controller that fail at each step (25 minutes)
 	@$(NOX) --session faults -- $(ARGS)
 
 .PHONY: test-matrix
