@@ -121,7 +121,10 @@ def test_a_key_in_data_is_saved_and_not_shown(act: Act, tmp_path: Path, value: A
         result = act({"data": {"litellm_virtual_key": value}, "users": {"ann": {"key": value}}, **messages})
         assert not {"data", "users"} & set(result)
         assert "sk-" not in json.dumps(result)
-    assert saved(tmp_path)["provision-user-data.yaml"] == {"litellm_virtual_key": value, "users": {"ann": {"key": value}}}
+    assert saved(tmp_path)["provision-user-data.yaml"] == {
+        "litellm_virtual_key": value,
+        "users": {"ann": {"key": value}},
+    }
 
 
 @pytest.mark.parametrize("arguments", [{"msg": "a"}, {"body": "a"}, {"data": {"a": 1}}, {"msg": "a", "user": "user1"}])
