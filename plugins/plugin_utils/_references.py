@@ -9,7 +9,6 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -35,18 +34,16 @@ def check_references(
     """
     asking = [(run, _to_be_set(run)) for run in runs if run.pending]
     for name, exists in (("team_id", team_exists), ("budget_id", budget_exists)):
-        asked = functools.cache(functools.partial(exists, client))
+        answers: dict[str, bool | LiteLLMError] = {}  # each is asked for once, also where that fails
         for run, settings in asking:
-            if value := settings.get(name):
-                try:
-                    missing = not asked(value)
-                except LiteLLMError as error:
-                    run.error = f"Whether the proxy has the {name} {value} is not known: {error}"
-                else:
-                    if missing:
-                        run.error = (
-                            f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
-                        )
+            if not (value := settings.get(name)):
+                continue
+            if value not in answers:
+                answers[value] = _answer(client, exists, value)
+            if isinstance(answer := answers[value], LiteLLMError):
+                run.error = f"Whether the proxy has the {name} {value} is not known: {answer}"
+            elif not answer:
+                run.error = f"The key {run.wanted.name} is to have the {name} {value}, which the proxy does not have"
     models = [(run, settings["models"]) for run, settings in asking if settings.get("models")]
     if not models or on_unknown == "ignore":
         return
@@ -64,6 +61,13 @@ def check_references(
                 warn(sentence)
             else:
                 run.error = f"{sentence} (on_unknown_models: warn lets it pass)"
+
+
+def _answer(client: Client, exists: Callable[[Client, str], bool], value: str) -> bool | LiteLLMError:
+    try:
+        return exists(client, value)
+    except LiteLLMError as error:
+        return error
 
 
 def _to_be_set(run: Run) -> Mapping[str, Any]:

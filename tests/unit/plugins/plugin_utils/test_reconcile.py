@@ -957,6 +957,13 @@ def test_what_a_key_refers_to_is_asked_for_once_for_all_keys(proxy, name):
         good(outcome, "created")
 
 
+def test_what_cannot_be_known_is_not_asked_for_again_for_each_key(proxy):
+    proxy.fault("GET /team/info", *(Fault(status=500) for _unused in range(100)))
+    outcomes = run(proxy, *(Wanted(f"virtkey-{number}", settings={"team_id": "red"}) for number in range(20)))
+    assert all(str(one.error).startswith("Whether the proxy has the team_id red is not known: ") for one in outcomes)
+    assert proxy.counts()["GET /team/info"] <= 10
+
+
 # Releases
 
 RELEASES = ["1.60.0", "1.61.8", "1.70.0", "1.76.3", "1.80.11", "1.82.0", "1.83.3", "1.89.7", "1.90.0", "1.106.2"]
