@@ -50,7 +50,8 @@ def test_ansible_doc_shows_every_plugin(ansible, kind):
 def test_ansible_doc_shows_the_role(ansible):
     run = ansible.run("ansible-doc", "-t", "role", ROLE, ANSIBLE_NOCOLOR="1")
     assert run.code == 0, run.output
-    assert run.stderr == ""
+    # Of a collection of its own, ansible-core 2.20 and later miss the version when they look for roles.
+    assert [line for line in run.stderr.splitlines() if line and "/_protomatter' does not have" not in line] == []
     for name in ("ACTION", "guid", "litellm_url", "litellm_master_key", f"{ROLE.rsplit('.', maxsplit=1)[-1]}_models"):
         assert re.search(rf"^[-=] {name}\b", run.stdout, re.MULTILINE), name
 
