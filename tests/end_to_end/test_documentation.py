@@ -63,11 +63,9 @@ def examples(ansible: Ansible, kind: str, name: str) -> str:
 
 def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
     """Those of the actions and the lookup, in one play, for an environment and its users that have keys."""
+    ours = f"{guid}-"  # in place of user123 and the like: the proxy may be that of other sessions, too
     guid = f"{guid}-docs"
-    named = tuple(
-        f"virtkey-{one}" for one in ("user123", *(f"user123-user{n}" for n in (1, 2, 3)), "user124", "user125")
-    )
-    proxy.delete(*named)
+    named = tuple(f"virtkey-{ours}{one}" for one in ("123", *(f"123-user{n}" for n in (1, 2, 3)), "124", "125"))
     common = {
         "guid": guid,
         "litellm_url": proxy.url,
@@ -94,6 +92,7 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
     ]
     texts = [examples(ansible, "lookup", "litellm_key"), examples(ansible, "filter", "agnosticd_user_data")]
     texts += [examples(ansible, "module", name) for name in PAGES["module"]]
+    texts = [re.sub(r"\buser(?=12[0-9]\b)", ours, text) for text in texts]
     tasks: list[Json] = [task for text in texts for task in yaml.safe_load(text)]
     try:
         run = ansible.play({"hosts": "localhost", "vars": common, "tasks": [*provision, *tasks]})
@@ -114,5 +113,5 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
         program, *arguments = shlex.split(command)
         run = ansible.run(program, *arguments)
         assert run.code == 0, run.output
-        assert proxy.rows("virtkey-user123")
-        proxy.delete("virtkey-user123")
+        assert proxy.rows(f"virtkey-{ours}123")
+        proxy.delete(f"virtkey-{ours}123")
