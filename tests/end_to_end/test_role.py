@@ -317,15 +317,17 @@ def unspent(row: Json) -> Json:
 
 
 @pytest.fixture
-def of_the_readme(proxy: Proxy) -> Iterator[list[str]]:
-    aliases = ["virtkey-user123", "virtkey-abc123"]
-    proxy.delete(*aliases)
-    yield aliases
-    proxy.delete(*aliases)
+def of_the_readme(proxy: Proxy, guid: str) -> Iterator[dict[str, str]]:
+    """Names of our own in place of those of the README: the proxy may be that of other sessions, too."""
+    guids = {name: f"{guid}-{name}" for name in ("user123", "abc123")}
+    yield guids
+    proxy.delete(*(f"virtkey-{ours}" for ours in guids.values()))
 
 
 def test_the_examples_of_the_readme_run_as_written(ansible, proxy, of_the_readme):
     def here(text: str) -> str:
+        for name, ours in of_the_readme.items():
+            text = text.replace(name, ours)
         return text.replace("https://litellm-rhpds.apps.cluster.com", proxy.url).replace("sk-xxxxx", proxy.master_key)
 
     tasks = README_PROVISION_AND_DESTROY.replace("\n", "\n    ")
@@ -336,8 +338,8 @@ def test_the_examples_of_the_readme_run_as_written(ansible, proxy, of_the_readme
     printed = re.fullmatch(r"Virtual Key: (sk-\S{22,})", run.said("debug"))
     assert printed
     assert proxy.chat(printed[1]) == 200
-    assert proxy.row("virtkey-abc123")["models"] == [GRANITE, MISTRAL]
-    assert proxy.rows("virtkey-user123") == []
+    assert proxy.row(f"virtkey-{of_the_readme['abc123']}")["models"] == [GRANITE, MISTRAL]
+    assert proxy.rows(f"virtkey-{of_the_readme['user123']}") == []
 
 
 def test_the_playbooks_provision_and_destroy_by_their_full_names(ansible, proxy, guid):
