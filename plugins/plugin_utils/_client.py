@@ -208,6 +208,7 @@ class _Answer(http.client.HTTPResponse):
         """What both Python and urllib3 read a chunk with, of whatever size that says it has."""
         if not 0 <= amt <= _LONGEST_ANSWER:
             raise _TooLong
+        # The types of the standard library leave private names out; urllib3 calls this one, too.
         return super()._safe_read(amt)  # type: ignore[misc,no-any-return]
 
 
