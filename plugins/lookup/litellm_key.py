@@ -125,23 +125,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, mask
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import load, saved_keys
 
-# As documented above. Read here first: ansible-core's own errors quote a wrong value, which may be a secret.
-_OPTIONS = {
-    "search": Option(default="guid", choices=("guid", "alias", "id")),
-    "field": Option(
-        default="key",
-        choices=(
-            *("key", "alias", "id", "name", "expires", "duration", "models", "spend", "max_budget", "user_id"),
-            *("metadata", "blocked", "all"),
-        ),
-    ),
-    "alias_prefix": Option(default="virtkey-"),
-    "key_seed": Option(secret=True),
-    "key_version": Option("int", 1),
-    "user_data": Option("raw"),
-    "verify": Option("bool", True),
-    **CONNECTION,
-}
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
 
 # A template often names one key many times. A process that lives on asks again after so many seconds.
@@ -166,12 +149,18 @@ class LookupModule(LookupBase):
     def _set(self, given: Mapping[str, Any]) -> None:
         """Let ansible-core complete the options, from ansible.cfg and the defaults, once it cannot say a secret.
 
-        An option that it does not know it ignores.
+        Its own errors quote a wrong value, which may be a secret, and an option that it does not know it ignores.
         """
         # Empty is not given; but an alias_prefix may be empty.
         given = {name: value for name, value in given.items() if name not in CONNECTION or value not in (None, "")}
         given.pop("wantlist", None)  # from a with_ loop
-        values = typed(_OPTIONS, given, "The lookup litellm_key")
+        documented = {
+            name: Option(of["type"], of.get("default"), tuple(of.get("choices", ())))
+            for name, of in self.option_definitions.items()
+            if name != "_terms"
+        }
+        known = {**documented, **CONNECTION, "key_seed": Option(secret=True)}
+        values = typed(known, given, "The lookup litellm_key")
         if not isinstance(values["user_data"], Mapping | None):
             raise OptionError("user_data must be a dictionary")
         self.set_options(direct={name: values[name] for name in given})
