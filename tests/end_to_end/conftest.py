@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The proxy, Ansible, and a relay between the two."""
+"""Fixtures for the LiteLLM proxy, for Ansible, and for a relay between the two."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def proxy() -> Proxy:
 
 @pytest.fixture(scope="session")
 def guid() -> str:
-    """What the names of this session's keys begin with: the proxy may hold those of other sessions."""
+    """Return a prefix unique to this test session, because the proxy may hold keys of other sessions."""
     return f"e2e{secrets.token_hex(3)}"
 
 
 @pytest.fixture(scope="module")
 def ansible(tmp_path_factory: pytest.TempPathFactory, proxy: Proxy) -> Ansible:
-    """Ansible as on the machine of a user who has told the proxy's address and master key by environment."""
+    """Return an Ansible controller whose environment variables set the proxy's URL and master key."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -61,32 +61,32 @@ def relay(proxy: Proxy) -> Iterator[Relay]:
     address = urlsplit(proxy.url)
 
     class Handler(BaseHTTPRequestHandler):
-        def _hand_on(self) -> None:
+        def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            noted.requests.append(
+            recorder.requests.append(
                 (self.headers.get("User-Agent", ""), f"{self.command} {self.path}", json.loads(body or "{}"))
             )
-            noted.before(f"{self.command} {self.path}")
-            onward = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
-            with contextlib.closing(onward):
-                onward.request(self.command, self.path, body or None, dict(self.headers))
-                answer = onward.getresponse()
-                content = answer.read()
-            self.send_response_only(answer.status)
+            recorder.before(f"{self.command} {self.path}")
+            upstream = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+            with contextlib.closing(upstream):
+                upstream.request(self.command, self.path, body or None, dict(self.headers))
+                response = upstream.getresponse()
+                content = response.read()
+            self.send_response_only(response.status)
             for name in ("Content-Type", "Date"):
-                self.send_header(name, answer.headers.get(name, ""))
+                self.send_header(name, response.headers.get(name, ""))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _hand_on
+        do_GET = do_POST = _forward
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    noted = Relay(f"http://127.0.0.1:{server.server_port}")
+    recorder = Relay(f"http://127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield noted
+    yield recorder
     server.shutdown()
     server.server_close()

