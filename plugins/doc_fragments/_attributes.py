@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What every action of the collection does and does not. Private to this collection."""
+"""Documentation of the attributes that all actions share. Private to this collection."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
   action:
-    description: It is an action plugin. It runs on the controller and needs no connection to a host.
+    description: This is an action plugin. It runs on the controller and does not require a connection to the target host.
     support: full
   async:
-    description: It supports being used with the C(async) keyword.
+    description: Supports the C(async) keyword.
     support: none
 """
 
     ACTIONGROUP_LITELLM = r"""
 attributes:
   action_group:
-    description: Use C(group/rhpds.litellm_virtual_keys.litellm) in C(module_defaults) to set defaults for it.
+    description: Use C(group/rhpds.litellm_virtual_keys.litellm) in C(module_defaults) to set defaults for this action.
     support: full
     membership:
       - rhpds.litellm_virtual_keys.litellm

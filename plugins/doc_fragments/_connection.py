@@ -2,73 +2,74 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options by which every plugin reaches the proxy. Private to this collection."""
+"""Documentation of the connection options that all plugins share. Private to this collection."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # For actions: the environment and the variables are named in the text.
+    # For actions. They read the variables and the environment themselves, so both are only mentioned in the text.
     DOCUMENTATION = r"""
 options:
   url:
     description:
-      - The address of the LiteLLM proxy, like V(https://litellm.example.com). A trailing slash or V(/v1) is taken off.
-      - Required. If it is not given, the variable C(litellm_url), and then the environment variables E(LITELLM_URL)
-        and E(LITELLM_PROXY_URL) are used.
-      - With V(http:) everybody on the way can read all secrets. There is a warning, unless the proxy is on the machine
-        where Ansible runs.
+      - The URL of the LiteLLM proxy, such as V(https://litellm.example.com). A trailing slash or V(/v1) is removed.
+      - This option is required. If it is not specified, the variable C(litellm_url), the environment variable
+        E(LITELLM_URL) and the environment variable E(LITELLM_PROXY_URL) are used, in this order.
+      - With V(http://), all secrets are transmitted unencrypted. A warning is shown, unless the proxy runs on the
+        controller.
     type: str
   master_key:
     description:
-      - The master key of the proxy, or the key of one of its administrators. It starts with V(sk-).
-      - Required. If it is not given, the variable C(litellm_master_key), and then the environment variables
-        E(LITELLM_MASTER_KEY) and E(LITELLM_PROXY_API_KEY) are used.
-      - With ad-hoc commands use the environment, because ansible-core itself prints the arguments of a failed command.
+      - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
+      - This option is required. If it is not specified, the variable C(litellm_master_key), the environment variable
+        E(LITELLM_MASTER_KEY) and the environment variable E(LITELLM_PROXY_API_KEY) are used, in this order.
+      - In ad-hoc commands, use an environment variable, because ansible-core prints the arguments of a failed command.
     type: str
   validate_certs:
     description:
-      - Whether the certificate of the proxy is checked.
-      - Also the variable C(litellm_validate_certs) and the environment variable E(LITELLM_VALIDATE_CERTS).
+      - Whether to validate the TLS certificate of the proxy.
+      - The variable C(litellm_validate_certs) or the environment variable E(LITELLM_VALIDATE_CERTS) can be used instead.
     type: bool
     default: true
   ca_path:
     description:
-      - A file with the certificates of the authorities to trust, in PEM format, in place of the system's.
-      - Also the variable C(litellm_ca_path) and the environment variable E(LITELLM_CA_PATH).
+      - The path to a PEM file with the CA certificates to trust, instead of the system's CA certificates.
+      - The variable C(litellm_ca_path) or the environment variable E(LITELLM_CA_PATH) can be used instead.
     type: path
   timeout:
     description:
-      - How many seconds one request may take.
-      - Also the variable C(litellm_timeout) and the environment variable E(LITELLM_TIMEOUT).
+      - The timeout for each request, in seconds.
+      - The variable C(litellm_timeout) or the environment variable E(LITELLM_TIMEOUT) can be used instead.
     type: float
     default: 30
   retries:
     description:
-      - How often a request is repeated, after a pause that grows, when the proxy cannot be reached or is busy.
-        What may have happened is not repeated blindly. The proxy is asked first.
-      - Also the variable C(litellm_retries) and the environment variable E(LITELLM_RETRIES).
+      - The number of retries, with increasing delays, if the proxy is unreachable or busy. Before the action retries a
+        change that the proxy may already have made, it queries the current state.
+      - The variable C(litellm_retries) or the environment variable E(LITELLM_RETRIES) can be used instead.
     type: int
     default: 3
   concurrency:
     description:
-      - How many requests are under way at the same time, from V(1) to V(64).
-      - Also the variable C(litellm_concurrency) and the environment variable E(LITELLM_CONCURRENCY).
+      - The maximum number of parallel requests, from V(1) to V(64).
+      - The variable C(litellm_concurrency) or the environment variable E(LITELLM_CONCURRENCY) can be used instead.
     type: int
     default: 8
 requirements:
-  - urllib3 1.26 or later, where Ansible runs
+  - urllib3 1.26 or later on the controller
 """
 
-    # For plugins that ansible-core itself gives their options, from ansible.cfg too. The environment is named in the
-    # text and read by the plugin: ansible-core takes the last variable of a list, and an empty one for a value, so
-    # that a LITELLM_URL that is empty would hide LITELLM_PROXY_URL and ansible.cfg.
+    # For plugins whose options ansible-core resolves, including those from ansible.cfg. The plugin itself reads the
+    # environment variables, so they are only mentioned in the text. ansible-core would use the last variable of an
+    # env list and treat an empty variable as a value, so an empty LITELLM_URL would hide LITELLM_PROXY_URL and
+    # ansible.cfg.
     PLUGINS = r"""
 options:
   url:
     description:
-      - The address of the LiteLLM proxy, like V(https://litellm.example.com). A trailing slash or V(/v1) is taken off.
-      - Also the environment variables E(LITELLM_URL) and then E(LITELLM_PROXY_URL).
+      - The URL of the LiteLLM proxy, such as V(https://litellm.example.com). A trailing slash or V(/v1) is removed.
+      - The environment variables E(LITELLM_URL) and E(LITELLM_PROXY_URL) can be used instead, in this order.
     type: str
     vars:
       - name: litellm_url
@@ -77,15 +78,15 @@ options:
         key: url
   master_key:
     description:
-      - The master key of the proxy, or the key of one of its administrators. It starts with V(sk-).
-      - Also the environment variables E(LITELLM_MASTER_KEY) and then E(LITELLM_PROXY_API_KEY).
+      - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
+      - The environment variables E(LITELLM_MASTER_KEY) and E(LITELLM_PROXY_API_KEY) can be used instead, in this order.
     type: str
     vars:
       - name: litellm_master_key
   validate_certs:
     description:
-      - Whether the certificate of the proxy is checked.
-      - Also the environment variable E(LITELLM_VALIDATE_CERTS).
+      - Whether to validate the TLS certificate of the proxy.
+      - The environment variable E(LITELLM_VALIDATE_CERTS) can be used instead.
     type: bool
     default: true
     vars:
@@ -95,8 +96,8 @@ options:
         key: validate_certs
   ca_path:
     description:
-      - A file with the certificates of the authorities to trust, in PEM format, in place of the system's.
-      - Also the environment variable E(LITELLM_CA_PATH).
+      - The path to a PEM file with the CA certificates to trust, instead of the system's CA certificates.
+      - The environment variable E(LITELLM_CA_PATH) can be used instead.
     type: path
     vars:
       - name: litellm_ca_path
@@ -105,8 +106,8 @@ options:
         key: ca_path
   timeout:
     description:
-      - How many seconds one request may take.
-      - Also the environment variable E(LITELLM_TIMEOUT).
+      - The timeout for each request, in seconds.
+      - The environment variable E(LITELLM_TIMEOUT) can be used instead.
     type: float
     default: 30
     vars:
@@ -116,8 +117,8 @@ options:
         key: timeout
   retries:
     description:
-      - How often a request is repeated, after a pause that grows, when the proxy cannot be reached or is busy.
-      - Also the environment variable E(LITELLM_RETRIES).
+      - The number of retries, with increasing delays, if the proxy is unreachable or busy.
+      - The environment variable E(LITELLM_RETRIES) can be used instead.
     type: int
     default: 3
     vars:
@@ -127,8 +128,8 @@ options:
         key: retries
   concurrency:
     description:
-      - How many requests are under way at the same time, from V(1) to V(64).
-      - Also the environment variable E(LITELLM_CONCURRENCY).
+      - The maximum number of parallel requests, from V(1) to V(64).
+      - The environment variable E(LITELLM_CONCURRENCY) can be used instead.
     type: int
     default: 8
     vars:
@@ -137,5 +138,5 @@ options:
       - section: litellm_virtual_keys
         key: concurrency
 requirements:
-  - urllib3 1.26 or later, where Ansible runs
+  - urllib3 1.26 or later on the controller
 """

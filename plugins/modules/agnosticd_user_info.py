@@ -6,68 +6,69 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: agnosticd_user_info
-short_description: Tell the users of an AgnosticD environment what they need to know
+short_description: Report messages and data to the users of an AgnosticD environment
 version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Shows messages and saves messages and data, in the files and with the meaning of AgnosticD's own
-    C(agnosticd_user_info). Roles that use it run where AgnosticD is not installed.
-  - The files are F(<ACTION>-user-info.yaml), F(<ACTION>-user-body.yaml) and F(<ACTION>-user-data.yaml) in the folder
-    C(output_dir). The variables C(ACTION) and C(output_dir) are those of the play or of localhost. Without them it is
-    V(provision) and the folder of the playbook.
-  - Where the collection C(agnosticd.core) is installed, its own action saves them, with what C(module_defaults) say for
-    C(agnosticd.core.agnosticd_user_info). Otherwise this one does.
-  - What the files hold is kept and added to. Each is written whole or not at all, by one writer at a time, and
-    only its owner can read it.
+  - Shows messages, and saves messages and data for the users of an environment. It is compatible with AgnosticD's own
+    C(agnosticd_user_info), so that roles which use it also run where AgnosticD is not installed.
+  - The files are F(<ACTION>-user-info.yaml), F(<ACTION>-user-body.yaml) and F(<ACTION>-user-data.yaml) in the directory
+    C(output_dir). The variables C(ACTION) and C(output_dir) are read from the play or from localhost. They default to
+    V(provision) and to the directory of the playbook.
+  - If the collection C(agnosticd.core) is installed, its action saves the files and honors the C(module_defaults) of
+    C(agnosticd.core.agnosticd_user_info). Otherwise this action saves them itself.
+  - When this action saves the files, it merges new content into existing content, writes each file atomically under a
+    lock, and makes it readable by its owner only.
 options:
   msg:
     description: A message, or a list of messages.
     type: raw
   body:
-    description: A longer text. It cannot be given with O(msg).
+    description: A longer text. It is mutually exclusive with O(msg).
     type: str
   data:
-    description: Names and values. They are merged over what is there.
+    description: A dictionary of user data. It is merged into the saved user data.
     type: dict
   data_prefix:
-    description: Is put before each name in O(data).
+    description: A prefix to add to each name in O(data).
     type: str
     default: ""
   user:
     description:
-      - The one user that this is for. Messages and data are saved below this user.
-      - AgnosticD takes an environment that has such a user for one with many users.
+      - The user to save the messages and data for. They are saved under this user's name.
+      - AgnosticD treats an environment with such a user as a multi-user environment.
     type: str
   users:
     description:
-      - Data for many users at once, as a dictionary for each user. They are saved below the users, besides O(data).
+      - User data for several users at once, as a dictionary of dictionaries by user name. It is saved under each user's
+        name, in addition to O(data).
     type: dict
   action:
     description:
-      - Which files are meant. The default is the variable C(ACTION). A hook that runs later says V(provision) to change
-        what the environment was told in the beginning, which is what lab guides read.
+      - The C(ACTION) whose files are written. The default is the variable C(ACTION). Set it to V(provision) in a later
+        lifecycle hook to update the user data from provisioning, which is what lab guides read.
     type: str
 attributes:
   check_mode:
-    description: Shows the messages and saves nothing.
+    description: Shows the messages but does not save anything.
     support: full
   diff_mode:
-    description: Does not return a difference, because the data may hold secrets.
+    description: Does not return a diff, because the data can contain secrets.
     support: none
   idempotent:
-    description: Data are merged. Messages are added each time.
+    description: Data is merged. Messages are appended in every run.
     support: partial
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes
 """
 
 EXAMPLES = r"""
-- name: Tell the user where the models are
+- name: Show the endpoint of the models to the user
   rhpds.litellm_virtual_keys.agnosticd_user_info:
     msg: "Your models are at {{ litellm_api_base_url }}"
 
-- name: Save what the lab guide shows
+- name: Save user data for the lab guide
   rhpds.litellm_virtual_keys.agnosticd_user_info:
     data:
       litellm_api_base_url: "{{ litellm_api_base_url }}"
@@ -76,17 +77,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: The messages as the platform reads them from the log.
-  returned: when O(msg) or O(body) was given
+  description: The messages, with the prefix that AgnosticD looks for in the log.
+  returned: when O(msg) or O(body) is specified
   type: raw
   sample: "user.info: Your models are at https://litellm.example.com/v1"
 user:
-  description: The user that this is for.
-  returned: when O(user) was given
+  description: The value of O(user).
+  returned: when O(user) is specified
   type: str
   sample: user1
 error:
-  description: Why it failed.
+  description: The reason for the failure.
   returned: on failure
   type: str
   sample: "User data cannot be saved in /output: No space left on device"

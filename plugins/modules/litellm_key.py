@@ -6,207 +6,214 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: litellm_key
-short_description: Give and take away virtual keys of a LiteLLM proxy
+short_description: Manage virtual keys of a LiteLLM proxy
 version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Creates, changes and removes virtual keys. A virtual key lets one user reach chosen models through a LiteLLM proxy
-    until a chosen time.
-  - A second run changes nothing. What the proxy has is looked up first, only differences are sent, and the result
-    is read back from the proxy.
-  - LiteLLM shows the secret of a key only when it is created. This action chooses the secret itself, so that it is
-    known even when the answer of the proxy is lost.
+  - Creates, updates and deletes virtual keys. A virtual key gives one user access to selected models through a LiteLLM
+    proxy until it expires.
+  - The action is idempotent. It looks up the existing keys first, sends only the differences, and verifies the result by
+    reading it back from the proxy.
+  - LiteLLM shows the secret of a key only once, when the key is created. The action therefore generates the secret
+    itself, so that the secret is not lost if the response of the proxy is lost.
 options:
   state:
     description:
-      - V(present) creates the key, or changes what differs. Options that are not given are left as they are.
-      - V(absent) removes every key with exactly this alias.
+      - V(present) creates the key, or updates the settings that differ. Settings that are not specified are left
+        unchanged.
+      - V(absent) deletes every key with exactly this alias.
     type: str
     choices: [present, absent]
     default: present
   guid:
     description:
-      - The environment that the key is for. The alias of the key is O(alias_prefix) and this.
+      - The guid of the environment that the key is for. The alias of the key is O(alias_prefix) plus the guid.
       - Exactly one of O(guid), O(key_alias), O(key_id) and O(virtual_keys) is required.
     type: str
   alias_prefix:
-    description: What the alias begins with, before O(guid).
+    description: The prefix of the alias, before O(guid).
     type: str
     default: virtkey-
   key_alias:
-    description: The unique name of the key, up to 255 characters.
+    description: The unique alias of the key. The maximum length is 255 characters.
     type: str
   key_id:
-    description: The SHA-256 of the secret, by which LiteLLM knows a key that exists.
+    description: The id of an existing key. It is the SHA-256 hash of the secret.
     type: str
   users:
     description:
-      - One key for each of these users, in place of the one that O(guid) or O(key_alias) names. The alias of each is
-        that one, a hyphen and the user. An empty list means none, and the one key.
-      - In O(user_id), and in the values of O(metadata), also of those in O(on_create), C({user}) stands for the user.
-        With O(users_of), metadata that have it are left out where there are no users.
+      - Manage one key for each of these users, instead of the single key that O(guid) or O(key_alias) identifies. The
+        alias of each key is that alias, a hyphen and the user. If the list is empty, the single key is managed.
+      - C({user}) in O(user_id) and in the values of O(metadata) is replaced by the user. This also applies to these
+        settings in O(on_create). If O(users_of) finds no users, metadata values that contain C({user}) are omitted.
     type: list
     elements: str
   users_of:
     description:
-      - The guid of an environment, for those who do not know its users. If O(users) does not name them, they are the
-        users whose keys have it as C(guid) in their metadata, and themselves as C(user), and with O(recall=true) those
+      - The guid of an environment whose users are to be discovered. It is used if O(users) is not specified. The users
+        are those whose keys have this C(guid) and their C(user) in the metadata, and with O(recall=true) also those
         whose keys were saved.
-      - If there is no key at all, it is the one that O(guid) or O(key_alias) names.
+      - If no such keys are found, the single key that O(guid) or O(key_alias) identifies is managed.
     type: str
   virtual_keys:
     description:
-      - Many keys in one task. Each is a dictionary that names one key by C(guid), C(key_alias) or
-        C(key_id), and may have any other option of a key. What it does not say is taken from the task.
-      - No alias may be there twice.
+      - A list of keys to manage in one task. Each entry is a dictionary that identifies one key by C(guid),
+        C(key_alias) or C(key_id), and can contain any other option of a key. Options that an entry does not contain are
+        taken from the task.
+      - Each alias must be unique within the list.
     type: list
     elements: dict
   key:
     description:
-      - A secret that you know or choose. It starts with V(sk-) and has at least 16 characters.
-      - A new key gets it. If the key exists with another secret, see O(regenerate).
-      - With neither O(key) nor O(key_seed) a new key gets a random secret. The secret of a key that exists is then not
-        known.
-      - Empty means not given.
+      - A secret that you know or choose. It must start with V(sk-) and have at least 16 characters.
+      - A new key is created with this secret. If the key exists with a different secret, O(regenerate) determines what
+        happens.
+      - If neither O(key) nor O(key_seed) is specified, a new key gets a random secret, and the secret of an existing key
+        is unknown.
+      - An empty value is ignored.
     type: str
   key_seed:
     description:
-      - Derives the secret from this, the alias and O(key_version). The same three give the same secret on any
-        controller, with nothing stored. It has at least 32 characters and must not be the master key.
-      - Empty means not given. It cannot be given with O(key).
+      - A seed from which the secret is derived, together with the alias and O(key_version). The same three values give
+        the same secret on any controller, without storing it. The seed must have at least 32 characters and must not be
+        the master key.
+      - An empty value is ignored. The option is mutually exclusive with O(key).
     type: str
   key_version:
-    description: Derives another secret from the same O(key_seed).
+    description: The version of the secret. Change it to derive another secret from the same O(key_seed).
     type: int
     default: 1
   regenerate:
     description:
-      - Whether a key gets a new secret, and keeps its alias, its settings and what was spent with it. The old one works
-        until the new one exists.
-      - V(never) fails if the key exists with another secret than the one given.
-      - V(if_unrecoverable) replaces a key whose secret is not known, or is another than the one given.
-      - V(always) replaces the key in each run.
+      - Whether to replace an existing key by one with a new secret. The new key keeps the alias, the settings and the
+        spend. The old secret remains valid until the new key exists.
+      - V(never) does not replace the key. The task fails if the key exists with a different secret than the specified
+        one.
+      - V(if_unrecoverable) replaces the key if its secret is unknown or differs from the specified one.
+      - V(always) replaces the key in every run.
     type: str
     choices: [never, if_unrecoverable, always]
     default: never
   recall:
     description:
-      - Whether the secrets of keys are looked for where earlier runs have saved them. That is
-        F(provision-user-data.yaml) in the folder C(output_dir), as AgnosticD has it, and the facts
-        C(litellm_virtual_key) and C(litellm_virtual_keys) of the play, each beside the alias.
-      - A key that has such a secret is told with it. What a new key gets, O(on_missing_key) says.
+      - Whether to look for secrets that earlier runs saved. They are read from the AgnosticD user data in
+        F(provision-user-data.yaml) in the directory C(output_dir), and from the facts C(litellm_virtual_key) and
+        C(litellm_virtual_keys) of the play. A saved secret is used only if it was saved together with the alias of the
+        key.
+      - If a secret is found, it is returned. O(on_missing_key) controls whether a new key reuses it.
     type: bool
     default: false
   on_missing_key:
     description:
-      - What to do with O(state=present) if the key does not exist.
-      - With V(create) it is created. A secret that was saved is not used, because whoever removed the key meant it to
-        end.
-      - With V(recreate) it is created with the secret that it had, which is O(key), derived from O(key_seed), or saved
-        (O(recall)). If none is known, the action fails, unless O(regenerate) lets it have a new one.
-      - With V(ignore) nothing is done.
+      - What to do if O(state=present) and the key does not exist.
+      - V(create) creates the key. It does not reuse a saved secret, because whoever deleted the key intended to revoke
+        that secret.
+      - V(recreate) creates the key with its previous secret. This is the secret from O(key), derived from O(key_seed),
+        or saved (see O(recall)). If no secret is known, the task fails, unless O(regenerate) allows a new one.
+      - V(ignore) does nothing.
     type: str
     choices: [create, recreate, ignore]
     default: create
   on_unknown_key:
     description:
-      - What to do if the key exists, its secret is not known, and O(regenerate=never).
-      - With V(ignore) its settings are reconciled, and RV(virtual_key.key) is null.
-      - With V(fail) the action fails and leaves the key as it is.
+      - What to do if the key exists, its secret is unknown, and O(regenerate=never).
+      - V(ignore) updates the settings of the key and returns null in RV(virtual_key.key).
+      - V(fail) fails and leaves the key unchanged.
     type: str
     choices: [ignore, fail]
     default: ignore
   expires_at:
     description:
-      - The instant at which the key ends, in ISO 8601.
-      - O(expires_at) comes before O(runtime), and that before O(duration). Empty means not given. If there is none of
-        them, a new key never expires, and the expiry of a key that exists is left alone.
+      - The time at which the key expires, in ISO 8601 format.
+      - O(expires_at) takes precedence over O(runtime), which takes precedence over O(duration). Empty values are
+        ignored. If none of them is specified, a new key never expires, and the expiry of an existing key is left
+        unchanged.
     type: raw
   runtime:
-    description: How long the environment lives, and the key with it. Like O(duration).
+    description: The lifetime of the environment, and thus of the key. It has the same format as O(duration).
     type: raw
   duration:
     description:
-      - How long the key lives, from its creation on. A number is hours. V(30d), V(7 days), V(1d12h), V(P7D) and
-        V(1mo) are understood as well.
-      - A second run changes nothing, because the time is counted from the creation of the key. A longer one
-        extends it. A key that has expired, and whose time is over, begins a new life from now on.
+      - The lifetime of the key, counted from its creation. A number is in hours. Other accepted formats are V(30d),
+        V(7 days), V(1d12h), V(P7D) and V(1mo).
+      - A second run changes nothing, because the lifetime is counted from the creation of the key. A longer duration
+        extends the key. If the key has expired and the resulting expiry is in the past, the key is renewed for the whole
+        duration, counted from now.
     type: raw
   duration_from:
     description:
-      - Whether O(duration) and O(runtime) count from the V(creation) of the key, or from V(now), which moves its end
-        with every run.
+      - Whether O(duration) and O(runtime) are counted from the V(creation) of the key or from V(now). V(now) moves the
+        expiry in every run.
     type: str
     choices: [creation, now]
     default: creation
   shorten:
-    description: Whether the expiry of a key that exists may be brought forward.
+    description: Whether the expiry of an existing key can be moved to an earlier time.
     type: bool
     default: true
   models:
-    description: The names of the models that may be used. An empty list means all. The order does not matter.
+    description: The names of the models that the key can use. An empty list means all models. The order is ignored.
     type: list
     elements: str
   on_unknown_models:
     description:
-      - What to do about names in O(models) that the proxy does not serve. LiteLLM itself takes any name.
-      - Patterns like V(openai/*), access groups, and names with a meaning of their own like V(all-team-models) are
-        understood.
+      - What to do if O(models) contains names that the proxy does not serve. LiteLLM itself accepts any name.
+      - Wildcards such as V(openai/*), access groups, and special names such as V(all-team-models) are supported.
     type: str
     choices: [fail, warn, ignore]
     default: fail
   model_aliases:
-    description: Other names for models, each with the model that it stands for.
+    description: Alternative names for models, as a dictionary of model names by alternative name.
     type: dict
   max_budget:
-    description: How much may be spent with the key, in US dollars.
+    description: The maximum spend of the key, in US dollars.
     type: float
   soft_budget:
     description:
-      - From when on LiteLLM warns, in US dollars. Releases before 1.102 take it only for a new key.
-      - LiteLLM keeps it in a budget, so that it cannot be given with O(budget_id). A key without a budget gets one of
-        its own. For a key that has a budget, the soft budget of that is changed, for every key that shares it.
+      - The spend at which LiteLLM sends a warning, in US dollars. LiteLLM before 1.102 accepts it for new keys only.
+      - LiteLLM stores it in a budget, so it is mutually exclusive with O(budget_id). If the key has no budget, LiteLLM
+        creates one. If the key has a budget, the soft budget changes for every key that shares this budget.
     type: float
   budget_duration:
-    description: After which time LiteLLM counts what is spent anew, like V(30d).
+    description: The interval after which LiteLLM resets the spend, such as V(30d).
     type: str
   budget_id:
-    description: The budget of LiteLLM that applies to the key.
+    description: The id of the LiteLLM budget that applies to the key.
     type: str
   tpm_limit:
-    description: How many tokens may be used in a minute.
+    description: The maximum number of tokens per minute.
     type: int
   rpm_limit:
-    description: How many requests may be made in a minute.
+    description: The maximum number of requests per minute.
     type: int
   max_parallel_requests:
-    description: How many requests may be under way at the same time.
+    description: The maximum number of parallel requests.
     type: int
   model_tpm_limit:
-    description: How many tokens of each model may be used in a minute, by model.
+    description: The maximum number of tokens per minute for each model, as a dictionary by model.
     type: dict
   model_rpm_limit:
-    description: How many requests may be made to each model in a minute, by model.
+    description: The maximum number of requests per minute for each model, as a dictionary by model.
     type: dict
   model_max_budget:
-    description: How much may be spent on each model, by model. It needs a LiteLLM Enterprise licence.
+    description: The budget of each model, as a dictionary by model. This requires a LiteLLM Enterprise license.
     type: dict
   metadata:
     description:
-      - What else to remember about the key. It is merged over what is there. Only the top level is merged, so that
-        a dictionary in it replaces the one that is there.
+      - The metadata of the key. They are merged into the existing metadata at the top level only. A nested dictionary
+        replaces the existing one.
     type: dict
   tags:
-    description: Labels by which spending is counted. They need a LiteLLM Enterprise licence.
+    description: The tags for spend tracking. This requires a LiteLLM Enterprise license.
     type: list
     elements: str
   guardrails:
-    description: Guardrails that apply to each request. They need a LiteLLM Enterprise licence.
+    description: The guardrails that apply to each request. This requires a LiteLLM Enterprise license.
     type: list
     elements: str
   user_id:
-    description: The user that the key belongs to. LiteLLM does not check that there is such a user.
+    description: The user that the key belongs to. LiteLLM does not check whether the user exists.
     type: str
   team_id:
     description: The team that the key belongs to.
@@ -215,74 +222,80 @@ options:
     description: The organization that the key belongs to.
     type: str
   project_id:
-    description: The project that the key belongs to. LiteLLM takes it only for a new key.
+    description: The project that the key belongs to. LiteLLM accepts it for new keys only.
     type: str
   key_type:
-    description: What the key is for, in place of O(allowed_routes). LiteLLM keeps it as the routes that it stands for.
+    description:
+      - The type of the key. It is mutually exclusive with O(allowed_routes), because LiteLLM stores the type as the
+        corresponding routes.
     type: str
     choices: [default, llm_api, management, read_only]
   allowed_routes:
-    description: The routes of the proxy that may be used. An empty list means all that a user may use.
+    description:
+      - The routes of the proxy that the key can use. An empty list means all routes that are available to users.
     type: list
     elements: str
   permissions:
-    description: Permissions of LiteLLM, by name.
+    description: The LiteLLM permissions of the key, as a dictionary by name.
     type: dict
   object_permission:
-    description: What the key may reach besides models, like C(mcp_servers). Only what is named here is compared.
+    description:
+      - The objects other than models that the key can access, such as C(mcp_servers). Only the names in this dictionary
+        are compared.
     type: dict
   blocked:
-    description: Whether the key is refused, without being removed.
+    description: Whether the key is blocked. The proxy rejects a blocked key, but does not delete it.
     type: bool
   on_create:
     description:
-      - Settings, from O(models) to O(blocked), that only a new key gets. Those of a key that exists are left alone.
-      - A setting that is given by itself comes before the one in here.
+      - Settings, from O(models) to O(blocked), that apply to new keys only. An existing key keeps its values.
+      - A setting that is also specified as an option of its own takes precedence over the one in this dictionary.
     type: dict
   settings:
     description:
-      - Further options of this action, of those that say what the keys should be, as a dictionary. They come before
-        those given by themselves; C(metadata) are merged.
-      - It is for callers that take options from callers of their own, like a role.
+      - More options of this action, as a dictionary. It can contain options that describe the desired state of the keys.
+        They take precedence over the options of the task, except that C(metadata) are merged.
+      - This is intended for callers that pass on options from their own callers, such as roles.
     type: dict
   extra_params:
     description:
-      - Further fields of LiteLLM's API, by name. They are sent as they are and read back, so that a name that the
-        proxy does not know is an error. Of dictionaries only what is named here is compared.
+      - More fields of the LiteLLM API, as a dictionary. They are sent unchanged and read back, so a name that the proxy
+        does not support causes a failure. In nested dictionaries, only the specified names are compared.
     type: dict
   unset:
     description:
-      - Names of settings to take off, because an empty value means that nothing is said about them. V(expires_at) is
-        one of them, which makes a key that never expires (LiteLLM 1.80.12 or later).
+      - The names of settings to remove from the key. This option exists because an empty value leaves a setting
+        unchanged. Use V(expires_at) for a key that never expires (LiteLLM 1.80.12 or later).
     type: list
     elements: str
 attributes:
   check_mode:
-    description: Can run in check mode and tells what would be done, without doing it.
+    description: Predicts the changes without making them.
     support: full
   diff_mode:
-    description: Shows the key before and after, without its secret.
+    description: Returns the key before and after the change, without its secret.
     support: full
   idempotent:
-    description: A second run with the same options changes nothing.
+    description: A second run with the same options changes nothing, except with O(regenerate=always) or
+      O(duration_from=now).
     support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes
   - rhpds.litellm_virtual_keys._attributes.actiongroup_litellm
 notes:
-  - No output shows the result if it holds a secret. Register it and use RV(virtual_key.key). Only an ad-hoc command
-    prints the secret, because its output is all there is.
-  - When the task's C(timeout) ends it, what was done is told, secrets included. When the user interrupts Ansible,
-    nobody would hear of the random secrets of the keys that were made until then, so that these keys are removed again.
-  - Keep secrets in variables, as with any action. When a task fails, ansible-core 2.19 and later print the lines of the
-    playbook where it stands, and for an ad-hoc command its arguments.
+  - If the result contains a secret, Ansible hides it from the output. Register the result and use RV(virtual_key.key).
+    Only an ad-hoc command prints the secret, because there is no other way to obtain it.
+  - If the C(timeout) keyword of the task stops the action, the result reports what was done, including secrets. If you
+    interrupt Ansible, the random secrets of new keys would be lost. Therefore, these keys are deleted again.
+  - Store secrets in variables, as with any action. If a task fails, ansible-core 2.19 and later print the lines of the
+    task from the playbook, or the arguments of an ad-hoc command.
 """
 
 EXAMPLES = r"""
-# The address and the master key come from the variables litellm_url and litellm_master_key,
+# The URL and the master key are read from the variables litellm_url and litellm_master_key,
 # or from the environment variables LITELLM_URL and LITELLM_MASTER_KEY.
-- name: Give an environment a key for seven days
+- name: Create a key that expires after seven days
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     duration: 7d
@@ -292,18 +305,18 @@ EXAMPLES = r"""
       team: workshop
   register: granite
 
-- name: Use the key
+- name: List the models that the key can use
   ansible.builtin.uri:
     url: "{{ granite.api_base_url }}/models"
     headers:
       Authorization: Bearer {{ granite.virtual_key.key }}
 
-- name: Let the key live for fourteen days in all
+- name: Extend the key to fourteen days after its creation
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     duration: 14 days
 
-- name: Give each user of a workshop a key, virtkey-user123-user1 and so on
+- name: Create a key for each user of a workshop (virtkey-user123-user1 and so on)
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     users: [user1, user2, user3]
@@ -312,7 +325,7 @@ EXAMPLES = r"""
     max_budget: 10
   register: workshop
 
-- name: Give several environments their keys, in one task
+- name: Create keys for several environments in one task
   rhpds.litellm_virtual_keys.litellm_key:
     duration: 7d
     virtual_keys:
@@ -321,57 +334,58 @@ EXAMPLES = r"""
       - guid: user125
         duration: 30d
 
-- name: Make the secret one that any controller can derive again
+- name: Use a secret that any controller can derive again
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     key_seed: "{{ lookup('ansible.builtin.password', playbook_dir ~ '/seed', length=40) }}"
     regenerate: if_unrecoverable
 
-- name: Take the key away
+- name: Delete the key
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     state: absent
 
-# The same at once, from the command line:
+# Create a key from the command line:
 # ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 duration=7d'
 """
 
 RETURN = r"""
 virtual_key:
-  description: The key that was asked for.
-  returned: when the proxy answered, and one key was asked for
+  description: The key, if the task manages a single key.
+  returned: when the proxy responded and the task manages a single key
   type: dict
   contains:
     key:
-      description: The secret. It is null when it is not known, and when the key was removed.
+      description: The secret. It is null if the secret is unknown or the key was deleted.
       type: str
       sample: sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b
     key_source:
       description:
-        - Where the secret came from. It is V(given) by O(key) or by what was saved (O(recall)), V(derived) from
-          O(key_seed), V(generated) by this run, or made by the V(server) where that insists. It is null when the secret
-          is not known.
+        - The source of the secret. V(given) means that it was specified by O(key) or saved earlier (see O(recall)).
+          V(derived) means that it was derived from O(key_seed). V(generated) means that this run generated it.
+          V(server) means that the proxy generated it, because the proxy does not accept secrets from clients. It is null
+          if the secret is unknown.
       type: str
       sample: generated
     key_alias:
-      description: The unique name of the key.
+      description: The unique alias of the key.
       type: str
       sample: virtkey-user123
     key_id:
-      description: The SHA-256 of the secret, by which LiteLLM knows the key.
+      description: The SHA-256 hash of the secret, which identifies the key in LiteLLM.
       type: str
       sample: 87aa8ee6bb86da4b9ac4dcd6a2c8e7da0b5e5e8b7b9a42b0c3d1b9e3f1c44a3e
     key_name:
-      description: The secret as LiteLLM abbreviates it.
+      description: The secret, abbreviated by LiteLLM.
       type: str
       sample: sk-...HZ2b
     guid:
-      description: The environment, if O(guid) was given.
+      description: The value of O(guid), if specified.
       type: str
       sample: user123
     user:
-      description: The user of the environment whose key it is.
-      returned: when O(users) or O(users_of) named one
+      description: The user of the environment that the key is for.
+      returned: when the key is for a user from O(users) or O(users_of)
       type: str
       sample: user1
     operation:
@@ -380,23 +394,23 @@ virtual_key:
       type: str
       sample: created
     models:
-      description: The models that may be used. An empty list means all.
+      description: The models that the key can use. An empty list means all models.
       type: list
       elements: str
       sample: [openai/granite-3-2-8b-instruct]
     duration:
       description:
-        - The lifetime that was asked for, if it is the one that the key has. Otherwise it is the time from creation to
-          expiry, to the minute.
-        - It is null for a key that never expires.
+        - The specified lifetime, if it matches the lifetime of the key. Otherwise, the time from creation to expiry, to
+          the minute.
+        - It is null if the key never expires.
       type: str
       sample: 7d
     expires:
-      description: When the key ends, in ISO 8601. It is null for a key that never expires.
+      description: The expiry of the key, in ISO 8601 format. It is null if the key never expires.
       type: str
       sample: "2026-11-30T08:00:00Z"
     created_at:
-      description: When the key was created, in ISO 8601.
+      description: The creation time of the key, in ISO 8601 format.
       type: str
       sample: "2026-11-23T08:00:00Z"
     blocked:
@@ -412,47 +426,47 @@ virtual_key:
       type: str
       sample: null
     max_budget:
-      description: How much may be spent with the key, in US dollars.
+      description: The maximum spend of the key, in US dollars.
       type: float
       sample: 10.0
     spend:
-      description: How much was spent with the key, in US dollars.
+      description: The current spend of the key, in US dollars.
       type: float
       sample: 0.0
     metadata:
-      description: What else is remembered about the key.
+      description: The metadata of the key.
       type: dict
       sample: {"team": "workshop"}
     error:
-      description: Why the key is not as it was asked for.
-      returned: when it failed
+      description: The reason why the key does not have the desired state.
+      returned: when the operation failed
       type: str
       sample: "LiteLLM answered POST /key/generate with 500: Internal Server Error."
 virtual_keys:
-  description: All keys that were asked for, in that order, each like RV(virtual_key).
-  returned: when the proxy answered
+  description: All keys that the task manages, in the specified order. Each has the same format as RV(virtual_key).
+  returned: when the proxy responded
   type: list
   elements: dict
   sample: []
 not_deleted:
-  description: The ids of keys of which LiteLLM says that it has deleted them, and which are still there.
-  returned: on failure, when the proxy answered
+  description: The ids of keys that LiteLLM reported as deleted but that still exist.
+  returned: on failure, when the proxy responded
   type: list
   elements: str
   sample: []
 api_endpoint:
-  description: The address of the proxy.
-  returned: when the proxy answered
+  description: The URL of the proxy.
+  returned: when the proxy responded
   type: str
   sample: https://litellm.example.com
 api_base_url:
-  description: The address that OpenAI clients take as their base URL.
-  returned: when the proxy answered
+  description: The base URL for OpenAI clients.
+  returned: when the proxy responded
   type: str
   sample: https://litellm.example.com/v1
 api_calls:
-  description: How many requests were made.
-  returned: when the proxy answered
+  description: The number of API requests that were sent.
+  returned: when the proxy responded
   type: int
   sample: 3
 """

@@ -6,54 +6,54 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: litellm_key_info
-short_description: See which virtual keys a LiteLLM proxy has
+short_description: Retrieve information about virtual keys of a LiteLLM proxy
 version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Tells what a LiteLLM proxy says of keys that are named, or of all keys that pass the filters. It never tells a
-    secret, which LiteLLM does not know.
-  - Without a name all keys of the proxy are looked through.
+  - Returns information about specific virtual keys, or about all keys that match the filters. Secrets are never
+    returned, because LiteLLM does not store them.
+  - If none of O(guid), O(key_alias) and O(key_id) is specified, all keys of the proxy are searched.
 options:
   guid:
-    description: The environment whose key it is about, or a list of them. The alias is O(alias_prefix) and this.
+    description: The guid of an environment, or a list of guids. The alias of each key is O(alias_prefix) plus the guid.
     type: raw
   key_alias:
-    description: The alias of a key, or a list of them.
+    description: The alias of a key, or a list of aliases.
     type: raw
   key_id:
-    description: The id of a key, or a list of them. It is the SHA-256 of the secret.
+    description: The id of a key, or a list of ids. A key id is the SHA-256 hash of the secret.
     type: raw
   alias_prefix:
     description:
-      - What the alias begins with. With O(guid) the default is V(virtkey-).
-      - Without a name it is a filter. Only keys whose alias begins with it are told.
+      - The prefix of the alias. With O(guid), the default is V(virtkey-).
+      - Without O(guid), O(key_alias) and O(key_id), only keys whose alias starts with this prefix are returned.
     type: str
   user_id:
-    description: Only keys of this user.
+    description: Return only keys of this user.
     type: str
   team_id:
-    description: Only keys of this team.
+    description: Return only keys of this team.
     type: str
   metadata:
-    description: Only keys whose metadata have these values.
+    description: Return only keys whose metadata contain these values.
     type: dict
   expires_before:
-    description: Only keys that end before this instant, in ISO 8601. A key that never expires does not.
+    description: Return only keys that expire before this time, in ISO 8601 format. Keys that never expire are excluded.
     type: raw
   status:
-    description: Only keys that can be used (V(active)), that are past their end, or that are blocked.
+    description: Return only keys that are usable (V(active)), expired, or blocked.
     type: str
     choices: [active, expired, blocked]
 attributes:
   check_mode:
-    description: It changes nothing, in check mode or otherwise.
+    description: This action does not modify anything.
     support: full
   diff_mode:
-    description: It changes nothing.
+    description: This action does not modify anything.
     support: none
   idempotent:
-    description: It changes nothing.
+    description: This action does not modify anything.
     support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
@@ -62,17 +62,17 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: See what the key of an environment may do
+- name: Get the key of an environment
   rhpds.litellm_virtual_keys.litellm_key_info:
     guid: user123
 
-- name: See the keys of all users of an environment
+- name: Get the keys of all users of an environment
   rhpds.litellm_virtual_keys.litellm_key_info:
     alias_prefix: virtkey-user123
     metadata:
       guid: user123
 
-- name: See which keys of lab environments end within a day
+- name: List the keys of lab environments that expire within a day
   rhpds.litellm_virtual_keys.litellm_key_info:
     alias_prefix: virtkey-
     expires_before: "{{ '24h' | rhpds.litellm_virtual_keys.expires_at }}"
@@ -82,27 +82,27 @@ EXAMPLES = r"""
 RETURN = r"""
 virtual_keys:
   description:
-    - The keys, in the order in which they were named, or from the oldest to the newest.
-    - A name without a key has none.
+    - The keys, in the order in which they were specified. If no specific keys were specified, oldest first.
+    - Keys that do not exist are omitted.
   returned: success
   type: list
   elements: dict
   sample: []
   contains:
     key_alias:
-      description: The unique name of the key.
+      description: The unique alias of the key.
       type: str
       sample: virtkey-user123
     key_id:
-      description: The SHA-256 of the secret, by which LiteLLM knows the key.
+      description: The SHA-256 hash of the secret, which identifies the key in LiteLLM.
       type: str
       sample: 87aa8ee6bb86da4b9ac4dcd6a2c8e7da0b5e5e8b7b9a42b0c3d1b9e3f1c44a3e
     key_name:
-      description: The secret as LiteLLM abbreviates it.
+      description: The secret, abbreviated by LiteLLM.
       type: str
       sample: sk-...HZ2b
     guid:
-      description: The alias without O(alias_prefix), if it begins with it.
+      description: The alias without O(alias_prefix), if the alias starts with it.
       type: str
       sample: user123
     status:
@@ -110,20 +110,20 @@ virtual_keys:
       type: str
       sample: active
     models:
-      description: The models that may be used. An empty list means all.
+      description: The models that the key can use. An empty list means all models.
       type: list
       elements: str
       sample: [openai/granite-3-2-8b-instruct]
     duration:
-      description: The time from creation to expiry, to the minute. It is null for a key that never expires.
+      description: The time from creation to expiry, to the minute. It is null if the key never expires.
       type: str
       sample: 7d
     expires:
-      description: When the key ends, in ISO 8601. It is null for a key that never expires.
+      description: The expiry of the key, in ISO 8601 format. It is null if the key never expires.
       type: str
       sample: "2026-11-30T08:00:00Z"
     created_at:
-      description: When the key was created, in ISO 8601.
+      description: The creation time of the key, in ISO 8601 format.
       type: str
       sample: "2026-11-23T08:00:00Z"
     blocked:
@@ -139,34 +139,34 @@ virtual_keys:
       type: str
       sample: null
     max_budget:
-      description: How much may be spent with the key, in US dollars.
+      description: The maximum spend of the key, in US dollars.
       type: float
       sample: 10.0
     spend:
-      description: How much was spent with the key, in US dollars.
+      description: The current spend of the key, in US dollars.
       type: float
       sample: 0.0
     metadata:
-      description: What else is remembered about the key.
+      description: The metadata of the key.
       type: dict
       sample: {"team": "workshop"}
 now:
-  description: The time by the proxy's clock, in ISO 8601, from which the status of the keys was judged.
+  description: The current time of the proxy's clock, in ISO 8601 format. The status of each key is based on it.
   returned: success
   type: str
   sample: "2026-11-23T08:00:00Z"
 api_endpoint:
-  description: The address of the proxy.
+  description: The URL of the proxy.
   returned: success
   type: str
   sample: https://litellm.example.com
 api_base_url:
-  description: The address that OpenAI clients take as their base URL.
+  description: The base URL for OpenAI clients.
   returned: success
   type: str
   sample: https://litellm.example.com/v1
 api_calls:
-  description: How many requests were made.
+  description: The number of API requests that were sent.
   returned: success
   type: int
   sample: 1

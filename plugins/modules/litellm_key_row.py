@@ -6,60 +6,60 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: litellm_key_row
-short_description: Remove keys from the database of LiteLLM that it does not delete itself
+short_description: Delete rows of virtual keys from the database of a LiteLLM proxy
 version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Deletes the rows of these keys from the table C(LiteLLM_VerificationToken), by their id and by nothing else.
-  - It is a last resort, for the keys that M(rhpds.litellm_virtual_keys.litellm_key) tells as C(not_deleted). LiteLLM
-    may let such a key pass for another minute, because it remembers keys.
-  - Needs PostgreSQL's client C(psql) where Ansible runs.
+  - Deletes the rows of virtual keys from the table C(LiteLLM_VerificationToken). Rows are selected by key id only.
+  - This is a last resort for keys that M(rhpds.litellm_virtual_keys.litellm_key) returns in C(not_deleted). The proxy
+    caches keys, so it can accept such a key for up to one more minute.
+  - Requires the PostgreSQL client C(psql) on the controller.
 options:
   key_ids:
-    description: The ids of the keys, each the SHA-256 of a secret.
+    description: The ids of the keys. A key id is the SHA-256 hash of the secret.
     type: list
     elements: str
     required: true
   postgres_url:
     description:
-      - The database, like V(postgresql://user:password@host:5432/litellm). Parameters of C(libpq) can follow a question
-        mark.
-      - The password is given to C(psql) in its environment, so that other users of the controller cannot see it.
+      - The URL of the database, such as V(postgresql://user:password@host:5432/litellm). C(libpq) parameters can follow
+        a question mark.
+      - The password is passed to C(psql) in the environment, so that other users of the controller cannot see it.
     type: str
     required: true
   state:
-    description: That the rows are to go.
+    description: The desired state of the rows.
     type: str
     choices: [absent]
     default: absent
   timeout:
-    description: How many seconds the database may take.
+    description: The time limit for the database statement, in seconds.
     type: float
     default: 30
 attributes:
   check_mode:
-    description: Asks which of the rows there are, and leaves them.
+    description: Selects the existing rows without deleting them.
     support: full
   diff_mode:
-    description: The ids are returned.
+    description: Does not return a diff. RV(key_ids) lists the deleted rows.
     support: none
   idempotent:
-    description: A row that is not there is nothing to do.
+    description: Rows that do not exist are ignored.
     support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes
 """
 
 EXAMPLES = r"""
-- name: Remove a key
+- name: Delete a key
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     state: absent
   register: removal
   failed_when: removal is failed and removal.not_deleted | default([]) | length == 0
 
-- name: Remove its row where LiteLLM did not
+- name: Delete the row if LiteLLM did not delete it
   rhpds.litellm_virtual_keys.litellm_key_row:
     key_ids: "{{ removal.not_deleted }}"
     postgres_url: "{{ vaulted_postgres_url }}"
@@ -68,7 +68,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 key_ids:
-  description: The ids of the rows that were there.
+  description: The ids of the deleted rows. In check mode, the ids of the rows that exist.
   returned: success
   type: list
   elements: str
