@@ -11,7 +11,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
   action:
-    description: This is an action plugin. It runs on the controller and does not require a connection to the target host.
+    description: This is an action plugin. It runs on the controller and does not connect to the target host.
     support: full
   async:
     description: Supports the C(async) keyword.

@@ -29,7 +29,8 @@ options:
   validate_certs:
     description:
       - Whether to validate the TLS certificate of the proxy.
-      - The variable C(litellm_validate_certs) or the environment variable E(LITELLM_VALIDATE_CERTS) can be used instead.
+      - The variable C(litellm_validate_certs) or the environment variable E(LITELLM_VALIDATE_CERTS) can be used
+        instead.
     type: bool
     default: true
   ca_path:

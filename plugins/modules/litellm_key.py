@@ -13,8 +13,8 @@ author:
 description:
   - Creates, updates and deletes virtual keys. A virtual key gives one user access to selected models through a LiteLLM
     proxy until it expires.
-  - The action is idempotent. It looks up the existing keys first, sends only the differences, and verifies the result by
-    reading it back from the proxy.
+  - The action is idempotent. It looks up the existing keys first, sends only the differences, and verifies the result
+    by reading it back from the proxy.
   - LiteLLM shows the secret of a key only once, when the key is created. The action therefore generates the secret
     itself, so that the secret is not lost if the response of the proxy is lost.
 options:
@@ -69,8 +69,8 @@ options:
       - A secret that you know or choose. It must start with V(sk-) and have at least 16 characters.
       - A new key is created with this secret. If the key exists with a different secret, O(regenerate) determines what
         happens.
-      - If neither O(key) nor O(key_seed) is specified, a new key gets a random secret, and the secret of an existing key
-        is unknown.
+      - If neither O(key) nor O(key_seed) is specified, a new key gets a random secret, and the secret of an existing
+        key is unknown.
       - An empty value is ignored.
     type: str
   key_seed:
@@ -138,8 +138,8 @@ options:
       - The lifetime of the key, counted from its creation. A number is in hours. Other accepted formats are V(30d),
         V(7 days), V(1d12h), V(P7D) and V(1mo).
       - A second run changes nothing, because the lifetime is counted from the creation of the key. A longer duration
-        extends the key. If the key has expired and the resulting expiry is in the past, the key is renewed for the whole
-        duration, counted from now.
+        extends the key. If the key has expired and the resulting expiry is in the past, the key is renewed for the
+        whole duration, counted from now.
     type: raw
   duration_from:
     description:
@@ -253,8 +253,8 @@ options:
     type: dict
   settings:
     description:
-      - More options of this action, as a dictionary. It can contain options that describe the desired state of the keys.
-        They take precedence over the options of the task, except that C(metadata) are merged.
+      - More options of this action, as a dictionary. It can contain options that describe the desired state of the
+        keys. They take precedence over the options of the task, except that C(metadata) are merged.
       - This is intended for callers that pass on options from their own callers, such as roles.
     type: dict
   extra_params:
@@ -363,8 +363,8 @@ virtual_key:
       description:
         - The source of the secret. V(given) means that it was specified by O(key) or saved earlier (see O(recall)).
           V(derived) means that it was derived from O(key_seed). V(generated) means that this run generated it.
-          V(server) means that the proxy generated it, because the proxy does not accept secrets from clients. It is null
-          if the secret is unknown.
+          V(server) means that the proxy generated it, because the proxy does not accept secrets from clients. It is
+          null if the secret is unknown.
       type: str
       sample: generated
     key_alias:
