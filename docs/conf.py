@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How Sphinx makes the documentation site: `make docs`. Nothing is fetched, so that it can be built offline."""
+"""Configure Sphinx for `make docs`. The build downloads nothing, so it works offline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ html_show_sphinx = False
 html_copy_source = False
 html_use_index = False
 
-# Labels of Ansible's own documentation: its pages are named as these, so that no list of them has to be fetched.
+# Labels of Ansible's own documentation. The URLs can be derived from them, so no inventory has to be downloaded.
 _BUILTIN = re.compile(r"ansible_collections\.ansible\.builtin\.(\w+)_(module|lookup|filter|test)\b")
 _ANSIBLE = "https://docs.ansible.com/ansible/latest"
 _PAGES = {
@@ -46,7 +46,7 @@ _PAGES = {
 
 
 def to_ansible(_app: Any, _env: Any, node: Any, text: nodes.TextElement) -> nodes.reference | None:
-    """Where a label leads that is not of this site."""
+    """Resolve a label that is not on this site to a page of Ansible's documentation."""
     target = node.get("reftarget", "")
     if found := _BUILTIN.match(target):
         page = f"collections/ansible/builtin/{found[1]}_{found[2]}.html"
