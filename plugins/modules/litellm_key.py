@@ -51,9 +51,9 @@ options:
     elements: str
   users_of:
     description:
-      - The guid of an environment whose users are to be discovered. It is used if O(users) is not specified. The users
-        are those whose keys have this C(guid) and their C(user) in the metadata, and with O(recall=true) also those
-        whose keys were saved.
+      - The guid of an environment whose users should be discovered. It is used only if O(users) is empty. The action
+        finds the users whose keys have this guid as C(guid) and the user as C(user) in their metadata. With
+        O(recall=true), it also finds the users whose keys were saved.
       - If no such keys are found, the single key that O(guid) or O(key_alias) identifies is managed.
     type: str
   virtual_keys:
@@ -86,7 +86,7 @@ options:
     default: 1
   regenerate:
     description:
-      - Whether to replace an existing key by one with a new secret. The new key keeps the alias, the settings and the
+      - Whether to replace an existing key with one that has a new secret. The new key keeps the alias, the settings and the
         spend. The old secret remains valid until the new key exists.
       - V(never) does not replace the key. The task fails if the key exists with a different secret than the specified
         one.
@@ -201,7 +201,7 @@ options:
     type: dict
   metadata:
     description:
-      - The metadata of the key. They are merged into the existing metadata at the top level only. A nested dictionary
+      - The metadata of the key. It is merged into the existing metadata at the top level only. A nested dictionary
         replaces the existing one.
     type: dict
   tags:
@@ -254,7 +254,7 @@ options:
   settings:
     description:
       - More options of this action, as a dictionary. It can contain options that describe the desired state of the
-        keys. They take precedence over the options of the task, except that C(metadata) are merged.
+        keys. They take precedence over the options of the task, except that C(metadata) is merged.
       - This is intended for callers that pass on options from their own callers, such as roles.
     type: dict
   extra_params:

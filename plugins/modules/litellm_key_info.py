@@ -36,7 +36,7 @@ options:
     description: Return only keys of this team.
     type: str
   metadata:
-    description: Return only keys whose metadata contain these values.
+    description: Return only keys whose metadata contains these values.
     type: dict
   expires_before:
     description: Return only keys that expire before this time, in ISO 8601 format. Keys that never expire are excluded.
