@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Installs the tools and hands over: what each part runs stands in noxfile.py, the tools' versions in pyproject.toml.
-# Arguments for the tool inside: make unit ARGS='tests/unit/plugins/filter -k human'
+# Installs the tools and runs nox. The sessions are defined in noxfile.py, the versions of the tools in pyproject.toml.
+# To pass arguments to a tool: make unit ARGS='tests/unit/plugins/filter -k human'
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# uv trusts the authorities that the system trusts, as pip and git do.
+# Let uv trust the certificate authorities of the system, as pip and git do.
 export UV_SYSTEM_CERTS ?= 1
 
 VENV := .cache/venv
@@ -18,7 +18,7 @@ NOX := $(VENV)/bin/nox
 READY := $(VENV)/.ready
 
 .PHONY: help
-help: ## Show this list
+help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
@@ -30,12 +30,12 @@ test: $(READY) ## Run every check: lint, unit, sanity, integration
 	@$(NOX) --parallel auto
 
 .PHONY: lint
-lint: $(READY) ## Read everything: ruff, mypy, ansible-lint, antsibull, REUSE
+lint: $(READY) ## Run all linters: ruff, mypy, ansible-lint, antsibull, REUSE
 	@$(NOX) --session lint docs-check license-check extra-checks
 
 .PHONY: unit sanity integration
-unit: ## Run tests/unit, without a server
-sanity: ## Run ansible-test sanity, with no ignore file
+unit: ## Run tests/unit (no server)
+sanity: ## Run ansible-test sanity (no ignore file)
 integration: ## Run tests/integration and tests/end_to_end on a real proxy
 unit sanity integration: $(READY)
 	@$(NOX) --tags $@ -- $(ARGS)
@@ -45,7 +45,7 @@ proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, 
 	@$(NOX) --session proxies -- $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure how fast it is, beside the same work by hand; writes docs (20 minutes; ARGS=--quick: two)
+bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (20 minutes; 2 with ARGS=--quick)
 	@$(NOX) --session bench -- $(ARGS)
 
 .PHONY: docs
@@ -53,23 +53,23 @@ docs: $(READY) ## Build the documentation site in .cache/docs/html
 	@$(NOX) --session docs
 
 .PHONY: test-litellm-matrix
-test-litellm-matrix: $(READY) ## Run the life of keys on real LiteLLM releases from 1.67 on (10 minutes)
+test-litellm-matrix: $(READY) ## Test the lifecycle of keys on LiteLLM releases from 1.67 on (10 minutes)
 	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Run tests/faults: a proxy, a network, a controller that fail at each step (25 minutes)
+faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (25 minutes)
 	@$(NOX) --session faults -- $(ARGS)
 
 .PHONY: test-matrix
-test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 on their Pythons (an hour; ARGS=2.21)
+test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 and their Pythons (an hour; ARGS=2.21 for one)
 	@$(VENV)/bin/python tests/matrix.py $(ARGS)
 
 .PHONY: sandbox
-sandbox: $(READY) ## Start a LiteLLM proxy to try things on
+sandbox: $(READY) ## Start a LiteLLM proxy to experiment with
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)
 
 .PHONY: clean
-clean: ## Stop the sandboxes and remove all that was installed and built
+clean: ## Stop all sandboxes and remove everything that was installed or built
 	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python tests/sandbox/sandbox.py stop --all; fi
 	@rm -rf .cache
 
@@ -77,8 +77,8 @@ $(READY): pyproject.toml
 	@for python in python3.11 python3 python3.12 python3.13; do \
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; python=; \
 	done; \
-	if [ -z "$$python" ]; then echo 'This needs Python 3.11 or later: no python3.11 or python3 that is.' >&2; exit 1; fi; \
-	echo 'Installing ansible-core and nox in .cache/venv: about 10 seconds, once.'; \
+	if [ -z "$$python" ]; then echo 'Python 3.11 or later is required, but was not found.' >&2; exit 1; fi; \
+	echo 'Installing ansible-core and nox in .cache/venv (once, about 10 seconds).'; \
 	"$$python" -m venv $(VENV); \
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check uv; \
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --group tools; \

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What `make test` runs; the Makefile installs nox, and lint, unit, sanity and integration are tags here.
+"""Define the nox sessions behind `make test` and the other targets. The Makefile installs nox.
 
-One session: `.cache/venv/bin/nox -s unit-2.16`; all of them: `--list`; arguments for the tool inside come after `--`.
+Run one session with `.cache/venv/bin/nox -s unit-2.16`, and list all with `--list`. Arguments after `--` are passed to
+the tool. The targets lint, unit, sanity and integration are tags.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FOR_PYTEST = {
 }
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
-# ansible-core → the minor versions of Python 3 that both its controller and its ansible-test support.
+# ansible-core → the minor versions of Python 3 that both the controller and ansible-test support.
 CORES = {
     "2.16": range(10, 13),
     "2.17": range(10, 13),
@@ -47,48 +48,48 @@ CORES = {
     "2.21": range(12, 15),
     "2.22": range(13, 16),
 }
-# The tools of our tests need 3.11, so that only ansible-test shows what happens on the Pythons before it.
+# The test tools need Python 3.11, so older Pythons are tested with ansible-test only.
 OURS, OLDER = range(11, 16), range(10, 11)
-# What runs unless another is asked for: the one of pyproject.toml's tools, and the oldest that we promise.
+# The defaults: the ansible-core of the tools in pyproject.toml, and the oldest supported one.
 CORE, OLDEST_CORE = "2.19", "2.16"
-# Not released yet: `make test-matrix` tries it and tells, and is not red for it.
+# Not released yet: `make test-matrix` reports its failures, but does not fail because of them.
 NEXT_CORE = "2.22"
 
-nox.options.allow_parallel = True  # tests that share the proxy use names that no other run has
+nox.options.allow_parallel = True  # tests that share the proxy use unique names
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.envdir = str(CACHE / "nox")
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
 
-# nox runs sessions side by side by starting itself again, and each of those reads this file, too.
+# To run sessions in parallel, nox starts new nox processes, each of which loads this file.
 RUN = os.environ.setdefault("NOX_RUN", str(os.getpid()))
 IS_FIRST = str(os.getpid()) == RUN
 SANDBOX = f"test-{RUN}"
 
-# uv trusts the authorities that the system trusts, as pip and git do.
+# Let uv trust the certificate authorities of the system, as pip and git do.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 
-# pyenv's shims fail for a version that is not active: let the Pythons themselves be found.
+# The shims of pyenv fail for versions that are not active, so add the interpreters themselves to PATH.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path.home().glob(".pyenv/versions/3.1?.*/bin"))])
 
 if IS_FIRST:
-    # A termination is an ordinary end: what is registered with atexit still runs.
+    # Exit normally on SIGTERM, so that the atexit handlers run.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
-    # Ansible, Python and the linters see the repository as an installed collection through this link.
+    # Through this link, Ansible, Python and the linters find the repository as an installed collection.
     (COLLECTIONS / COLLECTION).parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (COLLECTIONS / COLLECTION).symlink_to(Path("..", "..", "..", ".."))
 
 if any(character.isspace() for character in str(ROOT)):
-    # ansible-test fails when the path of its Python has a space in it.
+    # ansible-test fails if the path of its Python contains a space.
     nox.options.envdir = os.environ.setdefault("NOX_ENVDIR", tempfile.mkdtemp() if IS_FIRST else "")
     if IS_FIRST:
         atexit.register(shutil.rmtree, nox.options.envdir, ignore_errors=True)
 
 
-# What stands in .github, by the names of its JSON schemas.
+# JSON schema → the files in .github that it validates.
 GITHUB_FILES = {
     "dependabot": "dependabot.yml",
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
@@ -96,7 +97,7 @@ GITHUB_FILES = {
     "github-workflows": "workflows/*.yml",
 }
 
-# docs-check, license-check and extra-checks, as antsibull-nox.toml says.
+# Add the sessions docs-check, license-check and extra-checks, as configured in antsibull-nox.toml.
 antsibull_nox.load_antsibull_nox_toml()
 
 Part = Callable[[nox.Session, str], None]
@@ -105,9 +106,12 @@ Part = Callable[[nox.Session, str], None]
 def session_per_core(
     *default: str, tag: str, requires: tuple[str, ...] = (), pythons: range = range(0)
 ) -> Callable[[Part], Part]:
-    """Register a session for each ansible-core; only those of `default` run when none is named, or by their tag.
+    """Register a session for each ansible-core.
 
-    `make test-matrix` runs them all; where an ansible-core supports some of `pythons`, on each of those instead.
+    `make test-matrix` runs all of them. For an ansible-core that supports some of `pythons`, it runs a separate session on
+    each of these.
+
+    :param default: the ansible-cores whose sessions run by default, and with the tag.
     """
 
     def register(part: Part) -> Part:
@@ -137,14 +141,14 @@ def session_per_core(
 
 
 def install(session: nox.Session, *groups: str, core: str = CORE) -> None:
-    """Install groups of pyproject.toml with an ansible-core; the oldest one proves the oldest urllib3 as well."""
+    """Install groups of pyproject.toml with an ansible-core. The oldest one is tested with the oldest urllib3."""
     urllib3 = "urllib3~=1.26.0" if core == OLDEST_CORE else "urllib3>=1.26"
     release = f"{core}.0a1" if core == NEXT_CORE else f"{core}.0"
     session.install(f"ansible-core~={release}", urllib3, *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 def copy_of_tree(session: nox.Session) -> Path:
-    """Copy what git knows, or would add, to where ansible-test expects a collection; it takes no symbolic link."""
+    """Copy all files that git does not ignore to a collection root. ansible-test does not accept a symbolic link."""
     copy = CACHE / session.name / COLLECTION
     shutil.rmtree(copy, ignore_errors=True)
     listed = session.run(
@@ -154,23 +158,23 @@ def copy_of_tree(session: nox.Session) -> Path:
         target = copy / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target, follow_symlinks=False)
-    # Without a repository of its own, ansible-test asks the one around it, which ignores the copy.
+    # Without its own repository, ansible-test would use the surrounding one, which ignores the copy.
     session.run("git", "init", "-q", str(copy), external=True, log=False)
     return copy
 
 
 def users_pip_settings() -> str:
-    """A pip.conf with what the user's environment and files say: ansible-test passes neither on to pip."""
+    """Return a pip.conf with the pip settings of the user, because ansible-test does not pass them on to pip."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     found = [line.split("=", 1) for line in listed.stdout.splitlines()]
-    found.sort(key=lambda setting: setting[0].startswith(":env:"))  # which wins
+    found.sort(key=lambda setting: setting[0].startswith(":env:"))  # the environment has precedence
     settings = {name.split(".")[-1]: " ".join(ast.literal_eval(value).split()) for name, value in found}
     settings["quiet"] = "2"  # errors only
     return "\n".join(["[global]", *(f"{name} = {value}" for name, value in settings.items()), ""])
 
 
 def ansible_test(session: nox.Session, copy: Path, *arguments: str) -> None:
-    """Run ansible-test in the copy, away from the user's home, with pip from Python instead of a download."""
+    """Run ansible-test in the copy, with a separate home directory, and with pip from Python instead of a download."""
     home = CACHE / session.name / "home"
     downloads = home / ".ansible" / "test" / "cache"
     downloads.mkdir(parents=True, exist_ok=True)
@@ -185,7 +189,7 @@ def ansible_test(session: nox.Session, copy: Path, *arguments: str) -> None:
 
 
 def proxy_environment() -> dict[str, str]:
-    """Where the tests find a proxy, and its master key: as the caller says, otherwise the sandbox."""
+    """Return the environment variables for the proxy of the tests: those of the caller, or those of the sandbox."""
     if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
         names = ("LITELLM_URL", "LITELLM_MASTER_KEY", "DATABASE_URL")
         return {name: os.environ[name] for name in names if name in os.environ}
@@ -195,7 +199,7 @@ def proxy_environment() -> dict[str, str]:
 
 @nox.session(tags=["lint"])
 def lint(session: nox.Session) -> None:
-    """Read everything: Python, types, YAML, roles, changelog, documentation."""
+    """Run the linters: Python, types, YAML, roles, changelog, documentation."""
     install(session, "lint")
     collection = COLLECTIONS.relative_to(ROOT) / COLLECTION
     commands = (
@@ -210,7 +214,7 @@ def lint(session: nox.Session) -> None:
         ),
     )
     failed = []
-    for command in commands:  # all of them, so that one finding does not hide the next
+    for command in commands:  # run all, so that one failure does not hide the next
         try:
             session.run(*command, env={"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)})
         except CommandFailed:
@@ -221,7 +225,7 @@ def lint(session: nox.Session) -> None:
 
 @session_per_core(CORE, tag="unit", pythons=OURS)
 def unit(session: nox.Session, core: str) -> None:
-    """Test each part by itself, without a server."""
+    """Run the unit tests, which need no server."""
     install(session, "tests", core=core)
     session.run(
         *("pytest", "--cov=plugins", "--cov-report=term"),
@@ -232,16 +236,16 @@ def unit(session: nox.Session, core: str) -> None:
 
 @session_per_core(CORE, tag="sanity", pythons=OLDER)
 def sanity(session: nox.Session, core: str) -> None:
-    """Hold the collection to Ansible's own rules, with no exception."""
+    """Run ansible-test sanity, without an ignore file."""
     install(session, "sanity", core=core)
     ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def sandbox(session: nox.Session) -> None:
-    """Start a LiteLLM proxy for the tests that need one, unless LITELLM_URL and LITELLM_MASTER_KEY name one."""
+    """Start a LiteLLM proxy for the tests, unless LITELLM_URL and LITELLM_MASTER_KEY are set."""
     if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
-        session.log(f"using the proxy at {os.environ['LITELLM_URL']}, as the environment says")
+        session.log(f"using the proxy at {os.environ['LITELLM_URL']} from the environment")
         return
     program = (sys.executable, "tests/sandbox/sandbox.py")
     session.run(*program, "start", "--name", SANDBOX, "--port", "0")
@@ -249,7 +253,7 @@ def sandbox(session: nox.Session) -> None:
 
 @atexit.register
 def stop_sandbox() -> None:
-    """Stop it, whatever happened, and keep its logs until the next run."""
+    """Stop the sandbox at exit, and keep its logs until the next run."""
     instance = CACHE / "sandbox" / "instances" / SANDBOX
     if IS_FIRST and instance.exists():
         subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=True)
@@ -261,7 +265,7 @@ def stop_sandbox() -> None:
 
 @session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",), pythons=OLDER)
 def integration(session: nox.Session, core: str) -> None:
-    """Run tests/integration/targets on a real proxy."""
+    """Run tests/integration/targets against a real proxy."""
     install(session, core=core)
     copy = copy_of_tree(session)
     config = copy / "tests" / "integration" / "integration_config.yml"
@@ -272,7 +276,7 @@ def integration(session: nox.Session, core: str) -> None:
 
 @session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
 def end_to_end(session: nox.Session, core: str) -> None:
-    """Run Ansible as its users do, on a real proxy, and read what it prints."""
+    """Run Ansible as users do, against a real proxy, and check its output."""
     install(session, "end_to_end", core=core)
     session.run(
         *("pytest", *(session.posargs or ["tests/end_to_end"])),
@@ -282,20 +286,20 @@ def end_to_end(session: nox.Session, core: str) -> None:
 
 @nox.session(default=False, tags=["matrix"])
 def galaxy(session: nox.Session) -> None:
-    """Import the collection as Ansible Galaxy does; its warnings count, too."""
+    """Import the collection as Ansible Galaxy does, and fail on warnings as well."""
     install(session, "galaxy")
     with session.chdir(copy_of_tree(session)):
         session.run("ansible-galaxy", "collection", "build", "--force", silent=True)
         (artefact,) = Path().glob("*.tar.gz")
-        said = str(session.run("python", "-m", "galaxy_importer.main", str(artefact), silent=True))
-    session.log(said)
-    if "WARNING" in said or "ERROR" in said:
-        raise CommandFailed("galaxy-importer is not content")
+        output = str(session.run("python", "-m", "galaxy_importer.main", str(artefact), silent=True))
+    session.log(output)
+    if "WARNING" in output or "ERROR" in output:
+        raise CommandFailed("galaxy-importer reported warnings or errors")
 
 
 @nox.session(default=False)
 def proxies(session: nox.Session) -> None:
-    """Run tests/proxies, which starts proxies of its own: other releases, other settings, a thousand keys."""
+    """Run tests/proxies, which starts its own proxies: other releases, other settings, a thousand keys."""
     install(session, "tests")
     session.run(
         *("pytest", *(session.posargs or ["tests/proxies"])),
@@ -305,19 +309,19 @@ def proxies(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the role beside the same work by hand, on a proxy of its own; writes docs."""
+    """Measure the performance of the role and of equivalent uri tasks on a separate proxy, and write docs."""
     install(session, "bench")
     session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=FOR_PYTEST)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation site, without the network; a link that leads nowhere is an error."""
+    """Build the documentation site offline; a broken link is an error."""
     install(session, "docs")
     pages, site = CACHE / "docs" / "rst", CACHE / "docs" / "html"
     shutil.rmtree(CACHE / "docs", ignore_errors=True)
     shutil.copytree(ROOT / "docs" / "docsite" / "images", pages / "images")
-    pages.chmod(0o755)  # antsibull-docs wants nobody else to write there
+    pages.chmod(0o755)  # antsibull-docs rejects a directory that others can write to
     session.run(
         *("antsibull-docs", "--config-file", "docs/antsibull-docs.cfg", "collection"),
         *("--use-current", "--squash-hierarchy", "--fail-on-error"),
@@ -330,14 +334,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def picture(session: nox.Session) -> None:
-    """Run the demo, and draw what it prints for the README."""
+    """Run the demo, and draw its output for the README."""
     install(session, "picture")
     session.run("python", "tests/demo/picture.py", env=FOR_PYTEST)
 
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Run tests/faults on a proxy of its own: whatever goes wrong, no key is lost, doubled or left over."""
+    """Run tests/faults on a separate proxy: no fault may lose, duplicate or leave over a key."""
     install(session, "tests")
     session.run(
         *("pytest", *(session.posargs or ["tests/faults"])),
