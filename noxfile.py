@@ -108,8 +108,8 @@ def session_per_core(
 ) -> Callable[[Part], Part]:
     """Register a session for each ansible-core.
 
-    `make test-matrix` runs all of them. For an ansible-core that supports some of `pythons`, it runs a separate session on
-    each of these.
+    `make test-matrix` runs all of them. For an ansible-core that supports some of `pythons`, it runs a separate session
+    on each of these.
 
     :param default: the ansible-cores whose sessions run by default, and with the tag.
     """
