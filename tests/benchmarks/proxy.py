@@ -84,7 +84,7 @@ def sandbox() -> Iterator[Measured]:
     try:
         subprocess.run([*program, "start", "--name", instance.name, "--port", "0"], check=True)
         values = dict(line.split("=", 1) for line in (instance / "env").read_text().splitlines())
-        release = json.loads((instance / "state.json").read_text())["wish"]
+        release = json.loads((instance / "state.json").read_text())["spec"]
         psql = sorted((SANDBOXES / "releases" / release["release"]).glob("**/bin/psql"))[0]
         yield Measured(
             values["LITELLM_URL"],

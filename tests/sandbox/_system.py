@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes, files and messages: what every part of the sandbox needs."""
+"""Helpers for processes, files and messages, shared by all parts of the sandbox."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# In the environment of the processes of a sandbox, and inherited by their children: the folder of the sandbox.
-# So its processes are found without a pid file, and a reused pid is never taken for one of them.
-MARK = "SANDBOX_INSTANCE"
-# The same as an argument of PostgreSQL, which runs as somebody else for root: in a container not even root may read the
-# environment of others.
-ARGUMENT = "sandbox.instance"
+# Environment variable that every process of a sandbox has, with the sandbox's folder as its value. Child processes
+# inherit it. It identifies the processes without a pid file, so that a reused pid is never mistaken for one of them.
+INSTANCE_VARIABLE = "SANDBOX_INSTANCE"
+# PostgreSQL has the same value as a command-line parameter instead. If root starts the sandbox, PostgreSQL runs as
+# another user, and in a container even root cannot read the environment of another user's process.
+INSTANCE_PARAMETER = "sandbox.instance"
 
 
 class SandboxError(Exception):
-    """One sentence for the user and, where there is one, the log that explains it."""
+    """An error message for the user and, optionally, the log file with the details."""
 
     def __init__(self, message: str, log: Path | None = None) -> None:
         super().__init__(message)
@@ -34,31 +34,31 @@ class SandboxError(Exception):
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
-    """Tell what is being done, and how long it took; one line, in a terminal as in a CI log."""
+    """Print the title of a step and how long it took, on one line."""
     print(f"  {title} … ", end="", flush=True)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         yield
     except BaseException:
         print("failed", flush=True)
         raise
-    print(f"{time.monotonic() - began:.1f} s", flush=True)
+    print(f"{time.monotonic() - started:.1f} s", flush=True)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file. The kernel lets go of it when this process ends, however it ends."""
+    """Hold a lock on a file. The kernel releases it when this process exits for any reason."""
     with path.open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("  waiting for another start or stop …", flush=True)
+            print("  waiting for another start or stop to finish …", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def private_file(path: Path, text: str = "") -> None:
-    """(Re)write a file that nobody else could read at any moment."""
+    """Create or replace a file that other users can never read, not even while it is written."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -76,7 +76,7 @@ def run(
     text: str = "",
     account: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run a program to its end, its output going to the log; raise SandboxError(failure) when it fails."""
+    """Run a program and append its output to the log; raise SandboxError(failure) if it fails."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -91,7 +91,7 @@ def run(
     try:
         process.communicate(text.encode())
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)  # its children too
+        os.killpg(process.pid, signal.SIGKILL)  # including its children
         process.wait()
         raise
     if process.returncode:
@@ -114,31 +114,32 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def belongs(pid: int, instance: Path) -> bool:
-    """Is this a process of the sandbox whose folder is `instance`?"""
-    marks = {"environ": f"{MARK}={instance}", "cmdline": f"{ARGUMENT}={instance}"}
-    for file, mark in marks.items():
+def belongs_to(pid: int, instance: Path) -> bool:
+    """Check whether a process belongs to the sandbox whose folder is `instance`."""
+    entries = {"environ": f"{INSTANCE_VARIABLE}={instance}", "cmdline": f"{INSTANCE_PARAMETER}={instance}"}
+    for file, entry in entries.items():
         with contextlib.suppress(OSError):
-            if os.fsencode(mark) in Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0"):
+            if os.fsencode(entry) in Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0"):
                 return True
     return False
 
 
 def processes(instance: Path) -> list[int]:
+    """Return the process ids of a sandbox."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if belongs(pid, instance)]
+    return [pid for pid in pids if belongs_to(pid, instance)]
 
 
-def end(find: Callable[[], list[int]], polite: signal.Signals, patience: float) -> None:
-    """End processes: ask those that lead a session, and kill what is left of all when patience runs out."""
+def terminate(find: Callable[[], list[int]], stop_signal: signal.Signals, timeout: float) -> None:
+    """Send a signal to the session leaders among the processes; after the timeout, kill all that remain."""
     for pid in find():
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid) == pid:
-                os.kill(pid, polite)
-    deadline = time.monotonic() + patience
-    while left := find():
+                os.kill(pid, stop_signal)
+    deadline = time.monotonic() + timeout
+    while remaining := find():
         if time.monotonic() > deadline:
-            for pid in left:
+            for pid in remaining:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)

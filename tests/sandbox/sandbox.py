@@ -1,7 +1,7 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a real LiteLLM proxy with a real PostgreSQL on this machine, from PyPI and npm packages alone.
+"""Run a real LiteLLM proxy with a real PostgreSQL on this machine, from PyPI and npm packages only.
 
 python3 tests/sandbox/sandbox.py start | stop | status | logs
 """
@@ -28,19 +28,30 @@ from typing import Any, NoReturn
 
 from _install import HERE, LITELLM, STATE, Release
 from _postgres import DATABASE, ROLE, Postgres, account
-from _system import MARK, SandboxError, belongs, end, free_port, locked, port_is_free, private_file, processes, step
+from _system import (
+    INSTANCE_VARIABLE,
+    SandboxError,
+    belongs_to,
+    free_port,
+    locked,
+    port_is_free,
+    private_file,
+    processes,
+    step,
+    terminate,
+)
 
 INSTANCES = STATE / "instances"
 DEFAULT_PORT = 4000
 START_TIMEOUT = 300
 NOT_RUNNING = 3
 
-# LiteLLM must reach for nothing but its database, and be the same on every machine
+# LiteLLM must connect to nothing but its database, and behave the same on every machine
 SETTINGS = {
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "DISABLE_SCHEMA_UPDATE": "true",
-    "LITELLM_MODE": "PRODUCTION",  # no .env file of somebody's
+    "LITELLM_MODE": "PRODUCTION",  # do not load a .env file
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_BLOG_POSTS": "True",
     "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
@@ -48,14 +59,14 @@ SETTINGS = {
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_TELEMETRY": "False",
     "DISABLE_ADMIN_UI": "True",
-    "QE_RAW_FORMAT": "cells",  # what prisma 0.11 reads
+    "QE_RAW_FORMAT": "cells",  # the format that prisma 0.11 reads
 }
 INHERITED = ("LD_LIBRARY_PATH", "TMPDIR")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a sandbox is to be."""
+class Spec:
+    """The requested properties of a sandbox."""
 
     version: str
     workers: int
@@ -64,12 +75,12 @@ class Wish:
 
     @property
     def native_engine(self) -> str | None:
-        """The user's own native Prisma query engine, in place of the WebAssembly one."""
+        """The native Prisma query engine that the user provides to replace the WebAssembly one."""
         engine = os.environ.get("PRISMA_QUERY_ENGINE_BINARY")
         return engine if engine and os.access(engine, os.X_OK) else None
 
-    def described(self, release: Release) -> dict[str, Any]:
-        """All that makes a difference, but the port."""
+    def to_dict(self, release: Release) -> dict[str, Any]:
+        """Return the properties that a running sandbox must match, except the port."""
         return {
             "version": self.version,
             "release": release.id,
@@ -100,7 +111,7 @@ class Instance:
     @property
     def running(self) -> bool:
         pids = self.state.get("pids", {})
-        return bool(pids) and all(belongs(pid, self.folder) for pid in pids.values())
+        return bool(pids) and all(belongs_to(pid, self.folder) for pid in pids.values())
 
     @property
     def url(self) -> str:
@@ -108,46 +119,48 @@ class Instance:
 
     @property
     def usage(self) -> str:
-        return f"To use it:\n  set -a; . {shlex.quote(_shown(self.env_file))}; set +a"
+        return f"To use it, run:\n  set -a; . {shlex.quote(_display_path(self.env_file))}; set +a"
 
-    def start(self, wish: Wish) -> None:
-        release = Release(wish.version)
-        wanted = wish.described(release)
-        port = wish.port
+    def start(self, spec: Spec) -> None:
+        release = Release(spec.version)
+        requested = spec.to_dict(release)
+        port = spec.port
         if self.running:
-            same = self.state["wish"] == wanted and port in (None, 0, self.state["port"])
+            same = self.state.get("spec") == requested and port in (None, 0, self.state["port"])
             if same:
-                print(f"The sandbox {self.name} is running already: LiteLLM {wish.version} on {self.url}. {self.usage}")
+                print(f"The sandbox {self.name} is already running: LiteLLM {spec.version} at {self.url}. {self.usage}")
                 return
             port = self.state["port"] if port is None else port
         release.install(in_use=_releases_in_use())
         self.stop()
         port = DEFAULT_PORT if port is None else port
         if port and not port_is_free(port):
-            raise SandboxError(f"Port {port} is taken: choose another with --port (0: any free one).")
+            raise SandboxError(
+                f"Cannot start LiteLLM: port {port} is in use. Choose another port with --port (0 for any free port)."
+            )
         try:
-            self._start(release, wish, wanted, port or free_port())
+            self._start(release, spec, requested, port or free_port())
         except BaseException:
             for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(stop_signal, signal.SIG_IGN)
             self.stop()
             raise
 
-    def _start(self, release: Release, wish: Wish, wanted: dict[str, Any], port: int) -> None:
-        began = time.time()
+    def _start(self, release: Release, spec: Spec, requested: dict[str, Any], port: int) -> None:
+        started = time.time()
         for log in self.logs.values():
             private_file(log)
         master_key, password = f"sk-{secrets.token_urlsafe(32)}", secrets.token_urlsafe(32)
         database_port = free_port()
-        state = {"wish": wanted, "port": port, "started": began, "pids": {}}
-        with step(f"starting LiteLLM {wish.version}"):
-            postgres = Postgres.settle(self.folder / "postgres", release.packages, STATE)
+        state = {"spec": requested, "port": port, "started": started, "pids": {}}
+        with step(f"starting LiteLLM {spec.version}"):
+            postgres = Postgres.prepare(self.folder / "postgres", release.packages, STATE)
             state["database"] = str(postgres.folder)
             private_file(self.state_file, json.dumps(state))
             postgres.copy_from(release.database)
             postgres.set_password(password, self.logs["postgres"])
             database = postgres.start(database_port, self.logs["postgres"], self.folder)
-            proxy = self._start_proxy(release, wish, port, database_port, password, master_key)
+            proxy = self._start_proxy(release, spec, port, database_port, password, master_key)
             self._wait(proxy, port, master_key)
         lines = {
             "LITELLM_URL": f"http://127.0.0.1:{port}",
@@ -157,31 +170,31 @@ class Instance:
         private_file(self.env_file, "".join(f"{name}={value}\n" for name, value in lines.items()))
         state["pids"] = {"proxy": proxy.pid, "postgres": database.pid}
         private_file(self.state_file, json.dumps(state))
-        print(f"LiteLLM {wish.version} is ready on {self.url}. {self.usage}")
+        print(f"LiteLLM {spec.version} is ready at {self.url}. {self.usage}")
 
     def _start_proxy(
-        self, release: Release, wish: Wish, port: int, database_port: int, password: str, master_key: str
+        self, release: Release, spec: Spec, port: int, database_port: int, password: str, master_key: str
     ) -> subprocess.Popen[bytes]:
         home = self.folder / "home"
         home.mkdir()
-        # LiteLLM hands its DATABASE_URL to a command line, so the stand-in engine gets the password by another way
-        credentials = f"{ROLE}:{password}" if wish.native_engine else ROLE
+        # LiteLLM passes DATABASE_URL on a command line, so the WebAssembly engine reads the password from PGPASSWORD
+        credentials = f"{ROLE}:{password}" if spec.native_engine else ROLE
         env = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             **SETTINGS,
             "PATH": release.path,
             "HOME": str(home),
-            "PRISMA_QUERY_ENGINE_BINARY": wish.native_engine or str(release.stand_ins / "query-engine"),
+            "PRISMA_QUERY_ENGINE_BINARY": spec.native_engine or str(release.shims / "query-engine"),
             "DATABASE_URL": f"postgresql://{credentials}@127.0.0.1:{database_port}/{DATABASE}",
             "PGPASSWORD": password,
             "LITELLM_MASTER_KEY": master_key,
             "LITELLM_SALT_KEY": f"sk-{secrets.token_urlsafe(32)}",
-            MARK: str(self.folder),
+            INSTANCE_VARIABLE: str(self.folder),
         }
-        options = ["--host", "127.0.0.1", "--port", str(port), "--num_workers", str(wish.workers)]
+        options = ["--host", "127.0.0.1", "--port", str(port), "--num_workers", str(spec.workers)]
         with self.logs["proxy"].open("ab") as log:
             return subprocess.Popen(
-                [release.python, release.venv / "bin" / "litellm", "--config", wish.config, *options],
+                [release.python, release.venv / "bin" / "litellm", "--config", spec.config, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -192,15 +205,17 @@ class Instance:
 
     def _wait(self, proxy: subprocess.Popen[bytes], port: int, master_key: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        while not _answers(port, master_key):
+        while not _is_ready(port, master_key):
             if proxy.poll() is not None:
-                raise SandboxError("LiteLLM ended while it started.", self.logs["proxy"])
+                raise SandboxError("LiteLLM exited during startup.", self.logs["proxy"])
             if time.monotonic() > deadline:
-                raise SandboxError(f"LiteLLM was not ready after {START_TIMEOUT} s.", self.logs["proxy"])
+                raise SandboxError(
+                    f"LiteLLM was not ready after {START_TIMEOUT} s, so it was stopped.", self.logs["proxy"]
+                )
             time.sleep(0.1)
 
     def stop(self) -> bool:
-        """End all processes and remove all but the logs; tell whether there was anything to end."""
+        """Stop all processes and remove everything except the logs; return whether a process was running."""
 
         def postgres() -> list[int]:
             return [pid for pid in processes(self.folder) if _program(pid) == "postgres"]
@@ -209,12 +224,12 @@ class Instance:
             return [pid for pid in processes(self.folder) if _program(pid) != "postgres"]
 
         found = bool(processes(self.folder))
-        end(others, signal.SIGTERM, 10)
-        end(postgres, signal.SIGINT, 10)
+        terminate(others, signal.SIGTERM, 10)
+        terminate(postgres, signal.SIGINT, 10)
         if database := self.state.get("database"):
             shutil.rmtree(database, ignore_errors=True)
-        for left in (self.folder / "postgres", self.folder / "home"):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in (self.folder / "postgres", self.folder / "home"):
+            shutil.rmtree(folder, ignore_errors=True)
         for file in (self.env_file, self.state_file):
             file.unlink(missing_ok=True)
         return found
@@ -224,17 +239,17 @@ class Instance:
         if not self.running:
             print(f"The sandbox {self.name} is not running.")
             if state.get("pids"):
-                print(f"It has ended by itself; see {_shown(self.logs['proxy'])}")
+                print(f"It stopped unexpectedly. For the reason, see {_display_path(self.logs['proxy'])}")
             return NOT_RUNNING
         uptime = time.strftime("%H:%M:%S", time.gmtime(time.time() - state["started"]))
         print(f"The sandbox {self.name} is running.")
-        print(f"  url      {self.url}\n  LiteLLM  {state['wish']['version']}, {state['wish']['workers']} worker(s)")
-        print(f"  pid      {state['pids']['proxy']}\n  uptime   {uptime}\n  keys     {_shown(self.env_file)}")
+        print(f"  url      {self.url}\n  LiteLLM  {state['spec']['version']}, {state['spec']['workers']} worker(s)")
+        print(f"  pid      {state['pids']['proxy']}\n  uptime   {uptime}\n  keys     {_display_path(self.env_file)}")
         return 0
 
     def show_log(self, program: str, follow: bool) -> None:
         if not self.logs[program].exists():
-            raise SandboxError(f"The sandbox {self.name} has no log.")
+            raise SandboxError(f"Cannot show the log of the sandbox {self.name}: it was never started. Start it first.")
         with self.logs[program].open(encoding="utf-8", errors="replace") as log:
             shutil.copyfileobj(log, sys.stdout)
             while follow:
@@ -245,7 +260,7 @@ class Instance:
 
 def _releases_in_use() -> set[str]:
     states = [Instance(folder.name).state for folder in INSTANCES.iterdir() if processes(folder)]
-    return {state["wish"]["release"] for state in states if state}
+    return {state["spec"]["release"] for state in states if "spec" in state}
 
 
 def _program(pid: int) -> str:
@@ -254,8 +269,8 @@ def _program(pid: int) -> str:
     return ""
 
 
-def _answers(port: int, master_key: str) -> bool:
-    """Is the proxy ready to work: does it know its database and its master key?"""
+def _is_ready(port: int, master_key: str) -> bool:
+    """Check whether the proxy is connected to its database and accepts the master key."""
     try:
         ready = json.loads(_get(port, "/health/readiness", None))
         _get(port, "/key/list", master_key)
@@ -276,48 +291,55 @@ def _get(port: int, path: str, key: str | None) -> bytes:
         connection.close()
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}", value):
-        raise argparse.ArgumentTypeError("letters, digits, dots, dashes and underscores only")
+        raise argparse.ArgumentTypeError(
+            "use at most 41 letters, digits, dots, dashes and underscores, starting with a letter or a digit"
+        )
     return value
 
 
 def _version(value: str) -> str:
     if not re.fullmatch(r"\d+(\.\w+)+", value):
-        raise argparse.ArgumentTypeError("a release like 1.85.0")
+        raise argparse.ArgumentTypeError("specify a release such as 1.85.0")
     return value
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="A real LiteLLM proxy with a real PostgreSQL, for tests and demos.")
+    parser = argparse.ArgumentParser(description="Run a real LiteLLM proxy with a real PostgreSQL for tests and demos.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_text, description=help_text)
-        added.add_argument("--name", type=_name, default="default", help="which sandbox (default: %(default)s)")
+        added.add_argument("--name", type=_name, default="default", help="name of the sandbox (default: %(default)s)")
         return added
 
     start = command("start", "install what is missing and start a sandbox with an empty database")
-    start.add_argument("--port", type=int, help=f"where LiteLLM listens (default: {DEFAULT_PORT}; 0: any free port)")
+    start.add_argument("--port", type=int, help=f"port of LiteLLM (default: {DEFAULT_PORT}; 0: any free port)")
     start.add_argument(
-        "--litellm-version", type=_version, default=LITELLM, help="which LiteLLM release (default: %(default)s)"
+        "--litellm-version", type=_version, default=LITELLM, help="LiteLLM release (default: %(default)s)"
     )
-    start.add_argument("--workers", type=int, default=1, help="processes of the proxy (default: %(default)s)")
-    start.add_argument("--config", type=Path, default=HERE / "config.yaml", help="LiteLLM's configuration file")
+    start.add_argument("--workers", type=int, default=1, help="number of proxy processes (default: %(default)s)")
+    start.add_argument(
+        "--config",
+        type=Path,
+        default=HERE / "config.yaml",
+        help="LiteLLM configuration file (default: the sandbox's config.yaml)",
+    )
     stop = command("stop", "stop a sandbox and remove its database and keys")
     stop.add_argument("--all", action="store_true", help="stop all sandboxes of this checkout")
-    command("status", f"tell whether a sandbox runs (exit code 0) or not ({NOT_RUNNING})")
+    command("status", f"show whether a sandbox is running (exit code 0) or not (exit code {NOT_RUNNING})")
     logs = command("logs", "show the log of the proxy or the database")
     logs.add_argument("program", nargs="?", choices=["proxy", "postgres"], default="proxy")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on showing what comes")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep showing new log lines")
     arguments = parser.parse_args()
     if arguments.command == "start":
         if not arguments.config.is_file():
-            parser.error(f"there is no file {arguments.config}")
+            parser.error(f"--config: the file {arguments.config} does not exist")
         if arguments.workers < 1:
             parser.error("--workers must be 1 or more")
         if arguments.port is not None and not 0 <= arguments.port <= 65535:
@@ -328,11 +350,11 @@ def _arguments() -> argparse.Namespace:
 def _prepare_folders() -> None:
     os.umask(0o022)
     INSTANCES.mkdir(parents=True, exist_ok=True)
-    _close(INSTANCES)
+    _restrict_access(INSTANCES)
 
 
-def _close(folder: Path) -> None:
-    """Keep everybody out but ourselves and the account that PostgreSQL runs as."""
+def _restrict_access(folder: Path) -> None:
+    """Allow access to the current user and to the user that PostgreSQL runs as only."""
     owner = account()
     if owner:
         os.chown(folder, 0, owner["group"])
@@ -355,17 +377,17 @@ def main() -> int:
         return 0
     _prepare_folders()
     if arguments.command == "start":
-        wish = Wish(arguments.litellm_version, arguments.workers, arguments.config.resolve(), arguments.port)
+        spec = Spec(arguments.litellm_version, arguments.workers, arguments.config.resolve(), arguments.port)
         instance.folder.mkdir(exist_ok=True)
-        _close(instance.folder)
+        _restrict_access(instance.folder)
         with locked(INSTANCES / f"{instance.name}.lock"):
-            instance.start(wish)
+            instance.start(spec)
         return 0
     names = sorted(path.name for path in INSTANCES.iterdir() if path.is_dir()) if arguments.all else [instance.name]
     for name in names:
         with locked(INSTANCES / f"{name}.lock"):
             stopped = Instance(name).stop()
-        print(f"The sandbox {name} {'has been stopped' if stopped else 'is not running'}.")
+        print(f"The sandbox {name} {'is stopped' if stopped else 'was not running'}.")
     return 0
 
 
@@ -377,6 +399,7 @@ if __name__ == "__main__":
         if error.log:
             lines = error.log.read_text(encoding="utf-8", errors="replace").splitlines()
             print(*lines[-30:], sep="\n", file=sys.stderr)
+            sys.exit(f"sandbox: {error} The lines above are the end of {_display_path(error.log)}.")
         sys.exit(f"sandbox: {error}")
     except KeyboardInterrupt:
         sys.exit("sandbox: interrupted")
