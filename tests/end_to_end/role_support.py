@@ -63,7 +63,7 @@ def role(**variables: object) -> Json:
 
 
 def prefixed(**variables: object) -> Json:
-    """Add the role's prefix to variable names, except to uppercase ones and those starting with litellm_ or agnosticd_."""
+    """Add the role's prefix to variable names, except to uppercase, litellm_ and agnosticd_ names."""
     return {
         name if name.isupper() or name.startswith(("litellm_", "agnosticd_")) else PREFIX + name: value
         for name, value in variables.items()
