@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stand-in for the get-pip.py that ansible-test would download: Python brings a pip of its own.
+"""Replacement for the get-pip.py that ansible-test downloads: install the pip that is bundled with Python.
 
-ansible-test runs this with the Python of an empty virtual environment and the arguments that it means for get-pip.py.
-noxfile.py puts it where ansible-test keeps its downloads.
+ansible-test runs this file with the Python of an empty virtual environment and the arguments for get-pip.py.
+noxfile.py copies it to the folder where ansible-test stores its downloads.
 """
 
 import subprocess

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run every check with every ansible-core, and show in one table what came of it.
+"""Run every check with every supported ansible-core version, and print the results as a table.
 
-`make test-matrix` calls this. Arguments are words, of which a session's name has to hold one: `2.21`, `sanity`,
-`py3.10`. The sessions are in noxfile.py, tagged "matrix"; those tagged "next", with an ansible-core that is not
-released yet, are shown, too, and may fail.
+`make test-matrix` runs this program. Its arguments are words such as `2.21`, `sanity` or `py3.10`, and it runs the
+sessions whose names contain at least one of them. noxfile.py defines the sessions, with the tag "matrix". Sessions with
+the tag "next" use an ansible-core version that is not released yet; the table includes them, but they may fail.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ def nox(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "nox", *arguments)
 
 
-def chosen(words: list[str]) -> list[Session]:
-    """The sessions of the matrix whose names hold one of the words; without any word, all."""
+def select_sessions(words: list[str]) -> list[Session]:
+    """Return the sessions of the matrix whose names contain one of the words, or all sessions without words."""
     listing = nox("--list", "--json", "--tags", "matrix", "next")
     listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
     matrix: list[Session] = json.loads(listed.stdout)
-    return [one for one in matrix if not words or any(word in one["session"] for word in words)]
+    return [session for session in matrix if not words or any(word in session["session"] for word in words)]
 
 
 def run(names: list[str]) -> list[Session]:
-    """Run these sessions, side by side: what nox reports about each, and about what it had to run before."""
+    """Run these sessions in parallel, and return nox's report about them and about the sessions that they require."""
     report = ROOT / ".cache" / "matrix.json"
     report.unlink(missing_ok=True)
     options = ("--no-error-on-missing-interpreters", "--parallel", "auto", "--report", str(report))
-    done = subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, check=False)
+    process = subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, check=False)
     if not report.exists():
-        sys.exit(f"nox was stopped, and returned {done.returncode}.")
+        sys.exit(f"nox exited with code {process.returncode} before it wrote a report. The reason is shown above.")
     sessions: list[Session] = json.loads(report.read_text())["sessions"]
     return sessions
 
 
 def table(sessions: list[Session]) -> str:
-    """A row for each ansible-core, a column for each check; then the other checks, and what was skipped."""
+    """Format one row per ansible-core version and one column per check, then other and skipped sessions."""
     rows: dict[str, dict[str, list[str]]] = {}
     others, skipped = [], []
     for session in sessions:
@@ -74,17 +74,20 @@ def table(sessions: list[Session]) -> str:
 
 
 def main() -> int:
-    """Zero when nothing failed, what is not released yet aside."""
-    planned = chosen(sys.argv[1:])
+    """Return 0 if no session failed, except sessions with an unreleased ansible-core."""
+    planned = select_sessions(sys.argv[1:])
     if not planned:
-        print(f"No session of the matrix is called {' or '.join(sys.argv[1:])}.", file=sys.stderr)
+        print(
+            f"No session name contains {' or '.join(sys.argv[1:])}. To list the sessions, run: nox --list",
+            file=sys.stderr,
+        )
         return 2
-    sessions = run([one["session"] for one in planned])
-    may_fail = {one["session"] for one in planned if "next" in one["tags"]}
-    failed = [one["name"] for one in sessions if one["result"] in ("failed", "aborted")]
+    sessions = run([session["session"] for session in planned])
+    may_fail = {session["session"] for session in planned if "next" in session["tags"]}
+    failed = [session["name"] for session in sessions if session["result"] in ("failed", "aborted")]
     print(f"\n{table(sessions)}")
-    if forgiven := sorted(may_fail.intersection(failed)):
-        print(f"not part of the verdict, because that ansible-core is not released yet: {', '.join(forgiven)}")
+    if ignored := sorted(may_fail.intersection(failed)):
+        print(f"Failures ignored, because this ansible-core is not released yet: {', '.join(ignored)}")
     return int(not may_fail.issuperset(failed))
 
 

@@ -1,9 +1,9 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of virtual keys, told in a terminal: `make demo`.
+"""Demonstrate the life cycle of virtual keys in a terminal: `make demo`.
 
-Everything here is real: the proxy, its database, the role, the key. Only the model's words are canned.
+The proxy, its database, the role and the keys are real. Only the model's response is canned.
 """
 
 from __future__ import annotations
@@ -28,107 +28,107 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".cache" / "collections"
-NAME = f"demo-{os.getpid()}"  # two demos do not stop each other's proxy
+NAME = f"demo-{os.getpid()}"  # several demos can run at the same time
 INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
 WORKSHOP, USERS = "demo2", 50
 PREFIX = "ocp4_workload_litellm_virtual_keys"
-QUESTION = "Hello! Who are you?"
+PROMPT = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
 
 
 class DemoError(Exception):
-    """The story cannot go on; the message says why."""
+    """The demo cannot continue, for the reason in the message."""
 
 
 def main() -> int:
     started = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_unused: signal.raise_signal(signal.SIGINT))
-    told = 0
+    exit_code = 0
     try:
         with tempfile.TemporaryDirectory() as output:
-            tell(Path(output))
+            run_demo(Path(output))
     except KeyboardInterrupt:
-        print("\nStopped.")
-        told = 130
+        print("\nInterrupted.")
+        exit_code = 130
     except DemoError as error:
         print(f"\n{error}", file=sys.stderr)
-        told = 1
+        exit_code = 1
     finally:
-        stopped = sandbox("stop")
+        stop_failed = sandbox("stop")
         shutil.rmtree(INSTANCE, ignore_errors=True)
-    if stopped:
-        print("The proxy could not be stopped; see: tests/sandbox/sandbox.py status", file=sys.stderr)
-        return told or 1
-    if not told:
-        print(f"\nThe proxy is stopped, and nothing is left running. That took {time.monotonic() - started:.0f} s.")
-    return told
+    if stop_failed:
+        print(f"Cannot stop the proxy. Run: python3 tests/sandbox/sandbox.py stop --name {NAME}", file=sys.stderr)
+        return exit_code or 1
+    if not exit_code:
+        print(f"\nThe demo took {time.monotonic() - started:.0f} s. The proxy is stopped, and nothing is left running.")
+    return exit_code
 
 
 def sandbox(command: str, *arguments: str) -> int:
-    """Run the sandbox's program, and give its exit code."""
+    """Run a command of the sandbox and return its exit code."""
     quiet = subprocess.DEVNULL if command == "stop" else None
     program = [sys.executable, str(ROOT / "tests" / "sandbox" / "sandbox.py"), command, "--name", NAME, *arguments]
     return subprocess.run(program, check=False, stdout=quiet).returncode
 
 
-def tell(output: Path) -> None:
-    chapter("A LiteLLM proxy, with its database")
+def run_demo(output: Path) -> None:
+    chapter("Start a LiteLLM proxy with a database")
     if sandbox("start", "--port", "0"):
-        raise DemoError("The sandbox did not start; the reason stands above.")
+        raise DemoError("Cannot start the sandbox. The reason is shown above.")
     proxy = dict(line.split("=", 1) for line in (INSTANCE / "env").read_text().splitlines())
 
-    chapter("A lab is built, and the role gives it a key")
+    chapter("Provision a lab: the role creates a virtual key")
     play("provision_key", output, proxy, expect="changed=1")
     for message in yaml.safe_load((output / "provision-user-info.yaml").read_text()):
         say(message)
-    told = yaml.safe_load((output / "provision-user-data.yaml").read_text())
+    data = yaml.safe_load((output / "provision-user-data.yaml").read_text())
 
-    chapter("The user asks a model with that key")
-    model = told["litellm_available_models"][0]
-    status, answer = ask(told["litellm_api_base_url"], told["litellm_virtual_key"], model)
+    chapter("Call a model with the key")
+    model = data["litellm_available_models"][0]
+    status, response = chat(data["litellm_api_base_url"], data["litellm_virtual_key"], model)
     if status != 200:
-        raise DemoError(f"The key does not work: {status} {answer}")
-    say(f"you: {QUESTION}")
-    say(f"{model}: {answer['choices'][0]['message']['content']}")
+        raise DemoError(f"The new key does not work: HTTP {status}: {response}")
+    say(f"you: {PROMPT}")
+    say(f"{model}: {response['choices'][0]['message']['content']}")
 
-    chapter("The lab is built once more")
+    chapter("Provision the lab again: nothing changes")
     play("provision_key", output, proxy, expect="changed=0")
     again = yaml.safe_load((output / "provision-user-data.yaml").read_text())
-    if again["litellm_virtual_key"] != told["litellm_virtual_key"]:
-        raise DemoError("The second run gave another key.")
-    say("The same key, and nothing changed.")
+    if again["litellm_virtual_key"] != data["litellm_virtual_key"]:
+        raise DemoError("The second run returned a different key.")
+    say("The lab still has the same key.")
 
-    chapter("The user extends the lab from 30 days to 60")
+    chapter("Extend the lab from 30 days to 60")
     play("extend_key", output, proxy, expect="changed=1", extra={f"{PREFIX}_runtime": 60 * 24})
     say(yaml.safe_load((output / "provision-user-info.yaml").read_text())[-1])
 
-    chapter("The lab is destroyed, and its key with it")
+    chapter("Destroy the lab: the role deletes the key")
     play("destroy_key", output, proxy, expect="changed=1")
-    status, answer = ask(told["litellm_api_base_url"], told["litellm_virtual_key"], model)
+    status, response = chat(data["litellm_api_base_url"], data["litellm_virtual_key"], model)
     if status != 401:
-        raise DemoError(f"The key still works: {status} {answer}")
-    say(f"you: {QUESTION}")
-    say(f"LiteLLM: {status}, this key is not known.")
+        raise DemoError(f"The deleted key still works: HTTP {status}: {response}")
+    say(f"you: {PROMPT}")
+    say(f"LiteLLM: HTTP {status}, the key is invalid.")
 
-    chapter(f"A workshop of {USERS} users")
+    chapter(f"Provision and destroy a workshop: {USERS} users, each with a key")
     workshop, many = output / WORKSHOP, {"guid": WORKSHOP, f"{PREFIX}_multi_user": True, "num_users": USERS}
     play("provision_key", workshop, proxy, expect="changed=1", extra=many)
     users = yaml.safe_load((workshop / "provision-user-data.yaml").read_text())["users"]
     working = sum(
-        ask(told["litellm_api_base_url"], one["litellm_virtual_key"], model)[0] == 200 for one in users.values()
+        chat(data["litellm_api_base_url"], user["litellm_virtual_key"], model)[0] == 200 for user in users.values()
     )
     if working != USERS:
-        raise DemoError(f"{working} of {USERS} keys work.")
-    say(f"{working} keys, and each works.")
+        raise DemoError(f"Only {working} of {USERS} keys work.")
+    say(f"All {working} keys work.")
     play("destroy_key", workshop, proxy, expect="changed=1", extra=many)
 
 
 def play(
     playbook: str, output: Path, proxy: dict[str, str], expect: str, extra: dict[str, object] | None = None
 ) -> None:
-    """Run a playbook of the collection as its users would, and look at the recap."""
+    """Run a playbook of the collection as a user does, and check the play recap."""
     variables = {"guid": GUID, **(extra or {})}
     shown = " ".join(f"-e {name}={str(value).lower()}" for name, value in variables.items())
     lines = textwrap.wrap(f"ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}", 96)
@@ -156,15 +156,15 @@ def play(
     )
     recap = re.search(r"^localhost +: (.*)$", run.stdout, re.MULTILINE)
     if run.returncode or not recap or expect not in recap[1].split():
-        raise DemoError(f"Expected {expect}, but:\n{run.stdout}{run.stderr}")
+        raise DemoError(f"{playbook} did not report {expect} and failed=0. Its output:\n{run.stdout}{run.stderr}")
     say(f"{expect} failed=0, in {time.monotonic() - started:.1f} s")
 
 
-def ask(base_url: str, key: str, model: str) -> tuple[int, Any]:
-    """A chat request as any OpenAI client would make it."""
+def chat(base_url: str, key: str, model: str) -> tuple[int, Any]:
+    """Send a chat request as an OpenAI client does; return the HTTP status and the decoded response."""
     request = urllib.request.Request(
         f"{base_url}/chat/completions",
-        data=json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}]}).encode(),
+        data=json.dumps({"model": model, "messages": [{"role": "user", "content": PROMPT}]}).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -184,7 +184,7 @@ def say(text: str) -> None:
 
 
 def link_collection() -> None:
-    """Let ansible find this clone as an installed collection, whatever its folder is called."""
+    """Link this clone as an installed collection, so that Ansible finds it whatever the name of its folder."""
     link = COLLECTIONS / "ansible_collections" / "rhpds" / "litellm_virtual_keys"
     link.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

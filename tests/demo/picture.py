@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The demo as a picture for the README: what it prints, in the colours of a terminal."""
+"""Draw the output of the demo as an SVG image for the README, in terminal colors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 -->
 """
 WIDTH = 108
-# The proxy that knew the key is gone. Even so, nobody should get used to seeing one.
+# The keys no longer work, but a published image must not show a secret.
 SECRET = re.compile(r"sk-\w{8,}")
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         shown.highlight_regex(r"changed=0", "green")
         console.print(shown)
     svg = console.export_svg(title="make demo", unique_id="demo")
-    # No fonts from the network: what the reader has does.
+    # Use the reader's fonts instead of downloading fonts.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     lines = "\n".join(line.rstrip() for line in svg.splitlines())
     PICTURE.write_text(f"{HEADER}{lines}\n", encoding="utf-8")
