@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""LiteLLM's key API in memory, behind real HTTP, for what a real proxy does not do when asked.
+"""An in-memory LiteLLM key API behind a real HTTP server, for situations that a real proxy cannot produce on demand.
 
-That is: lose an answer, be another release, be a week later, or let another run in between two requests. It answers
-as LiteLLM's source does. What a real proxy can show is tested with a real one, in tests/end_to_end.
+Examples are a lost response, another release, a clock that is a week ahead, or another run between two requests. The
+responses follow LiteLLM's source code. Behaviour that a real proxy can show is tested in tests/end_to_end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 UTC = timezone(timedelta(0))  # datetime.UTC is not in Python 3.10
 MASTER_KEY = "sk-the-master-key-of-the-fake"
 
-_NEVER_NULL = ("models", "allowed_routes")  # columns that are lists
+_NEVER_NULL = ("models", "allowed_routes")  # list columns
 _JSON_COLUMNS = ("aliases", "permissions", "metadata", "model_max_budget")
 _IN_METADATA = ("model_tpm_limit", "model_rpm_limit", "tags", "guardrails", "enforced_params")
 _COLUMNS: Json = {
@@ -54,21 +54,24 @@ _LISTED_BY = ("key_alias", "user_id", "team_id")
 
 @dataclass
 class Fault:
-    """What is to go wrong with one request.
+    """A fault to inject into one request.
 
-    :ivar commit: it is carried out all the same.
-    :ivar how: `answer` with this status, `close` the connection without one, send `half` of the answer, or `stall`.
-    :ivar before: called before the request is handled: another run's work, perhaps.
+    :ivar how: respond with this `status`, `close` the connection without a response, send `half` of the response,
+        `stall` before closing the connection, or `nothing` for no fault.
+    :ivar commit: process the request despite the fault.
+    :ivar before: called before the request is processed, for example to act as another run.
     """
 
-    how: Literal["nothing", "answer", "close", "half", "stall"] = "answer"
+    how: Literal["nothing", "status", "close", "half", "stall"] = "status"
     status: int = 200
     commit: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     before: Callable[[], object] = lambda: None
 
 
-class Refusal(Exception):
+class ErrorResponse(Exception):
+    """An HTTP error response of the proxy."""
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -80,11 +83,11 @@ class Refusal(Exception):
 
 
 class FakeLiteLLM:
-    """One proxy. Its keys, its settings and what goes wrong are there to be read and changed.
+    """A fake proxy. Tests can read and change its keys, settings and faults.
 
-    :ivar release: what it behaves like.
-    :ivar clock: how far its clock is ahead of ours.
-    :ivar requests: of each, its method with its path, and its query or body.
+    :ivar release: the LiteLLM release to imitate.
+    :ivar clock: how far the proxy's clock is ahead of the local clock.
+    :ivar requests: the method and path, and the query or body, of each request.
     """
 
     def __init__(self, release: str = "1.106.2") -> None:
@@ -96,24 +99,24 @@ class FakeLiteLLM:
         self.teams: set[str] = set()
         self.budgets: set[str] = set()
         self.custom_keys = True  # general_settings.disable_custom_api_keys
-        self.unique_aliases = True  # False: as if all requests came at the same moment
+        self.unique_aliases = True  # False: as if all requests arrived at the same time
         self.defaults: Json = {}  # litellm_settings.default_key_generate_params
-        self.ignored_fields: set[str] = set()  # what this release does not know
+        self.ignored_fields: set[str] = set()  # fields that this release does not know
         self.undeletable: set[str] = set()
         self.requests: list[tuple[str, Json]] = []
-        self.patience = 0.3  # seconds
+        self.stall_seconds = 0.3
         self._faults: dict[str, list[Fault]] = {}
         self._lock = threading.RLock()
         self.url = ""
 
-    # What tests say
+    # The interface for tests
 
     def fault(self, request: str, *faults: Fault) -> None:
-        """Let these befall the next requests of a kind, such as `POST /key/generate`, in this order."""
+        """Inject these faults, in this order, into the next requests of a kind such as `POST /key/generate`."""
         self._faults.setdefault(request, []).extend(faults)
 
     def add(self, alias: str | None, secret: str | None = None, *, age: timedelta = timedelta(0), **row: Any) -> str:
-        """A key that is there already, with its id."""
+        """Add an existing key and return its id."""
         token = _hashed(secret or f"sk-{secrets.token_urlsafe(16)}")
         created = self.now() - age
         self.rows[token] = {
@@ -132,7 +135,7 @@ class FakeLiteLLM:
         return sorted(str(row["key_alias"]) for row in self.rows.values())
 
     def row(self, alias: str) -> Json:
-        """The only key with this alias."""
+        """Return the only key with this alias."""
         (row,) = (row for row in self.rows.values() if row["key_alias"] == alias)
         return row
 
@@ -142,17 +145,17 @@ class FakeLiteLLM:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.clock
 
-    # What LiteLLM does
+    # The behaviour of LiteLLM
 
-    def handle(self, method: str, path: str, given: Json) -> Any:
-        return getattr(self, f"_{method}_{path.strip('/').replace('/', '_')}".lower())(given)
+    def handle(self, method: str, path: str, params: Json) -> Any:
+        return getattr(self, f"_{method}_{path.strip('/').replace('/', '_')}".lower())(params)
 
     def _get_v1_models(self, query: Json) -> Json:
         return {"data": [{"id": name, "object": "model"} for name in self.models], "object": "list"}
 
     def _get_team_info(self, query: Json) -> Json:
         if query["team_id"] not in self.teams:
-            raise Refusal(404, f"{{'error': 'Team not found, passed team id: {query['team_id']}.'}}")
+            raise ErrorResponse(404, f"{{'error': 'Team not found, passed team id: {query['team_id']}.'}}")
         return {"team_id": query["team_id"], "team_info": {}, "keys": []}
 
     def _post_budget_info(self, body: Json) -> list[Json]:
@@ -160,19 +163,19 @@ class FakeLiteLLM:
 
     def _get_key_list(self, query: Json) -> Json:
         if self.release < (1, 61, 8) and (unknown := set(query) - {"page", "size", *_LISTED_BY}):
-            raise Refusal(400, f"Unsupported parameter(s): {', '.join(sorted(unknown))}")
+            raise ErrorResponse(400, f"Unsupported parameter(s): {', '.join(sorted(unknown))}")
         size, page = int(query.get("size", 10)), int(query.get("page", 1))
         if size > 100:
-            raise Refusal(422, "Input should be less than or equal to 100")
-        in_parts = (1, 83, 3) <= self.release < (1, 90)
+            raise ErrorResponse(422, "Input should be less than or equal to 100")
+        by_substring = (1, 83, 3) <= self.release < (1, 90)
         if self.release >= (1, 90) and "substring_matching" in query:
             if query["substring_matching"] not in ("true", "false"):
-                raise Refusal(422, "Input should be a valid boolean")
-            in_parts = query["substring_matching"] == "true"
+                raise ErrorResponse(422, "Input should be a valid boolean")
+            by_substring = query["substring_matching"] == "true"
         rows = list(self.rows.values())
         for name in _LISTED_BY:
-            if wanted := query.get(name):
-                rows = [row for row in rows if _matches(row[name], wanted, in_parts and name != "team_id")]
+            if value := query.get(name):
+                rows = [row for row in rows if _matches(row[name], value, by_substring and name != "team_id")]
         rows.sort(key=lambda row: (row["created_at"], row["token"]), reverse=True)
         if self.release < (1, 61, 20):
             random.shuffle(rows)
@@ -196,40 +199,45 @@ class FakeLiteLLM:
         elif token in self.deleted and self.release >= (1, 103):
             row = {**self.deleted[token], "status": "deleted"}
         else:
-            raise Refusal(404, "Key not found in database")
+            raise ErrorResponse(404, "Key not found in database")
         return {"key": query["key"], "info": {name: value for name, value in row.items() if name != "token"}}
 
     def _post_key_generate(self, body: Json) -> Json:
         if "key" in body and not self.custom_keys:
-            raise Refusal(403, "Custom API key values are disabled by your administrator. Keys must be auto-generated.")
+            raise ErrorResponse(
+                403, "Custom API key values are disabled by your administrator. Keys must be auto-generated."
+            )
         alias, secret = body.get("key_alias"), body.get("key") or f"sk-{secrets.token_urlsafe(16)}"
         if self.unique_aliases and alias is not None:
-            self._refuse_taken(alias)
-        given = {**body, **{name: value for name, value in self.defaults.items() if not body.get(name)}}
-        columns = self._columns({}, given)
-        columns["expires"] = self._first_expiry(given["duration"]) if given.get("duration") else None
-        if given.get("key_type"):
-            columns["allowed_routes"] = [_ROUTES[given["key_type"]]] if given["key_type"] in _ROUTES else []
-        if given.get("soft_budget") is not None:
-            columns |= {"litellm_budget_table": {"soft_budget": given["soft_budget"]}, "budget_id": secrets.token_hex()}
+            self._check_alias_is_free(alias)
+        effective = {**body, **{name: value for name, value in self.defaults.items() if not body.get(name)}}
+        columns = self._columns({}, effective)
+        columns["expires"] = self._first_expiry(effective["duration"]) if effective.get("duration") else None
+        if effective.get("key_type"):
+            columns["allowed_routes"] = [_ROUTES[effective["key_type"]]] if effective["key_type"] in _ROUTES else []
+        if effective.get("soft_budget") is not None:
+            columns |= {
+                "litellm_budget_table": {"soft_budget": effective["soft_budget"]},
+                "budget_id": secrets.token_hex(),
+            }
         token = _hashed(secret)
-        if token not in self.rows:  # else LiteLLM says yes and writes nothing
+        if token not in self.rows:  # for an existing key, LiteLLM reports success and writes nothing
             self.add(secret=secret, **{"alias": alias, **columns})
-        return {**given, **columns, "key": secret, "token": token, "token_id": token, "duration": None}
+        return {**effective, **columns, "key": secret, "token": token, "token_id": token, "duration": None}
 
     def _post_key_update(self, body: Json) -> Json:
         row = self.rows.get(_hashed(body["key"]))
         if row is None:
             if self.release < (1, 82, 6):
-                raise Refusal(401, "Authentication Error, invalid user key - user key does not exist in db")
-            raise Refusal(404, "Key not found.")
+                raise ErrorResponse(401, "Authentication Error, invalid user key - user key does not exist in db")
+            raise ErrorResponse(404, "Key not found.")
         if row["team_id"] and row["team_id"] not in self.teams:
-            raise Refusal(404, f"{{'error': \"Team doesn't exist in db. Team={row['team_id']}\"}}")
+            raise ErrorResponse(404, f"{{'error': \"Team doesn't exist in db. Team={row['team_id']}\"}}")
         if "key_alias" in body and body["key_alias"] != row["key_alias"]:
-            self._refuse_taken(body["key_alias"])
+            self._check_alias_is_free(body["key_alias"])
         for name in _NEVER_NULL:
             if name in body and body[name] is None:
-                raise Refusal(400, f"`data.{name}`: A value is required but not set")
+                raise ErrorResponse(400, f"`data.{name}`: A value is required but not set")
         columns = self._columns(row, body)
         if "duration" in body:
             columns["expires"] = self._later_expiry(body["duration"], row["expires"])
@@ -242,13 +250,13 @@ class FakeLiteLLM:
         return {**row, "key": body["key"]}
 
     def _columns(self, row: Json, body: Json) -> Json:
-        """What a request writes: merged field by field, but the metadata as a whole."""
+        """Return the columns that a request writes. Metadata is replaced as a whole, not merged."""
         body = {name: value for name, value in body.items() if name not in self.ignored_fields}
         for name in _JSON_COLUMNS:
             if name in body and body[name] is None:
-                raise Refusal(400, f"`data.{name}`: A value is required but not set")
+                raise ErrorResponse(400, f"`data.{name}`: A value is required but not set")
         if isinstance(body.get("max_budget"), float) and body["max_budget"] < 0:
-            raise Refusal(400, "max_budget cannot be negative")
+            raise ErrorResponse(400, "max_budget cannot be negative")
         written = {name: value for name, value in body.items() if name in _COLUMNS}
         inside = {name: body[name] for name in _IN_METADATA if body.get(name) is not None}
         if inside or "metadata" in body:
@@ -258,24 +266,24 @@ class FakeLiteLLM:
 
     def _post_key_delete(self, body: Json) -> Json:
         tokens = [_hashed(key) for key in body["keys"]]
-        there = [token for token in tokens if token in self.rows]
-        if not there and self.release >= (1, 70):
-            raise Refusal(404, "{'error': 'No keys found'}")
-        for token in there:
+        existing = [token for token in tokens if token in self.rows]
+        if not existing and self.release >= (1, 70):
+            raise ErrorResponse(404, "{'error': 'No keys found'}")
+        for token in existing:
             if token not in self.undeletable:
                 self.deleted[token] = self.rows.pop(token)
         return {"deleted_keys": body["keys"]}
 
-    def _refuse_taken(self, alias: str) -> None:
+    def _check_alias_is_free(self, alias: str) -> None:
         if any(row["key_alias"] == alias for row in self.rows.values()):
-            raise Refusal(
+            raise ErrorResponse(
                 400, f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required."
             )
 
     def _first_expiry(self, duration: str) -> str:
         now = self.now()
         if (1, 76, 3) <= self.release < (1, 80, 12) and (match := re.match(r"(\d+)s", duration)):
-            # It takes the next moment to count a budget anew for the expiry, which is tomorrow at the latest.
+            # These releases use the next budget reset as the expiry, which is at most one day ahead.
             end = now.replace(second=0, microsecond=0) + timedelta(seconds=int(match[1]))
             tomorrow = now + timedelta(days=1)
             return _iso(end if end.date() == now.date() else datetime.combine(tomorrow, end.time(), UTC))
@@ -291,32 +299,32 @@ class FakeLiteLLM:
     def _after(self, duration: str, now: datetime, status: int) -> datetime:
         match = re.match(r"(\d+)(mo|[smhdw]?)", duration)
         if not match or not match[2] or (match[2] == "w" and self.release < (1, 61, 8)):
-            raise Refusal(status, "Invalid duration format")
+            raise ErrorResponse(status, "Invalid duration format")
         amount = int(match[1])
         if match[2] != "mo":
             return now + amount * timedelta(seconds={"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]])
         year, month = divmod(now.year * 12 + now.month - 1 + amount, 12)
         return now.replace(year=year, month=month + 1, day=min(now.day, calendar.monthrange(year, month + 1)[1]))
 
-    # How it is reached
+    # The HTTP server
 
-    def serve(self, method: str, path: str, given: Json, authorization: str | None) -> tuple[int, Any, Fault]:
+    def serve(self, method: str, path: str, params: Json, authorization: str | None) -> tuple[int, Any, Fault]:
         request = f"{method} {path}"
         with self._lock:
-            self.requests.append((request, given))
+            self.requests.append((request, params))
             fault = (self._faults.get(request) or [Fault("nothing")]).pop(0)
             fault.before()
             if fault.how != "nothing" and not fault.commit and fault.how != "half":
-                return fault.status, Refusal(fault.status, "Internal Server Error.").body, fault
+                return fault.status, ErrorResponse(fault.status, "Internal Server Error.").body, fault
             try:
                 if authorization != f"Bearer {MASTER_KEY}":
-                    raise Refusal(401, "Authentication Error, Invalid proxy server token passed")
-                answer, status = self.handle(method, path, given), 200
-            except Refusal as refusal:
-                answer, status = refusal.body, refusal.status
-        if fault.how == "answer":
-            return fault.status, Refusal(fault.status, "Internal Server Error.").body, fault
-        return status, answer, fault
+                    raise ErrorResponse(401, "Authentication Error, Invalid proxy server token passed")
+                response, status = self.handle(method, path, params), 200
+            except ErrorResponse as error:
+                response, status = error.body, error.status
+        if fault.how == "status":
+            return fault.status, ErrorResponse(fault.status, "Internal Server Error.").body, fault
+        return status, response, fault
 
     @contextmanager
     def running(self) -> Iterator[FakeLiteLLM]:
@@ -338,27 +346,27 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Who gives up waiting for an answer is no error here."""
+        """Ignore clients that close the connection before the response."""
 
 
 def _handler(fake: FakeLiteLLM) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        wbufsize = -1  # headers and body in one piece
+        wbufsize = -1  # send headers and body in one piece
 
         def do_GET(self) -> None:
-            self._answer(dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True)))
+            self._respond(dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True)))
 
         def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._respond(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
-        def _answer(self, given: Json) -> None:
+        def _respond(self, params: Json) -> None:
             path = urlsplit(self.path).path
-            status, answer, fault = fake.serve(self.command, path, given, self.headers["Authorization"])
-            data = json.dumps(answer).encode()
+            status, response, fault = fake.serve(self.command, path, params, self.headers["Authorization"])
+            data = json.dumps(response).encode()
             if fault.how == "stall":
-                time.sleep(fake.patience)
+                time.sleep(fake.stall_seconds)
             if fault.how in ("close", "stall"):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
@@ -376,7 +384,7 @@ def _handler(fake: FakeLiteLLM) -> type[BaseHTTPRequestHandler]:
             return format_datetime(fake.now(), usegmt=True)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nobody reads it."""
+            """Do not log requests."""
 
     return Handler
 
@@ -385,8 +393,8 @@ def _hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest() if key.startswith("sk-") else key
 
 
-def _matches(value: str | None, wanted: str, in_parts: bool) -> bool:
-    return wanted.lower() in (value or "").lower() if in_parts else value == wanted
+def _matches(actual: str | None, expected: str, by_substring: bool) -> bool:
+    return expected.lower() in (actual or "").lower() if by_substring else actual == expected
 
 
 def _copy(value: Any) -> Any:
