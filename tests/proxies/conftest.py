@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which releases are tried, and the table of what they did."""
+"""Select the LiteLLM releases to test, and print a table of measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--litellm-releases",
         default=os.environ.get("LITELLM_RELEASES", RELEASES),
-        help=f"releases of LiteLLM to try, with commas; also LITELLM_RELEASES (default: {RELEASES})",
+        help=f"comma-separated LiteLLM releases; also set by LITELLM_RELEASES (default: {RELEASES})",
     )
 
 
@@ -38,7 +38,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def table(pytestconfig: pytest.Config) -> list[list[str]]:
-    """Rows for a table that is printed at the end; each begins with what it is about."""
+    """Return the rows of a table that is printed at the end; the first cell of each row is its title."""
     return pytestconfig.stash.setdefault(TABLE, [])
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What these tests share: proxies of other releases and with other settings, and tasks told as a list."""
+"""Shared helpers: start proxies with other releases and settings, and run lists of tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACTION, INFO = f"{COLLECTION}.litellm_key", f"{COLLECTION}.litellm_key_info"
 
 @contextlib.contextmanager
 def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
-    """A proxy of our own. Its logs stay until the next run."""
+    """Start a proxy for these tests only. Its logs are kept until the next run."""
     root = HERE.resolve().parents[1]
     name = f"proxies-{name}"
     program = [sys.executable, str(root / "tests" / "sandbox" / "sandbox.py")]
@@ -44,30 +44,34 @@ def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
         instance.with_name(f"{instance.name}.lock").unlink(missing_ok=True)
 
 
-def told(ansible: Ansible, *tasks: Json | tuple[str, Json]) -> list[Json]:
-    """What each task has told, of which some may have failed. A task is what litellm_key is asked, or (action, what).
+def run_tasks(ansible: Ansible, *tasks: Json | tuple[str, Json]) -> list[Json]:
+    """Run tasks in one play, and return their results, including those of failed tasks.
 
-    A later task can refer to an earlier one as `step[0]`, `step[1]` …
+    A task is given as the options of litellm_key, or as (action, options). It can refer to the results of earlier tasks
+    as `step[0]`, `step[1]` …
     """
-    written: list[Json] = [{"ansible.builtin.set_fact": {"step": []}}]
+    play_tasks: list[Json] = [{"ansible.builtin.set_fact": {"step": []}}]
     for task in tasks:
-        action, asked = task if isinstance(task, tuple) else (ACTION, task)
-        written.append({action: asked, "register": "told", "ignore_errors": True})
-        written.append({"ansible.builtin.set_fact": {"step": "{{ step + [told] }}"}, "no_log": True})
-    kept = ansible.folder / "told.json"
-    kept.unlink(missing_ok=True)
-    written.append({"ansible.builtin.copy": {"content": "{{ step | to_json }}", "dest": str(kept), "mode": "0600"}})
-    run = ansible.play({"hosts": "localhost", "tasks": written})
+        action, options = task if isinstance(task, tuple) else (ACTION, task)
+        play_tasks.append({action: options, "register": "result", "ignore_errors": True})
+        play_tasks.append({"ansible.builtin.set_fact": {"step": "{{ step + [result] }}"}, "no_log": True})
+    saved = ansible.folder / "results.json"
+    saved.unlink(missing_ok=True)
+    play_tasks.append({"ansible.builtin.copy": {"content": "{{ step | to_json }}", "dest": str(saved), "mode": "0600"}})
+    run = ansible.play({"hosts": "localhost", "tasks": play_tasks})
     assert run.code == 0, run.output
-    results: list[Json] = json.loads(kept.read_text())
+    results: list[Json] = json.loads(saved.read_text())
     return results
 
 
 def operation(result: Json) -> str:
+    """Return the operation that a result reports for its only key."""
     return str(result["virtual_key"]["operation"])
 
 
 class Stopwatch:
+    """Measure the time since the object was created."""
+
     def __init__(self) -> None:
         self._start = time.monotonic()
 
@@ -76,11 +80,11 @@ class Stopwatch:
         return time.monotonic() - self._start
 
 
-def resident(pid: int) -> int:
-    """The memory of a process and of all that it has started, in bytes: what they share counts each time."""
+def resident_memory(pid: int) -> int:
+    """Return the resident memory of a process and its descendants in bytes; shared pages count once per process."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended
+    except OSError:  # the process has exited
         return 0
-    return pages * 4096 + sum(resident(int(child)) for child in children)
+    return pages * 4096 + sum(resident_memory(int(child)) for child in children)

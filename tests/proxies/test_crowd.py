@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Many keys at once, and several runs at once: real processes on a proxy of their own."""
+"""Test a thousand keys in one task, and concurrent runs, with real processes on a separate proxy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import ACTION, Stopwatch, resident, sandbox
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import (
+    ACTION,
+    Stopwatch,
+    resident_memory,
+    sandbox,
+)
 
 THOUSAND = 1000
 ROUNDS = 20
@@ -31,7 +36,7 @@ def proxy() -> Iterator[Proxy]:
         yield started
 
 
-def begin(ansible: Ansible, program: str, *arguments: str) -> subprocess.Popen[str]:
+def start_program(ansible: Ansible, program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(Path(sys.executable).with_name(program)), *arguments],
         cwd=ansible.folder,
@@ -43,13 +48,11 @@ def begin(ansible: Ansible, program: str, *arguments: str) -> subprocess.Popen[s
 
 
 def rows(proxy: Proxy, alias: str) -> list[Json]:
-    """All keys whose alias contains this."""
+    """Return all keys whose alias contains this text."""
     found: list[Json] = []
-    question = (
-        f"/key/list?return_full_object=true&size=100&sort_by=created_at&key_alias={alias}&substring_matching=true"
-    )
+    path = f"/key/list?return_full_object=true&size=100&sort_by=created_at&key_alias={alias}&substring_matching=true"
     for page in range(1, 100):
-        _status, listing = proxy.ask("GET", f"{question}&page={page}")
+        _status, listing = proxy.request("GET", f"{path}&page={page}")
         found += listing["keys"]
         if page >= listing["total_pages"]:
             break
@@ -58,7 +61,7 @@ def rows(proxy: Proxy, alias: str) -> list[Json]:
 
 def test_a_thousand_keys_in_one_task(ansible: Ansible, proxy: Proxy, guid: str, table: list[list[str]]):
     names = [f"{guid}-{number:04}" for number in range(THOUSAND)]
-    kept = ansible.folder / "keys.json"
+    saved = ansible.folder / "keys.json"
     tasks: list[Json] = [
         {
             ACTION: {
@@ -67,50 +70,58 @@ def test_a_thousand_keys_in_one_task(ansible: Ansible, proxy: Proxy, guid: str, 
                 "max_budget": 10,
                 "virtual_keys": [{"guid": name, "user_id": f"{name}@example.com"} for name in names],
             },
-            "register": "made",
+            "register": "created",
         },
-        {"ansible.builtin.copy": {"content": "{{ made.virtual_keys | to_json }}", "dest": str(kept), "mode": "0600"}},
+        {
+            "ansible.builtin.copy": {
+                "content": "{{ created.virtual_keys | to_json }}",
+                "dest": str(saved),
+                "mode": "0600",
+            }
+        },
     ]
     (ansible.folder / "thousand.yml").write_text(
         yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}])
     )
-    watch, most = Stopwatch(), 0
-    run = begin(ansible, "ansible-playbook", "thousand.yml")
+    watch, peak = Stopwatch(), 0
+    run = start_program(ansible, "ansible-playbook", "thousand.yml")
     while run.poll() is None:
-        most = max(most, resident(run.pid))
+        peak = max(peak, resident_memory(run.pid))
         time.sleep(0.05)
     stdout, stderr = run.communicate()
-    table.append([f"{THOUSAND} keys", f"{watch.seconds:.0f} s", f"{most / MEGABYTE:.0f} MB at most"])
+    table.append([f"{THOUSAND} keys", f"{watch.seconds:.0f} s", f"peak memory {peak / MEGABYTE:.0f} MB"])
     assert run.returncode == 0, stdout + stderr
-    assert most < 200 * MEGABYTE
+    assert peak < 200 * MEGABYTE
     assert "virtual keys written" in stderr
 
-    keys: list[dict[str, Any]] = json.loads(kept.read_text())
+    keys: list[dict[str, Any]] = json.loads(saved.read_text())
     assert [key["guid"] for key in keys] == names
     assert {key["operation"] for key in keys} == {"created"}
-    there = {row["token"]: row for row in rows(proxy, f"virtkey-{guid}-")}
-    assert [there[hashlib.sha256(key["key"].encode()).hexdigest()]["key_alias"] for key in keys] == [
+    existing = {row["token"]: row for row in rows(proxy, f"virtkey-{guid}-")}
+    assert [existing[hashlib.sha256(key["key"].encode()).hexdigest()]["key_alias"] for key in keys] == [
         f"virtkey-{name}" for name in names
     ]
-    assert len(there) == THOUSAND
-    assert all(row["user_id"] == f"{row['key_alias'].removeprefix('virtkey-')}@example.com" for row in there.values())
+    assert len(existing) == THOUSAND
+    assert all(
+        row["user_id"] == f"{row['key_alias'].removeprefix('virtkey-')}@example.com" for row in existing.values()
+    )
 
 
-def test_two_controllers_at_once(ansible: Ansible, proxy: Proxy, guid: str, table: list[list[str]]):
-    """Twenty rounds of two commands that begin at the same time."""
+def test_two_concurrent_controllers(ansible: Ansible, proxy: Proxy, guid: str, table: list[list[str]]):
+    """Run two identical commands at the same time, in twenty rounds."""
     watch, clashes = Stopwatch(), 0
     for number in range(ROUNDS):
         name = f"{guid}-race-{number}"
         runs = [
-            begin(ansible, "ansible", "localhost", "-m", ACTION, "-a", f"guid={name} duration=1d")
+            start_program(ansible, "ansible", "localhost", "-m", ACTION, "-a", f"guid={name} duration=1d")
             for _controller in "ab"
         ]
         printed = [run.communicate(timeout=60) for run in runs]
-        told = [json.loads(stdout.partition(" => ")[2])["virtual_key"] for stdout, _stderr in printed]
+        keys = [json.loads(stdout.partition(" => ")[2])["virtual_key"] for stdout, _stderr in printed]
         (row,) = proxy.rows(f"virtkey-{name}")
-        assert [hashlib.sha256(key["key"].encode()).hexdigest() for key in told if key["key"]] == [row["token"]], told
-        for run, key in zip(runs, told, strict=True):
-            assert key["key_id"] == row["token"], told
+        assert [hashlib.sha256(key["key"].encode()).hexdigest() for key in keys if key["key"]] == [row["token"]], keys
+        for run, key in zip(runs, keys, strict=True):
+            assert key["key_id"] == row["token"], keys
             if key["key"]:
                 assert (run.returncode, key["operation"]) == (0, "created")
                 assert proxy.chat(key["key"]) == 200
@@ -118,4 +129,4 @@ def test_two_controllers_at_once(ansible: Ansible, proxy: Proxy, guid: str, tabl
                 assert key["operation"] in ("unchanged", "failed")
         clashes += any("at the same time" in stderr for _stdout, stderr in printed)
     table.append([f"{ROUNDS} races", f"{watch.seconds:.0f} s", f"{clashes} clashes"])
-    assert clashes > 0, "they never met: this has proven nothing"
+    assert clashes > 0, "no race occurred, so the test proved nothing"

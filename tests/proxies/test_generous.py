@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A proxy that gives each new key what its request does not mention."""
+"""Test a proxy with default settings for new keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Ansible, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import HERE, operation, sandbox, told
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import HERE, operation, run_tasks, sandbox
 
 GRANITE = "granite-3-2-8b-instruct"
 
@@ -21,11 +21,11 @@ def proxy() -> Iterator[Proxy]:
         yield started
 
 
-def test_what_the_proxy_gives_is_no_drift(ansible: Ansible, proxy: Proxy):
-    first, again, merged, nothing = told(
+def test_proxy_defaults_are_not_drift(ansible: Ansible, proxy: Proxy):
+    first, again, merged, unchanged = run_tasks(
         ansible, {"guid": "one"}, {"guid": "one"}, {"guid": "one", "metadata": {"seat": 1}}, {"guid": "one"}
     )
-    assert [operation(one) for one in (first, again, merged, nothing)] == [
+    assert [operation(one) for one in (first, again, merged, unchanged)] == [
         "created",
         "unchanged",
         "updated",
@@ -37,9 +37,9 @@ def test_what_the_proxy_gives_is_no_drift(ansible: Ansible, proxy: Proxy):
     assert row["metadata"] == {"from": "the proxy", "seat": 1}
 
 
-def test_what_is_asked_for_comes_first(ansible, proxy):
-    asked = {"guid": "two", "max_budget": 5, "tpm_limit": 100, "duration": "30d", "metadata": {"seat": 1}}
-    first, again = told(ansible, asked, asked)
+def test_requested_settings_override_proxy_defaults(ansible, proxy):
+    options = {"guid": "two", "max_budget": 5, "tpm_limit": 100, "duration": "30d", "metadata": {"seat": 1}}
+    first, again = run_tasks(ansible, options, options)
     assert [operation(one) for one in (first, again)] == ["created", "unchanged"]
     row = proxy.row("virtkey-two")
     assert (row["max_budget"], row["tpm_limit"], row["budget_duration"]) == (5, 100, "30d")
@@ -47,10 +47,10 @@ def test_what_is_asked_for_comes_first(ansible, proxy):
     assert first["virtual_key"]["duration"] == "30d"
 
 
-def test_to_have_nothing_can_be_asked_for(ansible, proxy):
-    """LiteLLM takes an empty value of a new key for one that was not mentioned: the key is changed afterwards."""
-    asked = {"guid": "three", "models": [], "unset": ["max_budget", "budget_duration", "tpm_limit", "expires_at"]}
-    first, again = told(ansible, asked, asked)
+def test_proxy_defaults_can_be_unset(ansible, proxy):
+    """LiteLLM treats an empty value of a new key as missing, so the key is updated after its creation."""
+    options = {"guid": "three", "models": [], "unset": ["max_budget", "budget_duration", "tpm_limit", "expires_at"]}
+    first, again = run_tasks(ansible, options, options)
     assert [operation(one) for one in (first, again)] == ["created", "unchanged"]
     row = proxy.row("virtkey-three")
     assert [row[name] for name in ("models", "max_budget", "budget_duration", "tpm_limit", "expires")] == [

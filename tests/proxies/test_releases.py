@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The life of keys on other releases of LiteLLM, each in its own words: exact, once, and all of them found again.
+"""Test the life cycle of keys on several releases of LiteLLM, whose APIs differ.
 
---litellm-releases, or the environment variable LITELLM_RELEASES, names the releases.
+The option --litellm-releases or the environment variable LITELLM_RELEASES selects the releases.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import
     INFO,
     Stopwatch,
     operation,
+    run_tasks,
     sandbox,
-    told,
 )
 
 A_MINUTE = timedelta(minutes=1)
@@ -43,7 +43,7 @@ FULL: Json = {
     "blocked": False,
 }
 LISTED = [{"guid": f"many-{number}", "user_id": f"user{number}@example.com"} for number in range(MANY)]
-# What each step asks, by its name; those after "full" are about the same key.
+# The options of each step, by name. "full" creates the key that most later steps change.
 LIFE: dict[str, Json | tuple[str, Json]] = {
     "full": FULL,
     "again": FULL,
@@ -52,37 +52,37 @@ LIFE: dict[str, Json | tuple[str, Json]] = {
     "longer": {"guid": "life", "duration": "20d"},
     "longer_again": {"guid": "life", "duration": "20d"},
     "shorter": {"guid": "life", "duration": "36h", "max_budget": 20, "metadata": {"seat": {"row": 2}}},
-    "off": {
+    "unset": {
         "guid": "life",
         "models": [],
         "unset": ["model_aliases", "max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests", "model_tpm_limit"],
     },
-    "off_again": {"guid": "life", "models": [], "unset": ["max_budget", "tpm_limit", "model_tpm_limit"]},
-    "budget_duration_off": {"guid": "life", "unset": ["budget_duration"]},
-    "for_ever": {"guid": "life", "unset": ["expires_at"]},
+    "unset_again": {"guid": "life", "models": [], "unset": ["max_budget", "tpm_limit", "model_tpm_limit"]},
+    "unset_budget_duration": {"guid": "life", "unset": ["budget_duration"]},
+    "unset_expiry": {"guid": "life", "unset": ["expires_at"]},
     "blocked": {"guid": "life", "blocked": True},
     "unblocked": {"guid": "life", "blocked": False},
-    "lost": {"guid": "life", "on_unknown_key": "fail"},
-    "mismatch": {"guid": "life", "key": "sk-not-the-secret-of-this-key"},
-    "another_alias": {"guid": "other", "key": "{{ step[0].virtual_key.key }}"},
-    "replaced": {"guid": "life", "regenerate": "if_unrecoverable"},
+    "unknown_secret": {"guid": "life", "on_unknown_key": "fail"},
+    "wrong_secret": {"guid": "life", "key": "sk-not-the-secret-of-this-key"},
+    "duplicate_secret": {"guid": "other", "key": "{{ step[0].virtual_key.key }}"},
+    "regenerated_key": {"guid": "life", "regenerate": "if_unrecoverable"},
     "unknown_model": {"guid": "other", "models": ["openai/granite-3-2-8b-instuct"]},
     "derived": {"guid": "derived", "key_seed": "s" * 40},
     "derived_again": {"guid": "derived", "key_seed": "s" * 40},
-    "part_of_a_name": {"key_alias": "life"},
+    "substring_of_another_alias": {"key_alias": "life"},
     "many": {"virtual_keys": LISTED, "max_budget": 5, "duration": "7d"},
     "many_again": {"virtual_keys": LISTED, "max_budget": 5, "duration": "7d"},
-    "one_by_name": (INFO, {"guid": "life"}),
-    "some_by_name": (INFO, {"guid": ["many-1", "many-10", "nobody"]}),
+    "one_by_guid": (INFO, {"guid": "life"}),
+    "some_by_guid": (INFO, {"guid": ["many-1", "many-10", "nobody"]}),
     "by_prefix": (INFO, {"alias_prefix": "virtkey-many-"}),
     "by_short_prefix": (INFO, {"alias_prefix": "virtkey-many-1"}),
     "by_user": (INFO, {"user_id": "user1@example.com"}),
-    "by_end": (INFO, {"expires_before": "{{ '2d' | rhpds.litellm_virtual_keys.expires_at }}"}),
+    "by_expiry": (INFO, {"expires_before": "{{ '2d' | rhpds.litellm_virtual_keys.expires_at }}"}),
     "all": (INFO, {}),
-    "gone": {"guid": "life", "state": "absent"},
-    "gone_again": {"guid": "life", "state": "absent"},
-    "all_gone": {"virtual_keys": LISTED, "state": "absent"},
-    "what_is_left": (INFO, {}),
+    "deleted_key": {"guid": "life", "state": "absent"},
+    "deleted_again": {"guid": "life", "state": "absent"},
+    "many_deleted": {"virtual_keys": LISTED, "state": "absent"},
+    "remaining": (INFO, {}),
 }
 
 
@@ -97,11 +97,11 @@ def proxy(release: str, table: list[list[str]]) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def life(ansible, proxy: Proxy, release: str, table: list[list[str]]) -> dict[str, Json]:
     watch = Stopwatch()
-    results = dict(zip(LIFE, told(ansible, *LIFE.values()), strict=True))
+    results = dict(zip(LIFE, run_tasks(ansible, *LIFE.values()), strict=True))
     table[-1] += [
         f"{len(LIFE)} steps in {watch.seconds:.0f} s",
-        *(f"{name}: {results[name]['api_calls']} requests" for name in ("again", "many", "many_again", "all_gone")),
-        *(f"{name}: {_short(results[name])}" for name in ("budget_duration_off", "for_ever")),
+        *(f"{name}: {results[name]['api_calls']} requests" for name in ("again", "many", "many_again", "many_deleted")),
+        *(f"{name}: {_short(results[name])}" for name in ("unset_budget_duration", "unset_expiry")),
     ]
     return results
 
@@ -114,7 +114,7 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def lives(key: Json) -> timedelta:
+def lifetime(key: Json) -> timedelta:
     return instant(key["expires"]) - instant(key["created_at"])
 
 
@@ -122,7 +122,7 @@ def aliases(result: Json) -> list[str]:
     return [key["key_alias"] for key in result["virtual_keys"]]
 
 
-def numbered(release: str) -> tuple[int, ...]:
+def version_tuple(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.split(".")))
 
 
@@ -134,24 +134,24 @@ def numbered(release: str) -> tuple[int, ...]:
         ("longer", "updated"),
         ("longer_again", "unchanged"),
         ("shorter", "updated"),
-        ("off", "updated"),
-        ("off_again", "unchanged"),
+        ("unset", "updated"),
+        ("unset_again", "unchanged"),
         ("blocked", "updated"),
         ("unblocked", "updated"),
-        ("replaced", "regenerated"),
+        ("regenerated_key", "regenerated"),
         ("derived", "created"),
         ("derived_again", "unchanged"),
-        ("part_of_a_name", "created"),
-        ("gone", "deleted"),
-        ("gone_again", "absent"),
+        ("substring_of_another_alias", "created"),
+        ("deleted_key", "deleted"),
+        ("deleted_again", "absent"),
     ],
 )
-def test_each_step_is_what_it_should_be(life, step, expected):
+def test_each_step_reports_the_expected_operation(life, step, expected):
     assert operation(life[step]) == expected, life[step].get("msg")
 
 
 @pytest.mark.parametrize(
-    ("step", "lifetime"),
+    ("step", "expected"),
     [
         ("full", timedelta(days=7)),
         ("again", timedelta(days=7)),
@@ -160,34 +160,34 @@ def test_each_step_is_what_it_should_be(life, step, expected):
         ("shorter", timedelta(hours=36)),
     ],
 )
-def test_a_lifetime_is_exact(life, step, lifetime):
-    assert abs(lives(life[step]["virtual_key"]) - lifetime) < A_MINUTE
+def test_a_lifetime_is_exact(life, step, expected):
+    assert abs(lifetime(life[step]["virtual_key"]) - expected) < A_MINUTE
 
 
-def test_a_month_ends_on_the_same_day(life):
+def test_a_month_expires_on_the_same_day(life):
     key = life["calendar_month"]["virtual_key"]
-    assert 28 <= lives(key).days <= 31
+    assert 28 <= lifetime(key).days <= 31
     assert key["duration"] == "1mo"
     assert instant(key["expires"]).day == instant(key["created_at"]).day or instant(key["created_at"]).day > 28
 
 
-def test_every_setting_is_there(life):
+def test_every_setting_is_applied(life):
     key = life["full"]["virtual_key"]
     assert sorted(key["models"]) == [GRANITE, MISTRAL]
     assert (key["max_budget"], key["user_id"], key["blocked"]) == (10, "someone@example.com", False)
     assert {"course": "granite", "seat": {"row": 1}}.items() <= key["metadata"].items()
-    key = life["off"]["virtual_key"]
+    key = life["unset"]["virtual_key"]
     assert (key["models"], key["max_budget"]) == ([], None)
     assert {"course": "granite", "seat": {"row": 2}}.items() <= key["metadata"].items()
 
 
-def test_what_a_release_cannot_take_off_is_said(life, release):
-    """Null takes off the end from 1.82.2 on ("-1" from 1.80.12), and the budget's duration from 1.90 on."""
+def test_a_setting_that_a_release_cannot_unset_fails_with_the_reason(life, release):
+    """Null removes the expiry from 1.82.2 on ("-1" from 1.80.12 on), and budget_duration from 1.90 on."""
     for step, since, why in (
-        ("for_ever", (1, 80, 12), "cannot make a key live for ever"),
-        ("budget_duration_off", (1, 90), "did not make it: budget_duration is '30d'"),
+        ("unset_expiry", (1, 80, 12), "cannot make a key live for ever"),
+        ("unset_budget_duration", (1, 90), "did not make it: budget_duration is '30d'"),
     ):
-        if numbered(release) >= since:
+        if version_tuple(release) >= since:
             assert operation(life[step]) == "updated", life[step].get("msg")
         else:
             assert life[step]["failed"]
@@ -197,53 +197,53 @@ def test_what_a_release_cannot_take_off_is_said(life, release):
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        ("lost", "its secret is not known"),
-        ("mismatch", "exists with another secret"),
-        ("another_alias", "is that of the key virtkey-life already"),
+        ("unknown_secret", "its secret is not known"),
+        ("wrong_secret", "exists with another secret"),
+        ("duplicate_secret", "is that of the key virtkey-life already"),
         ("unknown_model", "did you mean 'openai/granite-3-2-8b-instruct'"),
     ],
 )
-def test_what_cannot_be_is_said(life, step, reason):
+def test_an_invalid_request_fails_with_the_reason(life, step, reason):
     assert life[step]["failed"]
     assert reason in life[step]["msg"]
     assert operation(life[step]) == "failed"
 
 
-def test_a_replaced_key_works_and_the_old_one_does_not(life, proxy):
-    """By what was seen of them: at the end both are gone."""
-    old, new = life["full"]["virtual_key"], life["replaced"]["virtual_key"]
+def test_a_regenerated_key_has_a_new_secret(life, proxy):
+    """Both keys are deleted at the end of the play, so this compares what the steps reported."""
+    old, new = life["full"]["virtual_key"], life["regenerated_key"]["virtual_key"]
     assert old["key_id"] != new["key_id"] == hashlib.sha256(new["key"].encode()).hexdigest()
     assert new["metadata"]["seat"] == {"row": 2}
     assert proxy.chat(new["key"]) == proxy.chat(old["key"]) == 401
     assert proxy.chat(life["derived"]["virtual_key"]["key"]) == 200
 
 
-def test_many_are_made_once(life):
-    made, again = life["many"]["virtual_keys"], life["many_again"]["virtual_keys"]
-    assert [key["guid"] for key in made] == [key["guid"] for key in LISTED]
-    assert {key["operation"] for key in made} == {"created"}
-    assert all(hashlib.sha256(key["key"].encode()).hexdigest() == key["key_id"] for key in made)
-    assert all(abs(lives(key) - timedelta(days=7)) < A_MINUTE for key in made)
-    assert [(key["operation"], key["key_id"]) for key in again] == [("unchanged", key["key_id"]) for key in made]
-    assert {key["operation"] for key in life["all_gone"]["virtual_keys"]} == {"deleted"}
+def test_many_keys_are_created_once(life):
+    created, again = life["many"]["virtual_keys"], life["many_again"]["virtual_keys"]
+    assert [key["guid"] for key in created] == [key["guid"] for key in LISTED]
+    assert {key["operation"] for key in created} == {"created"}
+    assert all(hashlib.sha256(key["key"].encode()).hexdigest() == key["key_id"] for key in created)
+    assert all(abs(lifetime(key) - timedelta(days=7)) < A_MINUTE for key in created)
+    assert [(key["operation"], key["key_id"]) for key in again] == [("unchanged", key["key_id"]) for key in created]
+    assert {key["operation"] for key in life["many_deleted"]["virtual_keys"]} == {"deleted"}
 
 
-def test_information_is_about_those_asked_for(life):
+def test_key_info_returns_only_the_requested_keys(life):
     many = [f"virtkey-many-{number}" for number in range(MANY)]
-    assert aliases(life["one_by_name"]) == ["virtkey-life"]
-    assert aliases(life["some_by_name"]) == ["virtkey-many-1", "virtkey-many-10"]
+    assert aliases(life["one_by_guid"]) == ["virtkey-life"]
+    assert aliases(life["some_by_guid"]) == ["virtkey-many-1", "virtkey-many-10"]
     assert sorted(aliases(life["by_prefix"])) == sorted(many)
     assert sorted(aliases(life["by_short_prefix"])) == sorted(
         name for name in many if name.startswith("virtkey-many-1")
     )
     assert aliases(life["by_user"]) == ["virtkey-many-1"]
-    assert "virtkey-day" in aliases(life["by_end"])
-    assert not set(aliases(life["by_end"])) & {*many, "virtkey-month"}
+    assert "virtkey-day" in aliases(life["by_expiry"])
+    assert not set(aliases(life["by_expiry"])) & {*many, "virtkey-month"}
     everything: Any = aliases(life["all"])
     assert len(everything) == len(set(everything))
     assert {*many, "virtkey-life", "virtkey-day", "virtkey-month", "virtkey-derived", "life"} == set(everything)
 
 
-def test_nothing_else_is_taken_away(life):
-    left = {"virtkey-day", "virtkey-month", "virtkey-derived", "life"}
-    assert set(aliases(life["what_is_left"])) == left
+def test_no_other_key_is_deleted(life):
+    remaining = {"virtkey-day", "virtkey-month", "virtkey-derived", "life"}
+    assert set(aliases(life["remaining"])) == remaining

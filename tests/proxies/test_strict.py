@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A proxy that makes all secrets itself, limits what keys may have, and serves models by patterns and access groups."""
+"""Test a proxy that generates all secrets itself, limits key settings, and serves wildcards and access groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Ansible, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import HERE, operation, sandbox, told
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import HERE, operation, run_tasks, sandbox
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +21,36 @@ def proxy() -> Iterator[Proxy]:
         yield started
 
 
-def test_what_the_proxy_fills_in_is_no_drift(ansible: Ansible, proxy: Proxy):
-    first, again, less, nothing = told(
+def test_values_filled_in_by_the_proxy_are_not_drift(ansible: Ansible, proxy: Proxy):
+    first, again, lowered, unchanged = run_tasks(
         ansible, {"guid": "filled"}, {"guid": "filled"}, {"guid": "filled", "max_budget": 50}, {"guid": "filled"}
     )
-    assert [operation(one) for one in (first, again, less, nothing)] == ["created", "unchanged", "updated", "unchanged"]
+    assert [operation(one) for one in (first, again, lowered, unchanged)] == [
+        "created",
+        "unchanged",
+        "updated",
+        "unchanged",
+    ]
     assert first["virtual_key"]["duration"] == "30d"
     assert first["virtual_key"]["max_budget"] == 100
     row = proxy.row("virtkey-filled")
     assert (row["max_budget"], row["tpm_limit"]) == (50, 1000)
 
 
-@pytest.mark.parametrize("guid", ["new", "there"])
-def test_more_than_the_proxy_allows_is_refused_with_its_reason(ansible, proxy, guid):
-    if guid == "there":
-        told(ansible, {"guid": guid, "duration": "7d", "max_budget": 7})
+@pytest.mark.parametrize("guid", ["new", "existing"])
+def test_values_over_the_upper_bound_fail_with_the_reason(ansible, proxy, guid):
+    if guid == "existing":
+        run_tasks(ansible, {"guid": guid, "duration": "7d", "max_budget": 7})
     before = proxy.rows(f"virtkey-{guid}")
-    longer, more = told(ansible, {"guid": guid, "duration": "60d"}, {"guid": guid, "max_budget": 500})
+    longer, more = run_tasks(ansible, {"guid": guid, "duration": "60d"}, {"guid": guid, "max_budget": 500})
     assert "duration is over max limit" in longer["msg"]
     assert "max_budget is over max limit" in more["msg"]
     assert [operation(one) for one in (longer, more)] == ["failed", "failed"]
     assert proxy.rows(f"virtkey-{guid}") == before
 
 
-def test_the_proxy_makes_the_secret_where_it_insists(ansible, proxy):
-    created, again, known = told(
+def test_the_proxy_generates_the_secret_if_custom_keys_are_disabled(ansible, proxy):
+    created, again, known = run_tasks(
         ansible, {"guid": "made"}, {"guid": "made"}, {"guid": "made", "key": "{{ step[0].virtual_key.key }}"}
     )
     key = created["virtual_key"]
@@ -56,8 +61,8 @@ def test_the_proxy_makes_the_secret_where_it_insists(ansible, proxy):
     assert (operation(known), known["virtual_key"]["key"]) == ("unchanged", key["key"])
 
 
-def test_a_secret_of_ones_own_is_refused_with_the_reason(ansible, proxy):
-    given, derived = told(
+def test_a_custom_secret_fails_with_the_reason(ansible, proxy):
+    given, derived = run_tasks(
         ansible, {"guid": "own", "key": "sk-chosen-by-the-tests"}, {"guid": "own", "key_seed": "s" * 32}
     )
     for result, option in ((given, "key"), (derived, "key_seed")):
@@ -65,9 +70,9 @@ def test_a_secret_of_ones_own_is_refused_with_the_reason(ansible, proxy):
     assert proxy.rows("virtkey-own") == []
 
 
-def test_a_key_is_replaced_by_one_of_the_proxys(ansible, proxy):
+def test_regenerate_uses_a_secret_from_the_proxy(ansible, proxy):
     settings = {"guid": "anew", "max_budget": 7, "duration": "7d", "metadata": {"seat": 1}}
-    created, unrecoverable, always, impossible = told(
+    created, unrecoverable, always, impossible = run_tasks(
         ansible,
         settings,
         {"guid": "anew", "regenerate": "if_unrecoverable"},
@@ -85,8 +90,8 @@ def test_a_key_is_replaced_by_one_of_the_proxys(ansible, proxy):
     assert proxy.rows("virtkey-anew.replaced") == []
 
 
-def test_many_at_once(ansible, proxy):
-    (many,) = told(ansible, {"virtual_keys": [{"guid": f"many-{number}"} for number in range(30)]})
+def test_many_keys_in_one_task(ansible, proxy):
+    (many,) = run_tasks(ansible, {"virtual_keys": [{"guid": f"many-{number}"} for number in range(30)]})
     keys = many["virtual_keys"]
     assert {key["key_source"] for key in keys} == {"server"}
     assert all(proxy.row(key["key_alias"])["token"] == key["key_id"] for key in keys)
@@ -94,7 +99,7 @@ def test_many_at_once(ansible, proxy):
 
 
 @pytest.mark.parametrize(
-    ("name", "asked_for"),
+    ("name", "requested_model"),
     [
         ("openai/gpt-4o", "openai/gpt-4o"),
         ("openai/tomorrows-model", "openai/tomorrows-model"),
@@ -104,11 +109,11 @@ def test_many_at_once(ansible, proxy):
         ("all-proxy-models", "granite-3-2-8b-instruct"),
     ],
 )
-def test_a_name_that_is_taken_can_be_used(ansible, proxy, name, asked_for):
+def test_an_accepted_model_name_is_usable(ansible, proxy, name, requested_model):
     guid = name.replace("*", "all").replace("/", "-")
-    (created,) = told(ansible, {"guid": guid, "models": [name]})
+    (created,) = run_tasks(ansible, {"guid": guid, "models": [name]})
     assert operation(created) == "created", created["msg"]
-    assert proxy.chat(created["virtual_key"]["key"], asked_for) == 200
+    assert proxy.chat(created["virtual_key"]["key"], requested_model) == 200
 
 
 @pytest.mark.parametrize(
@@ -120,11 +125,11 @@ def test_a_name_that_is_taken_can_be_used(ansible, proxy, name, asked_for):
         ("tomorrows-model", ""),
     ],
 )
-def test_a_name_that_cannot_be_used_is_not_taken(ansible, proxy, name, nearest):
-    (refused,) = told(ansible, {"guid": "unknown", "models": ["openai/gpt-4o", name]})
+def test_an_unusable_model_name_is_rejected(ansible, proxy, name, nearest):
+    (refused,) = run_tasks(ansible, {"guid": "unknown", "models": ["openai/gpt-4o", name]})
     assert f"does not serve '{name}'" in refused["msg"]
     assert nearest in refused["msg"]
     assert proxy.rows("virtkey-unknown") == []
-    (made,) = told(ansible, {"guid": "unknown", "models": [name], "on_unknown_models": "ignore"})
-    assert proxy.chat(made["virtual_key"]["key"], name) != 200
+    (created,) = run_tasks(ansible, {"guid": "unknown", "models": [name], "on_unknown_models": "ignore"})
+    assert proxy.chat(created["virtual_key"]["key"], name) != 200
     proxy.delete("virtkey-unknown")
