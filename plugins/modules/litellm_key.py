@@ -86,8 +86,8 @@ options:
     default: 1
   regenerate:
     description:
-      - Whether to replace an existing key with one that has a new secret. The new key keeps the alias, the settings and the
-        spend. The old secret remains valid until the new key exists.
+      - Whether to replace an existing key with one that has a new secret. The new key keeps the alias, the settings and
+        the spend. The old secret remains valid until the new key exists.
       - V(never) does not replace the key. The task fails if the key exists with a different secret than the specified
         one.
       - V(if_unrecoverable) replaces the key if its secret is unknown or differs from the specified one.
@@ -135,7 +135,7 @@ options:
     type: raw
   duration:
     description:
-      - The lifetime of the key, counted from its creation. A number is in hours. Other accepted formats are V(30d),
+      - The lifetime of the key, counted from its creation. A number is interpreted as hours. Other formats are V(30d),
         V(7 days), V(1d12h), V(P7D) and V(1mo).
       - A second run changes nothing, because the lifetime is counted from the creation of the key. A longer duration
         extends the key. If the key has expired and the resulting expiry is in the past, the key is renewed for the
@@ -164,7 +164,7 @@ options:
     choices: [fail, warn, ignore]
     default: fail
   model_aliases:
-    description: Alternative names for models, as a dictionary of model names by alternative name.
+    description: Alternative names for models, as a dictionary that maps each alternative name to a model.
     type: dict
   max_budget:
     description: The maximum spend of the key, in US dollars.
@@ -248,7 +248,8 @@ options:
     type: bool
   on_create:
     description:
-      - Settings, from O(models) to O(blocked), that apply to new keys only. An existing key keeps its values.
+      - Settings that apply to new keys only, as a dictionary. It can contain any option that LiteLLM stores with the
+        key, such as O(models), O(max_budget) and O(metadata). An existing key keeps its values.
       - A setting that is also specified as an option of its own takes precedence over the one in this dictionary.
     type: dict
   settings:
