@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the collection takes, beside the same work written by hand and beside the least that is possible.
+"""Compare the performance of the role with equivalent uri tasks and with a minimal HTTP client.
 
-All contestants run in turns on one proxy, several times, and medians are compared. `make bench` runs this. It is no
-test: it fails when something does not work, not when something is slow.
+All contestants run in turns on one proxy, several times, and medians are compared. `make bench` runs this. It is not a
+test: it fails if something does not work, but not if something is slow.
 """
 
 from __future__ import annotations
@@ -24,61 +24,63 @@ from pathlib import Path
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks import report
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.contestants import (
-    Bare,
+    BareClient,
     Engine,
     Playbooks,
-    different,
+    differences,
     end_state,
-    timed,
+    measure,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import ROOT, Measured, sandbox
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import ROOT, MeasuredProxy, sandbox
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import (
-    AGAIN,
     CONCURRENCIES,
     DESTROY,
     EMPTY,
     ENGINE,
-    HAND,
     LOOKUP,
     PROVISION,
     ROLE,
+    SECOND_PROVISION,
+    URI_TASKS,
     Case,
     Results,
     Sample,
-    bare,
+    bare_client,
 )
 
-KEPT = ROOT / ".cache" / "bench.json"
+RESULTS_FILE = ROOT / ".cache" / "bench.json"
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often each is run. A destroy by hand asks as many questions as the square of the users, hence its own number.
+    """The number of rounds for each contestant.
 
-    :ivar engine: repetitions in each round of the role's: they take little time and vary most.
+    :ivar uri_destroy: lower than `uri_provision`, because the number of requests grows with the square of the users.
+    :ivar engine: repetitions in each round of the role, because these runs are short and vary most.
     """
 
     role: int
-    provision_by_hand: int
-    destroy_by_hand: int
+    uri_provision: int
+    uri_destroy: int
     engine: int
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured.
+    """The extent of a benchmark run.
 
     :ivar rounds: by the number of users.
-    :ivar others: how many keys of others the proxy holds, and
-    :ivar growing: how often each of these is tried.
+    :ivar unrelated_keys: numbers of keys of other environments on the proxy.
+    :ivar scaling_rounds: rounds for each number of unrelated keys.
+    :ivar lookups: numbers of lookups in one template.
     """
 
     rounds: dict[int, Rounds]
-    others: tuple[int, ...]
-    growing: int
-    users_among_others: int
+    unrelated_keys: tuple[int, ...]
+    scaling_rounds: int
+    users_among_unrelated_keys: int
     lookups: tuple[int, ...]
-    looking_up: int
+    lookup_rounds: int
 
 
 FULL = Extent(
@@ -93,102 +95,102 @@ QUICK = Extent({1: Rounds(2, 2, 2, 1), 10: Rounds(2, 1, 1, 1)}, (100, 10_000), 1
 
 
 class Bench:
-    """Runs the contestants and keeps what they took."""
+    """Run the contestants and collect their samples."""
 
-    def __init__(self, proxy: Measured, playbooks: Playbooks) -> None:
+    def __init__(self, proxy: MeasuredProxy, playbooks: Playbooks) -> None:
         self._proxy = proxy
         self._playbooks = playbooks
         self._environments = 0
         self.results = Results()
 
     def compare(self, users: int, rounds: Rounds) -> None:
-        """The role, the work by hand, the engine and the bare client, in turns."""
+        """Run the role, the uri tasks, the engine and the bare client in turns."""
         for number in range(rounds.role):
-            _say(f"{users} users, round {number + 1} of {rounds.role}")
+            _log(f"{users} users, round {number + 1} of {rounds.role}")
             self._proxy.fill(0)
-            self._note(EMPTY, PROVISION, users, self._playbooks.empty(self._new()))
-            provided = self._role(users)
-            if number < rounds.provision_by_hand:
-                by_hand = self._hand(users, destroy=number < rounds.destroy_by_hand)
-                if differences := different(provided, by_hand):
-                    raise RuntimeError(f"Not the same was done; these differ: {', '.join(differences)}")
+            self._add(EMPTY, PROVISION, users, self._playbooks.empty(self._new_guid()))
+            role_state = self._role(users)
+            if number < rounds.uri_provision:
+                uri_state = self._uri_tasks(users, destroy=number < rounds.uri_destroy)
+                if found := differences(role_state, uri_state):
+                    raise RuntimeError(f"The end states of the role and the uri tasks differ: {', '.join(found)}")
             self._requests(users, rounds.engine)
 
-    def grow(self, extent: Extent) -> None:
-        """The same work while the proxy holds more and more keys of others."""
-        for number in range(extent.growing):
-            for others in extent.others:
-                _say(f"{others} keys of others, round {number + 1} of {extent.growing}")
-                self._proxy.fill(others)
-                self._role(extent.users_among_others, others)
-                self._requests(extent.users_among_others, 1, others)
+    def scale(self, extent: Extent) -> None:
+        """Run the same operations with an increasing number of unrelated keys on the proxy."""
+        for number in range(extent.scaling_rounds):
+            for unrelated in extent.unrelated_keys:
+                _log(f"{unrelated} unrelated keys, round {number + 1} of {extent.scaling_rounds}")
+                self._proxy.fill(unrelated)
+                self._role(extent.users_among_unrelated_keys, unrelated)
+                self._requests(extent.users_among_unrelated_keys, 1, unrelated)
 
     def look_up(self, extent: Extent) -> None:
-        """A template that names one key many times."""
+        """Render a template that looks up one key many times."""
         self._proxy.fill(0)
-        guid = self._new()
+        guid = self._new_guid()
         self._playbooks.role(PROVISION, guid, 1)
-        for number in range(extent.looking_up):
-            _say(f"lookups, round {number + 1} of {extent.looking_up}")
+        for number in range(extent.lookup_rounds):
+            _log(f"lookups, round {number + 1} of {extent.lookup_rounds}")
             for lookups in extent.lookups:
-                self._note(LOOKUP, str(lookups), 1, self._playbooks.run("lookups.yml", guid, 1, lookups=lookups))
+                self._add(LOOKUP, str(lookups), 1, self._playbooks.run("lookups.yml", guid, 1, lookups=lookups))
 
-    def _role(self, users: int, others: int = 0) -> object:
-        guid = self._new()
-        self._note(ROLE, PROVISION, users, self._playbooks.role(PROVISION, guid, users), others)
-        provided = end_state(self._playbooks, guid, users)
-        self._note(ROLE, AGAIN, users, self._playbooks.role(PROVISION, guid, users), others)
-        self._note(ROLE, DESTROY, users, self._playbooks.role(DESTROY, guid, users), others)
-        return provided
+    def _role(self, users: int, unrelated: int = 0) -> object:
+        guid = self._new_guid()
+        self._add(ROLE, PROVISION, users, self._playbooks.role(PROVISION, guid, users), unrelated)
+        state = end_state(self._playbooks, guid, users)
+        self._add(ROLE, SECOND_PROVISION, users, self._playbooks.role(PROVISION, guid, users), unrelated)
+        self._add(ROLE, DESTROY, users, self._playbooks.role(DESTROY, guid, users), unrelated)
+        return state
 
-    def _hand(self, users: int, *, destroy: bool) -> object:
-        guid = self._new()
-        self._note(HAND, PROVISION, users, self._playbooks.by_hand(PROVISION, guid, users))
-        provided = end_state(self._playbooks, guid, users)
+    def _uri_tasks(self, users: int, *, destroy: bool) -> object:
+        guid = self._new_guid()
+        self._add(URI_TASKS, PROVISION, users, self._playbooks.uri_tasks(PROVISION, guid, users))
+        state = end_state(self._playbooks, guid, users)
         if destroy:
-            self._note(HAND, DESTROY, users, self._playbooks.by_hand(DESTROY, guid, users))
+            self._add(URI_TASKS, DESTROY, users, self._playbooks.uri_tasks(DESTROY, guid, users))
         else:
             self._proxy.fill(0)
-        return provided
+        return state
 
-    def _requests(self, users: int, rounds: int, others: int = 0) -> None:
-        """Without Ansible: our engine and the bare client, which begins in one round and follows in the next."""
+    def _requests(self, users: int, rounds: int, unrelated: int = 0) -> None:
+        """Run the engine and the bare client without Ansible. They alternate which of them runs first."""
         contestants: list[tuple[str, Callable[[str, str, int], None]]] = [
-            (ENGINE, Engine(self._proxy).do),
-            *((bare(concurrency), Bare(self._proxy, concurrency).do) for concurrency in CONCURRENCIES),
+            (ENGINE, Engine(self._proxy).run),
+            *((bare_client(concurrency), BareClient(self._proxy, concurrency).run) for concurrency in CONCURRENCIES),
         ]
         for _round in range(rounds):
             contestants.reverse()
-            for name, do in contestants:
-                guid = self._new()
-                for work in (PROVISION, AGAIN, DESTROY):
-                    action = DESTROY if work == DESTROY else PROVISION
-                    sample = timed(self._proxy, partial(do, action, guid, users))
-                    self._note(name, work, users, sample, others)
+            for name, run in contestants:
+                guid = self._new_guid()
+                for operation in (PROVISION, SECOND_PROVISION, DESTROY):
+                    action = DESTROY if operation == DESTROY else PROVISION
+                    sample = measure(self._proxy, partial(run, action, guid, users))
+                    self._add(name, operation, users, sample, unrelated)
 
-    def _note(self, contestant: str, work: str, users: int, sample: Sample, others: int = 0) -> None:
-        self.results.add(Case(contestant, work, users, others), sample)
+    def _add(self, contestant: str, operation: str, users: int, sample: Sample, unrelated: int = 0) -> None:
+        self.results.add(Case(contestant, operation, users, unrelated), sample)
 
-    def _new(self) -> str:
+    def _new_guid(self) -> str:
         self._environments += 1
         return f"bench{self._environments:04}"
 
 
-def measured(extent: Extent, keep: Callable[[Results], object]) -> Results:
-    """Everything, on a proxy of our own. After each part, what is known is there to keep."""
+def run(extent: Extent, save: Callable[[Results], object]) -> Results:
+    """Run the benchmark on a separate proxy. After each part, call `save` with the results so far."""
     with tempfile.TemporaryDirectory() as folder, sandbox() as proxy:
-        bench = Bench(proxy, Playbooks.of(proxy, Path(folder)))
-        bench.results.machine = machine(proxy)
-        parts = [partial(bench.look_up, extent), partial(bench.grow, extent)]
+        bench = Bench(proxy, Playbooks.create(proxy, Path(folder)))
+        bench.results.machine = environment(proxy)
+        parts = [partial(bench.look_up, extent), partial(bench.scale, extent)]
         parts += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
         for part in parts:
             part()
-            keep(bench.results)
+            save(bench.results)
         return bench.results
 
 
-def machine(proxy: Measured) -> dict[str, str]:
-    """On what was measured."""
+def environment(proxy: MeasuredProxy) -> dict[str, str]:
+    """Describe the machine and the software versions."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
@@ -197,8 +199,8 @@ def machine(proxy: Measured) -> dict[str, str]:
     return {
         "Measured": time.strftime("%Y-%m-%d"),
         "Machine": f"{model}, {os.cpu_count()} cores, {gigabytes:.0f} GB, Linux {platform.release().split('-')[0]}; "
-        "Ansible, LiteLLM and PostgreSQL share it",
-        "Load before": f"{os.getloadavg()[0]:.1f} processes; on a machine with other work to do, only ratios count",
+        "shared by Ansible, LiteLLM and PostgreSQL",
+        "Load before": f"{os.getloadavg()[0]:.1f} processes; if the machine has other load, rely on the ratios only",
         "Python": platform.python_version(),
         "ansible-core": metadata.version("ansible-core"),
         "urllib3": metadata.version("urllib3"),
@@ -207,27 +209,27 @@ def machine(proxy: Measured) -> dict[str, str]:
     }
 
 
-def _keep(results: Results) -> None:
-    KEPT.write_text(json.dumps(results.plain()))
+def _save(results: Results) -> None:
+    RESULTS_FILE.write_text(json.dumps(results.to_json()))
 
 
-def _say(what: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
+def _log(message: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {message}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="less of everything, in two minutes; writes and keeps nothing"
+        "--quick", action="store_true", help="run a short benchmark (two minutes) without writing any files"
     )
-    parser.add_argument("--again", action="store_true", help="write the pages anew from the numbers of the last run")
+    parser.add_argument("--again", action="store_true", help="rewrite the page and the chart with the last results")
     arguments = parser.parse_args()
     if arguments.again:
-        results = Results.of(json.loads(KEPT.read_text()))
+        results = Results.from_json(json.loads(RESULTS_FILE.read_text()))
     elif arguments.quick:
-        results = measured(QUICK, keep=lambda _results: None)
+        results = run(QUICK, save=lambda _results: None)
     else:
-        results = measured(FULL, keep=_keep)
+        results = run(FULL, save=_save)
     if not arguments.quick:
         report.write(results, ROOT / "docs")
     print(report.text(results))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who is compared: playbooks, as their users run them, and below them our engine against a bare HTTP client."""
+"""Define the contestants: playbooks with the role or with uri tasks, the engine, and a bare HTTP client."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from urllib.parse import quote
 
 import urllib3
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import Measured
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import MeasuredProxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import Sample
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, MISTRAL, Json
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import resident
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import resident_memory
 
 HERE = Path(__file__).parent
 MODELS = [GRANITE, MISTRAL]
 DURATION = "7d"
-DELETED_AT_ONCE = 100
-SECONDS_BETWEEN_LOOKS = 0.05
+DELETE_BATCH_SIZE = 100
+MEMORY_POLL_SECONDS = 0.05
 _ROLE = "ocp4_workload_litellm_virtual_keys_"
 
 
 def aliases(guid: str, users: int) -> list[str]:
-    """The keys of an environment. One user means an environment of one key, which does not name its user."""
+    """Return the aliases of an environment. With one user, the alias does not contain the user."""
     return [f"virtkey-{guid}"] if users == 1 else [f"virtkey-{guid}-user{number}" for number in range(1, users + 1)]
 
 
 @dataclass(frozen=True)
 class Playbooks:
-    """Runs playbooks as on the machine of a user, in a folder of their own."""
+    """Run playbooks as a user would, each environment in a separate directory."""
 
-    proxy: Measured
+    proxy: MeasuredProxy
     folder: Path
     environment: dict[str, str] = field(repr=False)
 
     @classmethod
-    def of(cls, proxy: Measured, folder: Path) -> Playbooks:
+    def create(cls, proxy: MeasuredProxy, folder: Path) -> Playbooks:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LITELLM_", "PYTHON"))
         }
@@ -70,30 +70,30 @@ class Playbooks:
     def run(self, playbook: str, guid: str, users: int, **variables: object) -> Sample:
         """Run a playbook for an environment.
 
-        :raises RuntimeError: when it fails.
+        :raises RuntimeError: if the playbook fails.
         """
         output = self.folder / guid
         output.mkdir(exist_ok=True)
-        everything = {
+        extra_vars = {
             "litellm_url": self.proxy.url,
             "litellm_master_key": self.proxy.master_key,
             "guid": guid,
             "output_dir": str(output),
             **variables,
         }
-        told = output / "variables.json"
-        told.write_text(json.dumps(everything))
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), str(HERE / playbook), "-e", f"@{told}"]
+        vars_file = output / "variables.json"
+        vars_file.write_text(json.dumps(extra_vars))
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), str(HERE / playbook), "-e", f"@{vars_file}"]
         log = output / "output.txt"
         before = self.proxy.requests()
-        with log.open("w") as printed:
+        with log.open("w") as stdout:
             start = time.perf_counter()
-            run = subprocess.Popen(
-                command, cwd=output, env=self.environment, stdout=printed, stderr=subprocess.STDOUT, text=True
+            process = subprocess.Popen(
+                command, cwd=output, env=self.environment, stdout=stdout, stderr=subprocess.STDOUT, text=True
             )
-            # To wait in small steps would end up to one step late.
-            with _watched(run.pid) as memory:
-                code = run.wait()
+            # Wait without polling, which would add up to one interval to the measured time.
+            with _memory_samples(process.pid) as memory:
+                code = process.wait()
                 seconds = time.perf_counter() - start
         if code != 0:
             raise RuntimeError(f"{playbook} failed for {users} users:\n{log.read_text()[-3000:]}")
@@ -107,50 +107,50 @@ class Playbooks:
         common = {"ACTION": action, f"{_ROLE}models": MODELS, f"{_ROLE}duration": DURATION}
         return self.run("role.yml", guid, users, **common, **(many if users > 1 else {}))
 
-    def by_hand(self, action: str, guid: str, users: int) -> Sample:
+    def uri_tasks(self, action: str, guid: str, users: int) -> Sample:
         playbook = "destroy" if action == "destroy" else "provision_many" if users > 1 else "provision_one"
         common = {"models": MODELS, "duration": DURATION, "user_count": users if users > 1 else 0}
-        return self.run(f"by_hand/{playbook}.yml", guid, users, **common)
+        return self.run(f"uri_tasks/{playbook}.yml", guid, users, **common)
 
 
 @contextlib.contextmanager
-def _watched(pid: int) -> Iterator[list[int]]:
-    """The memory of a process and of all that it starts, looked at now and then until it has ended."""
+def _memory_samples(pid: int) -> Iterator[list[int]]:
+    """Sample the memory of a process and its descendants in the background."""
     memory, ended = [0], threading.Event()
 
-    def watch() -> None:
-        while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            memory.append(resident(pid))
+    def poll() -> None:
+        while not ended.wait(MEMORY_POLL_SECONDS):
+            memory.append(resident_memory(pid))
 
-    watching = threading.Thread(target=watch)
-    watching.start()
+    thread = threading.Thread(target=poll)
+    thread.start()
     try:
         yield memory
     finally:
         ended.set()
-        watching.join()
+        thread.join()
 
 
 def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
-    """What there is after a provision: the keys on the proxy, and all that the user data tell. To compare two of them.
+    """Return the keys on the proxy and the user data after a provision, for comparison.
 
-    Guids, ids and secrets are named after what they belong to, as these differ.
+    Guids, key ids and secrets, which differ between runs, are replaced by placeholders.
 
-    :raises RuntimeError: when the user data do not have the secret of each key.
+    :raises RuntimeError: if the user data lack the secret of a key.
     """
     rows = {alias: playbooks.proxy.row(alias) for alias in aliases(guid, users)}
     owners = {row["token"]: alias for alias, row in rows.items()}
-    known = set()
+    with_secret = set()
 
-    def named(value: Any) -> Any:
+    def normalized(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: named(one) for name, one in value.items()}
+            return {name: normalized(one) for name, one in value.items()}
         if isinstance(value, list):
-            return list(map(named, value))
+            return list(map(normalized, value))
         if value in owners:
             return f"id of {owners[value]}"
         if isinstance(value, str) and (owner := owners.get(hashlib.sha256(value.encode()).hexdigest())):
-            known.add(owner)
+            with_secret.add(owner)
             return f"secret of {owner}"
         return value
 
@@ -159,34 +159,34 @@ def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
             alias: {"models": row["models"], "user_id": row["user_id"], "guid": row["metadata"]["guid"]}
             for alias, row in rows.items()
         },
-        "user data": named(yaml.safe_load((playbooks.folder / guid / "provision-user-data.yaml").read_text())),
+        "user data": normalized(yaml.safe_load((playbooks.folder / guid / "provision-user-data.yaml").read_text())),
     }
-    if unknown := rows.keys() - known:
-        raise RuntimeError(f"The user data do not have the secrets of {', '.join(sorted(unknown))}")
-    told: Json = json.loads(json.dumps(state).replace(guid, "GUID"))
-    return told
+    if missing := rows.keys() - with_secret:
+        raise RuntimeError(f"The user data lack the secrets of {', '.join(sorted(missing))}")
+    result: Json = json.loads(json.dumps(state).replace(guid, "GUID"))
+    return result
 
 
-def different(one: Any, other: Any, where: str = "") -> list[str]:
-    """In what two states differ; no value of them is shown."""
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return the paths at which two states differ, without the values, which can be secret."""
     if isinstance(one, dict) and isinstance(other, dict):
         return [
             difference
             for name in sorted({*one, *other})
-            for difference in different(one.get(name), other.get(name), f"{where}/{name}")
+            for difference in differences(one.get(name), other.get(name), f"{path}/{name}")
         ]
-    return [] if one == other else [where]
+    return [] if one == other else [path]
 
 
 class Engine:
-    """What our action runs, without Ansible around it."""
+    """Run the code of the action without Ansible."""
 
-    def __init__(self, proxy: Measured) -> None:
+    def __init__(self, proxy: MeasuredProxy) -> None:
         self._connection = Connection(proxy.url, proxy.master_key)
 
-    def do(self, action: str, guid: str, users: int) -> None:
-        wanted = [
-            Wanted(
+    def run(self, action: str, guid: str, users: int) -> None:
+        desired = [
+            DesiredKey(
                 alias,
                 present=action == "provision",
                 settings={} if action == "destroy" else _settings(guid, number),
@@ -194,59 +194,59 @@ class Engine:
             )
             for number, alias in enumerate(aliases(guid, users), start=1)
         ]
-        errors = [outcome.error for outcome in reconcile(Client(self._connection), wanted) if outcome.error]
+        errors = [outcome.error for outcome in reconcile(Client(self._connection), desired) if outcome.error]
         if errors:
             raise RuntimeError(errors[0])
 
 
-class Bare:
-    """The least that has to be asked, by the fastest client there is: nothing is decided, checked, or tried again.
+class BareClient:
+    """Send the minimum number of requests with urllib3, without any checks or retries.
 
-    Each action begins with one look (is something there?) and, where something was done, ends with one.
+    Each action lists the keys first and, after a change, once more.
     """
 
-    def __init__(self, proxy: Measured, concurrency: int) -> None:
+    def __init__(self, proxy: MeasuredProxy, concurrency: int) -> None:
         self._url = proxy.url
         self._concurrency = concurrency
         self._headers = {"Authorization": f"Bearer {proxy.master_key}", "Content-Type": "application/json"}
 
-    def do(self, action: str, guid: str, users: int) -> None:
+    def run(self, action: str, guid: str, users: int) -> None:
         pool = urllib3.PoolManager(maxsize=self._concurrency, headers=self._headers)
-        there = self._listed(pool, guid, users)
-        if action == "provision" and not there:
+        key_ids = self._list(pool, guid, users)
+        if action == "provision" and not key_ids:
             bodies = [
                 {"key_alias": alias, "duration": DURATION, **_settings(guid, number)}
                 for number, alias in enumerate(aliases(guid, users), start=1)
             ]
             with ThreadPoolExecutor(self._concurrency) as executor:
-                list(executor.map(lambda body: self._ask(pool, "POST", "/key/generate", body), bodies))
-            self._listed(pool, guid, users)
+                list(executor.map(lambda body: self._request(pool, "POST", "/key/generate", body), bodies))
+            self._list(pool, guid, users)
         if action == "destroy":
-            for start in range(0, users, DELETED_AT_ONCE):
-                self._ask(pool, "POST", "/key/delete", {"keys": there[start : start + DELETED_AT_ONCE]})
-            self._listed(pool, guid, users)
+            for start in range(0, users, DELETE_BATCH_SIZE):
+                self._request(pool, "POST", "/key/delete", {"keys": key_ids[start : start + DELETE_BATCH_SIZE]})
+            self._list(pool, guid, users)
 
-    def _listed(self, pool: urllib3.PoolManager, guid: str, users: int) -> list[str]:
+    def _list(self, pool: urllib3.PoolManager, guid: str, users: int) -> list[str]:
         found: list[str] = []
         alias = quote(f"virtkey-{guid}" + ("-user" if users > 1 else ""))
         part = "&substring_matching=true" if users > 1 else ""
         for page in range(1, 2 + (users - 1) // 100):
-            question = f"/key/list?return_full_object=true&size=100&page={page}&key_alias={alias}{part}"
-            found += [row["token"] for row in self._ask(pool, "GET", question)["keys"]]
+            path = f"/key/list?return_full_object=true&size=100&page={page}&key_alias={alias}{part}"
+            found += [row["token"] for row in self._request(pool, "GET", path)["keys"]]
         return found
 
-    def _ask(self, pool: urllib3.PoolManager, method: str, path: str, body: Json | None = None) -> Any:
-        answer = pool.request(method, self._url + path, body=None if body is None else json.dumps(body))
-        if answer.status != 200:
-            raise RuntimeError(f"{method} {path}: {answer.status}")
-        return json.loads(answer.data)
+    def _request(self, pool: urllib3.PoolManager, method: str, path: str, body: Json | None = None) -> Any:
+        response = pool.request(method, self._url + path, body=None if body is None else json.dumps(body))
+        if response.status != 200:
+            raise RuntimeError(f"{method} {path}: {response.status}")
+        return json.loads(response.data)
 
 
-def timed(proxy: Measured, work: Callable[[], None]) -> Sample:
-    """What some work in this process takes."""
+def measure(proxy: MeasuredProxy, function: Callable[[], None]) -> Sample:
+    """Measure the time and the requests of a function in this process."""
     before = proxy.requests()
     start = time.perf_counter()
-    work()
+    function()
     seconds = time.perf_counter() - start
     return Sample(seconds, 0, proxy.requests() - before)
 

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was measured: samples by case, and their medians.
+"""Store samples by case, and compute their medians.
 
-A case's first sample is of the first round, and so on. So samples of two cases can be compared round by round: they ran
-beside each other, and what disturbed one disturbed the other, too.
+The first sample of each case belongs to the first round, and so on. Samples of two cases can therefore be compared by
+round: they ran next to each other, and the same background load affected both.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-PROVISION, AGAIN, DESTROY = "provision", "again", "destroy"
-EMPTY, ROLE, HAND, ENGINE, LOOKUP = "empty playbook", "role", "by hand", "engine", "lookup"
+PROVISION, SECOND_PROVISION, DESTROY = "provision", "second provision", "destroy"
+EMPTY, ROLE, URI_TASKS, ENGINE, LOOKUP = "empty playbook", "role", "uri tasks", "engine", "lookup"
 CONCURRENCIES = (8, 16, 32)  # of the bare client
 
 
-def bare(concurrency: int) -> str:
-    return f"bare client, {concurrency} at a time"
+def bare_client(concurrency: int) -> str:
+    return f"bare client, concurrency {concurrency}"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run took.
+    """The measurements of one run.
 
     :ivar seconds: wall time.
-    :ivar bytes: the memory of all its processes, at its highest; 0 where that is not measured.
-    :ivar requests: how many the proxy answered.
+    :ivar bytes: peak memory of all processes; 0 if not measured.
+    :ivar requests: number of requests that the proxy handled.
     """
 
     seconds: float
@@ -41,12 +41,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """Who did what for how many users, while the proxy held so many keys of others."""
+    """A combination of parameters that is measured.
+
+    :ivar unrelated_keys: number of keys of other environments on the proxy.
+    """
 
     contestant: str
-    work: str
+    operation: str
     users: int
-    others: int = 0
+    unrelated_keys: int = 0
 
 
 class Results:
@@ -64,60 +67,61 @@ class Results:
         return len(self._samples[Case(*case)]) if self.has(*case) else 0
 
     def seconds(self, *case: Any) -> float:
-        """The median."""
+        """Return the median."""
         return statistics.median(sample.seconds for sample in self._samples[Case(*case)])
 
     def spread(self, *case: Any) -> tuple[float, float]:
-        """The fastest and the slowest."""
+        """Return the minimum and the maximum in seconds."""
         seconds = [sample.seconds for sample in self._samples[Case(*case)]]
         return min(seconds), max(seconds)
 
     def megabytes(self, *case: Any) -> float:
-        """The median of what each run needed at its highest."""
+        """Return the median of the peak memory in MB."""
         return statistics.median(sample.bytes for sample in self._samples[Case(*case)]) / (1 << 20)
 
     def requests(self, *case: Any) -> int:
         return int(statistics.median(sample.requests for sample in self._samples[Case(*case)]))
 
-    def ratio(self, one: Case, other: Case) -> float:
-        """How much longer the one took than the other: the median of the ratios of their rounds."""
-        return statistics.median(mine / theirs for mine, theirs in self._paired(one, other))
+    def ratio(self, case: Case, baseline: Case) -> float:
+        """Return the median of the ratios of case to baseline in each round."""
+        return statistics.median(one / other for one, other in self._paired(case, baseline))
 
-    def difference(self, one: Case, other: Case) -> float:
-        """How many seconds longer: the median of the differences of their rounds."""
-        return statistics.median(mine - theirs for mine, theirs in self._paired(one, other))
+    def difference(self, case: Case, baseline: Case) -> float:
+        """Return the median of the differences between case and baseline in each round, in seconds."""
+        return statistics.median(one - other for one, other in self._paired(case, baseline))
 
-    def fastest(self, work: str, users: int, others: int = 0) -> Case:
-        """The bare client, with the concurrency that suits it best."""
-        cases = [Case(bare(concurrency), work, users, others) for concurrency in CONCURRENCIES]
+    def fastest(self, operation: str, users: int, unrelated_keys: int = 0) -> Case:
+        """Return the bare client with the fastest concurrency."""
+        cases = [Case(bare_client(concurrency), operation, users, unrelated_keys) for concurrency in CONCURRENCIES]
         return min(cases, key=lambda case: self.seconds(*astuple(case)))
 
-    def _paired(self, one: Case, other: Case) -> Iterator[tuple[float, float]]:
-        """By rounds, as far as both took part."""
-        pairs = zip(self._samples[one], self._samples[other], strict=False)
-        return ((mine.seconds, theirs.seconds) for mine, theirs in pairs)
+    def _paired(self, case: Case, baseline: Case) -> Iterator[tuple[float, float]]:
+        """Return the seconds of both cases for each round in which both ran."""
+        pairs = zip(self._samples[case], self._samples[baseline], strict=False)
+        return ((one.seconds, other.seconds) for one, other in pairs)
 
     def users(self) -> list[int]:
-        return sorted({case.users for case in self._samples if case.contestant == ROLE and not case.others})
+        return sorted({case.users for case in self._samples if case.contestant == ROLE and not case.unrelated_keys})
 
-    def others(self) -> list[int]:
-        return sorted({case.others for case in self._samples if case.others})
+    def unrelated_keys(self) -> list[int]:
+        return sorted({case.unrelated_keys for case in self._samples if case.unrelated_keys})
 
-    def users_among_others(self) -> int:
-        return max(case.users for case in self._samples if case.others)
+    def users_among_unrelated_keys(self) -> int:
+        return max(case.users for case in self._samples if case.unrelated_keys)
 
     def lookups(self) -> list[int]:
-        return sorted(int(case.work) for case in self._samples if case.contestant == LOOKUP)
+        return sorted(int(case.operation) for case in self._samples if case.contestant == LOOKUP)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the results as data that can be dumped to JSON."""
         samples = [[asdict(case), [asdict(one) for one in found]] for case, found in self._samples.items()]
         return {"machine": self.machine, "samples": samples}
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Results:
-        results = cls(plain["machine"])
-        for case, samples in plain["samples"]:
+    def from_json(cls, data: dict[str, Any]) -> Results:
+        """Restore results from the output of `to_json`."""
+        results = cls(data["machine"])
+        for case, samples in data["samples"]:
             for sample in samples:
                 results.add(Case(**case), Sample(**sample))
         return results
