@@ -14,18 +14,25 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import recorded, run_cell
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates, make
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import record_requests, run_cell
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates, make_certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
 
-WORST = ["answer lost after the commit", "200 with half a JSON", "503 with Retry-After", "500", "50 MB", "dripping"]
+WORST = [
+    "response lost after commit",
+    "200 with truncated JSON",
+    "503 with Retry-After",
+    "500",
+    "50 MB",
+    "slow response",
+]
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     folder: Path = tmp_path_factory.mktemp("certificates")
-    return make(folder)
+    return make_certificates(folder)
 
 
 @pytest.mark.parametrize("name", ["provision", "extend", "regenerate", "destroy"])
@@ -33,12 +40,14 @@ def test_whatever_befalls_the_first_command_the_next_run_ends_right(
     proxy: Proxy, certificates: Certificates, name: str
 ) -> None:
     operation = OPERATIONS[name]
-    asked = recorded(proxy, operation, many=True)
-    first = next(one for one in asked if one.request.startswith("POST"))
+    requests = record_requests(proxy, operation, many=True)
+    first = next(request for request in requests if request.endpoint.startswith("POST"))
     kinds = {kind.name: kind for kind in KINDS}
 
-    def complaints(fault: str) -> list[str]:
-        return run_cell(proxy, operation, True, kinds[fault], asked, first, lasting=False, certificates=certificates)
+    def violations(fault: str) -> list[str]:
+        return run_cell(
+            proxy, operation, True, kinds[fault], requests, first, persistent=False, certificates=certificates
+        )
 
     with ThreadPoolExecutor(len(WORST)) as threads:
-        assert dict(zip(WORST, threads.map(complaints, WORST), strict=True)) == {fault: [] for fault in WORST}
+        assert dict(zip(WORST, threads.map(violations, WORST), strict=True)) == {fault: [] for fault in WORST}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A private certificate authority, a certificate that is right, and some that are wrong."""
+"""Create a private certificate authority, a valid certificate, and several invalid ones."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 HOUR = timedelta(hours=1)
-OURS = x509.IPAddress(ip_address("127.0.0.1"))
+LOCALHOST = x509.IPAddress(ip_address("127.0.0.1"))
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """What a server for 127.0.0.1 may show, as contexts for TLS.
+    """TLS contexts for a server at 127.0.0.1, with a valid certificate or an invalid one.
 
-    :ivar ca_path: vouches for all of them but the stranger's.
+    :ivar ca_path: the certificate authority that issued all certificates except the one of the untrusted authority.
     """
 
     ca_path: Path
-    right: ssl.SSLContext
-    wrong: dict[str, ssl.SSLContext]
+    valid: ssl.SSLContext
+    invalid: dict[str, ssl.SSLContext]
 
 
 class _Authority:
@@ -49,35 +49,36 @@ class _Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def context(self, name: str, host: x509.GeneralName = OURS, end: timedelta = HOUR) -> ssl.SSLContext:
-        """How a server speaks TLS that has a certificate of ours for this host until this end."""
+    def context(self, name: str, host: x509.GeneralName = LOCALHOST, lifetime: timedelta = HOUR) -> ssl.SSLContext:
+        """Return a server's TLS context with a certificate for this host, which expires after this time."""
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        made = (
+        certificate = (
             x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - 24 * HOUR)
-            .not_valid_after(now + end)
+            .not_valid_after(now + lifetime)
             .add_extension(x509.SubjectAlternativeName([host]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        encoding, encryption = serialization.Encoding.PEM, serialization.NoEncryption()
         path = self._folder / f"{name}.pem"
-        private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
-        path.write_bytes(private + made.public_bytes(encoding))
+        private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, encryption)
+        path.write_bytes(private + certificate.public_bytes(encoding))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
 
 
-def make(folder: Path) -> Certificates:
-    ours, strange = _Authority("ours", folder), _Authority("strange", folder)
+def make_certificates(folder: Path) -> Certificates:
+    """Create the certificates in a folder."""
+    trusted, untrusted = _Authority("trusted", folder), _Authority("untrusted", folder)
     return Certificates(
-        ours.path,
-        ours.context("right"),
+        trusted.path,
+        trusted.context("valid"),
         {
-            "another authority's": strange.context("stranger"),
-            "another host's": ours.context("another-host", x509.DNSName("litellm.example.com")),
-            "expired": ours.context("expired", end=-HOUR),
+            "untrusted authority": untrusted.context("untrusted-server"),
+            "wrong host": trusted.context("wrong-host", x509.DNSName("litellm.example.com")),
+            "expired": trusted.context("expired", lifetime=-HOUR),
         },
     )

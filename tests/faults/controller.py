@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A controller of its own, to be killed: runs the engine on what stands on its standard input, and prints the outcomes.
+"""A controller in a separate process, which tests can kill.
 
-It begins when a second line comes, so that several can begin together.
+It reads its task from the first line of standard input and prints the outcomes. It starts when it reads a second line,
+so that several controllers can start at the same time.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ import signal
 import sys
 import traceback
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._client import Client, Connection
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import wanted
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import desired_key
 
 
 def main() -> None:
-    asked = json.loads(sys.stdin.readline())
-    client = Client(Connection(asked["url"], asked["master_key"], **asked.get("connection", {})))
-    wishes = [wanted(alias, asked["operation"], **asked["key"]) for alias in asked["aliases"]]
+    task = json.loads(sys.stdin.readline())
+    client = Client(Connection(task["url"], task["master_key"], **task.get("connection", {})))
+    desired_keys = [desired_key(alias, task["operation"], **task["key"]) for alias in task["aliases"]]
     print("ready", flush=True)
     sys.stdin.readline()
-    outcomes = reconcile(client, wishes, warn=lambda text: print(text, file=sys.stderr))
+    outcomes = reconcile(client, desired_keys, warn=lambda text: print(text, file=sys.stderr))
     keys = [
         {
-            "alias": outcome.wanted.alias,
+            "alias": outcome.desired.alias,
             "operation": outcome.operation,
             "secret": outcome.secret.value if outcome.secret else None,
             "key_id": outcome.after.key_id if outcome.after else None,
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also as a job in the background, which ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores SIGINT by default
     try:
         main()
     except KeyboardInterrupt:

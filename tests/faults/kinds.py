@@ -2,59 +2,73 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The faults of the matrix, and what a message has to say of each."""
+"""The kinds of faults in the matrix, and the error messages that they must cause."""
 
 from __future__ import annotations
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, Spoil
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import BadLine, Fault, Trouble
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import FaultFactory, FaultKind
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import ConnectionFault, Fault, RequestFault
 
 PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
-UNANSWERED = (
+NO_RESPONSE = (
     "closed the connection before it answered|Connection reset by peer|did not answer|was not tried|may or may not"
 )
-SHAPELESS = "something that is not JSON|listed no|told nothing of|may or may not|was not tried"
+INVALID_RESPONSE = "something that is not JSON|listed no|told nothing of|may or may not|was not tried"
 
 
-def on_request(fault: Fault) -> Spoil:
-    return lambda point, _number, lasting: Trouble(fault, point, lasting)
+def on_request(fault: Fault) -> FaultFactory:
+    """Return a factory that injects the fault into a request."""
+    return lambda point, _number, persistent: RequestFault(fault, point, persistent)
 
 
-def on_connection(refused: float | None = None) -> Spoil:
-    return lambda _point, number, lasting: BadLine(number, None if lasting else 1, refused=refused)
+def on_connection(refuse_seconds: float | None = None) -> FaultFactory:
+    """Return a factory that resets or refuses the connection of a request."""
+    return lambda _point, number, persistent: ConnectionFault(
+        number, None if persistent else 1, refuse_seconds=refuse_seconds
+    )
 
 
 KINDS = [
-    Kind("refused", on_connection(refused=0.3), "No LiteLLM proxy answers|was not tried|may or may not"),
-    Kind("reset before the request", on_connection(), UNANSWERED, heals="always"),
-    Kind("answer lost after the commit", on_request(relay.lost), UNANSWERED, heals="always"),
-    Kind("time-out after the commit", on_request(relay.silent), UNANSWERED, heals="always"),
-    Kind(
+    FaultKind(
+        "connection refused", on_connection(refuse_seconds=0.3), "No LiteLLM proxy answers|was not tried|may or may not"
+    ),
+    FaultKind("connection reset", on_connection(), NO_RESPONSE, recovers="always"),
+    FaultKind("response lost after commit", on_request(relay.drop_response), NO_RESPONSE, recovers="always"),
+    FaultKind("timeout after commit", on_request(relay.never_respond), NO_RESPONSE, recovers="always"),
+    FaultKind(
         "429 with Retry-After",
-        on_request(relay.refusal(429, "slow down", Retry_After="1")),
+        on_request(relay.error_response(429, "slow down", Retry_After="1")),
         "429|was not tried",
-        heals="always",
+        recovers="always",
     ),
-    Kind(
+    FaultKind(
         "503 with Retry-After",
-        on_request(relay.refusal(503, "busy", Retry_After="1")),
+        on_request(relay.error_response(503, "busy", Retry_After="1")),
         "503|was not tried",
-        heals="always",
+        recovers="always",
     ),
-    Kind("500", on_request(relay.refusal(500, "Internal Server Error.")), "with 500|may or may not"),
-    Kind(
-        "502 with HTML", on_request(relay.refusal(502, PAGE, False)), "A gateway .* 502|was not tried", heals="always"
+    FaultKind("500", on_request(relay.error_response(500, "Internal Server Error.")), "with 500|may or may not"),
+    FaultKind(
+        "502 with HTML",
+        on_request(relay.error_response(502, PAGE, False)),
+        "A gateway .* 502|was not tried",
+        recovers="always",
     ),
-    Kind("200 with half a JSON", on_request(relay.half), SHAPELESS, heals="later"),
-    Kind("200 without JSON", on_request(relay.answered(PAGE.encode())), SHAPELESS, heals="later"),
-    Kind(
-        "200 with another JSON",
-        on_request(relay.answered(b"[]")),
-        f"{SHAPELESS}|to have the budget_id .*, which the proxy does not have",  # so LiteLLM says that there is none
-        heals="command",
+    FaultKind("200 with truncated JSON", on_request(relay.truncate_response), INVALID_RESPONSE, recovers="later"),
+    FaultKind(
+        "200 without JSON", on_request(relay.replace_response(PAGE.encode())), INVALID_RESPONSE, recovers="later"
     ),
-    Kind("200, empty", on_request(relay.answered(b"")), SHAPELESS, heals="later"),
-    Kind("50 MB", on_request(relay.flood), "more than 32 MB|was not tried|may or may not", heals="later"),
-    Kind("dripping", on_request(relay.drip), UNANSWERED, heals="always"),
+    FaultKind(
+        "200 with unexpected JSON",
+        on_request(relay.replace_response(b"[]")),
+        # LiteLLM also returns an empty list for a missing budget
+        f"{INVALID_RESPONSE}|to have the budget_id .*, which the proxy does not have",
+        recovers="write",
+    ),
+    FaultKind("200 with empty body", on_request(relay.replace_response(b"")), INVALID_RESPONSE, recovers="later"),
+    FaultKind(
+        "50 MB", on_request(relay.flood_response), "more than 32 MB|was not tried|may or may not", recovers="later"
+    ),
+    FaultKind("slow response", on_request(relay.trickle_response), NO_RESPONSE, recovers="always"),
 ]

@@ -2,16 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done in these tests: some operations, each on one key or on many."""
+"""The operations of the fault tests, each run on one key or on many."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 
 Json = dict[str, Any]
 
@@ -24,23 +24,23 @@ SEED = "the seed of the fault tests, of 32 characters or more"
 
 @dataclass(frozen=True)
 class Operation:
-    """What is asked for, and what there is before.
+    """An operation, and the keys that exist before it.
 
-    :ivar prepared: keys are there already, of this duration.
-    :ivar key: what is asked of each key, besides its alias.
-    :ivar by_id: the keys are named by their ids.
-    :ivar struck: the only endpoints at which things go wrong, where the others are those of another operation.
+    :ivar existing_duration: the duration of the existing keys, or None if no keys exist.
+    :ivar key: the desired state of each key, without its alias.
+    :ivar by_id: specify the keys by their ids.
+    :ivar endpoints: inject faults only at these endpoints, because another operation covers the others.
     """
 
     name: str
-    prepared: str | None
+    existing_duration: str | None
     key: Json
     by_id: bool = False
-    struck: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Json:
-        """What the keys have in the end."""
+        """Return the expected settings after the operation."""
         return {**SETTINGS, **self.key.get("settings", {})}
 
     @property
@@ -49,14 +49,14 @@ class Operation:
 
     @property
     def days(self) -> int:
-        """How long the keys are to live in the end."""
+        """Return the expected lifetime after the operation, in days."""
         return 7 if self.key.get("lifetime") else 1
 
 
 WEEK = Lifetime(parse("7d"), shorten=False)
 OPERATIONS = {
-    one.name: one
-    for one in (
+    operation.name: operation
+    for operation in (
         Operation("provision", None, {"settings": SETTINGS, "lifetime": WEEK}),
         Operation("re-run", "7d", {"settings": SETTINGS, "lifetime": WEEK}),
         Operation("extend", "1d", {"lifetime": WEEK}),
@@ -66,15 +66,15 @@ OPERATIONS = {
             "in a team",
             None,
             {"settings": {**SETTINGS, **REFERENCES}, "lifetime": WEEK},
-            struck=("GET /team/info", "POST /budget/info"),
+            endpoints=("GET /team/info", "POST /budget/info"),
         ),
-        Operation("extend by id", "1d", {"lifetime": WEEK}, by_id=True, struck=("GET /key/info",)),
-        Operation("destroy by id", "1d", {"present": False}, by_id=True, struck=("GET /key/info",)),
+        Operation("extend by id", "1d", {"lifetime": WEEK}, by_id=True, endpoints=("GET /key/info",)),
+        Operation("destroy by id", "1d", {"present": False}, by_id=True, endpoints=("GET /key/info",)),
     )
 }
 
 
-def wanted(alias: str, operation: str, *, seeded: bool = False, **further: Any) -> Wanted:
-    """What the operation asks of one key, and what is asked further."""
+def desired_key(alias: str, operation: str, *, seeded: bool = False, **further: Any) -> DesiredKey:
+    """Return the desired key for an operation, with further options of the key."""
     secret = derive(SEED, alias) if seeded else None
-    return Wanted(alias, **{**OPERATIONS[operation].key, "secret": secret, **further})
+    return DesiredKey(alias, **{**OPERATIONS[operation].key, "secret": secret, **further})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A relay between the collection and a real proxy, in which one request, or all of a kind, can go wrong."""
+"""A relay between the collection and a real proxy that injects faults into one request or into all of a kind."""
 
 from __future__ import annotations
 
@@ -23,134 +23,136 @@ from urllib.parse import urlsplit
 
 MEGABYTE = 1 << 20
 FLOOD = 50  # megabytes
-BITS = 5  # seconds between two bytes of a dripping answer are a fifth of the client's time-out
+BYTES_PER_TIMEOUT = 5  # a slow response sends this many bytes during the client's timeout
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: its method with its path, and how many of the kind there were before it."""
+class Request:
+    """One request, identified by its method and path and by the number of earlier requests of the same kind."""
 
-    request: str
-    before: int
+    endpoint: str
+    index: int
 
     def __str__(self) -> str:
-        return f"{self.request} #{self.before + 1}"
+        return f"{self.endpoint} #{self.index + 1}"
 
 
 @dataclass
 class Exchange:
-    """A request on its way: what a fault may do with it.
+    """A request in progress, passed to a fault.
 
-    :ivar hand_on: has the proxy carry it out; its answer as it came over the wire.
+    :ivar forward: sends the request to the proxy and returns the raw response.
     """
 
     connection: socket.socket
     relay: Relay
-    hand_on: Callable[[], bytes]
+    forward: Callable[[], bytes]
 
 
 Fault = Callable[[Exchange], None]
 
 
 @dataclass
-class Trouble:
-    """What goes wrong, and when.
+class RequestFault:
+    """A fault, and the requests that it affects.
 
-    :ivar point: the request that it befalls.
-    :ivar lasting: it befalls all later ones of the kind, too.
+    :ivar point: the first request to affect.
+    :ivar persistent: also affect all later requests of the same kind.
     """
 
     fault: Fault
-    point: Asked
-    lasting: bool = False
+    point: Request
+    persistent: bool = False
 
-    def befalls(self, asked: Asked) -> bool:
-        later = self.lasting and asked.before > self.point.before
-        return asked.request == self.point.request and (later or asked.before == self.point.before)
+    def applies_to(self, request: Request) -> bool:
+        later = self.persistent and request.index > self.point.index
+        return request.endpoint == self.point.endpoint and (later or request.index == self.point.index)
 
 
 @dataclass
-class BadLine:
-    """What goes wrong with the connections themselves, before a request is read.
+class ConnectionFault:
+    """A fault of the connections themselves, before a request is read.
 
-    :ivar first: how many connections come to pass before.
-    :ivar how_many: None stands for all that come until the relay is healed.
-    :ivar context: how TLS is spoken on them; None resets them.
-    :ivar refused: seconds for which none comes about at all, unless how_many is None.
+    :ivar first: the number of connections that succeed before.
+    :ivar count: the number of connections to affect; None affects all connections until the faults are cleared.
+    :ivar context: the TLS context of these connections; None resets them.
+    :ivar refuse_seconds: refuse connections for this long, or until the faults are cleared if `count` is None.
     """
 
     first: int
-    how_many: int | None = 1
+    count: int | None = 1
     context: ssl.SSLContext | None = None
-    refused: float | None = None
+    refuse_seconds: float | None = None
 
-    def spoils(self, number: int) -> bool:
-        in_time = self.how_many is None or number < self.first + self.how_many
-        return self.refused is None and number >= self.first and in_time
+    def applies_to(self, number: int) -> bool:
+        in_range = self.count is None or number < self.first + self.count
+        return self.refuse_seconds is None and number >= self.first and in_range
 
 
 @dataclass
-class Seen:
-    """What the relay has seen, for the verdict.
+class RelayLog:
+    """What the relay observed.
 
-    :ivar excess: what the client put up with and should not have.
+    :ivar violations: what the client tolerated although it must not.
+    :ivar injected: the number of injected faults.
     """
 
-    asked: list[Asked] = field(default_factory=list)
-    excess: list[str] = field(default_factory=list)
-    struck: int = 0
+    requests: list[Request] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    injected: int = 0
 
 
 class Relay:
-    """Listens on a port of its own, and hands on what it is not told to spoil.
+    """Listen on a separate port, and forward every request that is not affected by a fault.
 
-    Each connection carries one request, so that the n-th connection is the n-th request.
+    Each connection carries one request, so the n-th connection is the n-th request.
     """
 
     def __init__(
-        self, upstream: str, *, trouble: Trouble | None = None, bad_line: BadLine | None = None,
-        context: ssl.SSLContext | None = None, timeout: float = 2.0, each: Callable[[Asked, str], None] | None = None,
+        self, upstream: str, *, request_fault: RequestFault | None = None,
+        connection_fault: ConnectionFault | None = None, context: ssl.SSLContext | None = None, timeout: float = 2.0,
+        callback: Callable[[Request, str], None] | None = None,
     ) -> None:  # fmt: skip
         address = urlsplit(upstream)
         self._upstream = (str(address.hostname), address.port)
-        self.trouble, self.bad_line, self.timeout = trouble, bad_line, timeout
+        self.request_fault, self.connection_fault, self.timeout = request_fault, connection_fault, timeout
         self._context = context
-        self._each = each or (lambda _asked, _when: None)
-        self.seen = Seen()
+        self._callback = callback or (lambda _request, _when: None)
+        self.log = RelayLog()
         self._counts: Counter[str] = Counter()
         self._connections = 0
-        self._lock, self._door = threading.Lock(), threading.RLock()
-        self._over = threading.Event()
-        self._refused = False
+        self._lock, self._listener_lock = threading.Lock(), threading.RLock()
+        self._closed = threading.Event()
+        self._refusing = False
         self._listener: socket.socket | None = None
-        # Bound and never listening: it keeps the port ours while connections are refused.
-        self._place = socket.socket()
-        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._place.bind(("127.0.0.1", 0))
-        self._port = self._place.getsockname()[1]
+        # This socket is bound but never listens. It reserves the port while connections are refused.
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reservation.bind(("127.0.0.1", 0))
+        self._port = self._reservation.getsockname()[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Relay:
         self._refuse_after(0)
-        if not self._refused:
-            self._open()
+        if not self._refusing:
+            self._listen()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        with self._door:
-            self._shut()
-        self._place.close()
+        self._closed.set()
+        with self._listener_lock:
+            self._stop_listening()
+        self._reservation.close()
 
-    def _open(self) -> None:
-        with self._door:
-            if self._listener is None and not self._over.is_set():
+    def _listen(self) -> None:
+        with self._listener_lock:
+            if self._listener is None and not self._closed.is_set():
                 self._listener = socket.create_server(("127.0.0.1", self._port), backlog=64, reuse_port=True)
                 self._thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
                 self._thread.start()
-            self._refused = False
+            self._refusing = False
 
-    def _shut(self) -> None:
+    def _stop_listening(self) -> None:
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -158,25 +160,25 @@ class Relay:
             self._listener.close()
             self._listener = None
 
-    def _refuse_after(self, answered: int) -> None:
-        """Listen no longer where the next connection is to be refused."""
-        line = self.bad_line
-        if line and line.refused is not None and line.first == answered:
-            with self._door:
-                self._shut()
-                self._refused = True
-                self.seen.struck += 1
-            if line.how_many is not None:
-                threading.Timer(line.refused, self._open).start()
+    def _refuse_after(self, completed: int) -> None:
+        """Stop listening if the next connection is to be refused."""
+        fault = self.connection_fault
+        if fault and fault.refuse_seconds is not None and fault.first == completed:
+            with self._listener_lock:
+                self._stop_listening()
+                self._refusing = True
+                self.log.injected += 1
+            if fault.count is not None:
+                threading.Timer(fault.refuse_seconds, self._listen).start()
 
-    def heal(self) -> None:
-        """From now on all is well."""
-        self.trouble = self.bad_line = None
-        self._open()
+    def clear_faults(self) -> None:
+        """Inject no faults from now on."""
+        self.request_fault = self.connection_fault = None
+        self._listen()
 
     @property
     def counts(self) -> Counter[str]:
-        return Counter(asked.request for asked in self.seen.asked)
+        return Counter(request.endpoint for request in self.log.requests)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -188,64 +190,64 @@ class Relay:
             threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        line = self.bad_line
-        spoilt = line is not None and line.spoils(number)
+        fault = self.connection_fault
+        faulty = fault is not None and fault.applies_to(number)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             context = self._context
-            if line and spoilt:
-                self.seen.struck += 1
-                if line.context is None:
+            if fault and faulty:
+                self.log.injected += 1
+                if fault.context is None:
                     reset(connection)
                     return
-                context = line.context
+                context = fault.context
             if context:
                 connection = context.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as file:
-                self._exchange(connection, file, spoilt)
+                self._exchange(connection, file, faulty)
 
-    def _exchange(self, connection: socket.socket, file: IO[bytes], spoilt: bool) -> None:
+    def _exchange(self, connection: socket.socket, file: IO[bytes], faulty: bool) -> None:
         head = b"".join(iter(file.readline, b"\r\n"))
         if not head:
             return
-        if spoilt:
-            self.seen.excess.append("the master key was sent over a connection that should not be trusted")
+        if faulty:
+            self.log.violations.append("the client sent the master key over an untrusted connection")
         length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
         body = file.read(int(length[1]) if length else 0)
         method, target, _version = head.split(b"\r\n", 1)[0].decode().split()
-        request = f"{method} {urlsplit(target).path}"
+        endpoint = f"{method} {urlsplit(target).path}"
         with self._lock:
-            asked = Asked(request, self._counts[request])
-            self._counts[request] += 1
-            self.seen.asked.append(asked)
+            request = Request(endpoint, self._counts[endpoint])
+            self._counts[endpoint] += 1
+            self.log.requests.append(request)
 
-        def hand_on() -> bytes:
-            self._each(asked, "before")
-            answer = self._ask(method, target, head, body)
-            self._each(asked, "after")
-            return answer
+        def forward() -> bytes:
+            self._callback(request, "before")
+            response = self._forward(method, target, head, body)
+            self._callback(request, "after")
+            return response
 
-        trouble = self.trouble
-        if trouble and trouble.befalls(asked):
-            self.seen.struck += 1
-            trouble.fault(Exchange(connection, self, hand_on))
+        fault = self.request_fault
+        if fault and fault.applies_to(request):
+            self.log.injected += 1
+            fault.fault(Exchange(connection, self, forward))
         else:
-            answer = hand_on()
-            self._refuse_after(len(self.seen.asked))
-            connection.sendall(answer)
+            response = forward()
+            self._refuse_after(len(self.log.requests))
+            connection.sendall(response)
 
-    def _ask(self, method: str, target: str, head: bytes, body: bytes) -> bytes:
+    def _forward(self, method: str, target: str, head: bytes, body: bytes) -> bytes:
         headers = dict(line.split(": ", 1) for line in head.decode("latin-1").splitlines()[1:] if line)
         headers.pop("Connection", None)
-        onward = http.client.HTTPConnection(*self._upstream, timeout=60)
-        with contextlib.closing(onward):
-            onward.request(method, target, body or None, headers)
-            answer = onward.getresponse()
-            content = answer.read()
-        return whole(answer.status, content, answer.headers.get("Date", ""))
+        upstream = http.client.HTTPConnection(*self._upstream, timeout=60)
+        with contextlib.closing(upstream):
+            upstream.request(method, target, body or None, headers)
+            response = upstream.getresponse()
+            content = response.read()
+        return response_bytes(response.status, content, response.headers.get("Date", ""))
 
 
-def whole(status: int, content: bytes, date: str = "", **headers: str) -> bytes:
-    """An answer as it goes over the wire."""
+def response_bytes(status: int, content: bytes, date: str = "", **headers: str) -> bytes:
+    """Return a complete HTTP response."""
     lines = [f"HTTP/1.1 {status} Whatever", "Content-Type: application/json", f"Content-Length: {len(content)}"]
     lines += [f"Date: {date}"] if date else []
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -253,91 +255,92 @@ def whole(status: int, content: bytes, date: str = "", **headers: str) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """As a firewall or a dying process does: no goodbye."""
+    """Reset the connection, as a firewall or a dying process does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-# Faults. Which of them let the proxy carry the request out says `hand_on`.
+# Faults. Those that call `forward` let the proxy process the request first.
 
 
-def lost(exchange: Exchange) -> None:
-    exchange.hand_on()
+def drop_response(exchange: Exchange) -> None:
+    """Process the request, then reset the connection."""
+    exchange.forward()
     reset(exchange.connection)
 
 
-def silent(exchange: Exchange) -> None:
-    """Carried out; and then no word, until the client gives up."""
-    exchange.hand_on()
+def never_respond(exchange: Exchange) -> None:
+    """Process the request, then send nothing until the client closes the connection."""
+    exchange.forward()
     exchange.connection.settimeout(10 * exchange.relay.timeout)
     try:
         exchange.connection.recv(1)
     except TimeoutError:
-        exchange.relay.seen.excess.append("the client waited ten times as long as its time-out allows")
+        exchange.relay.log.violations.append("the client waited ten times as long as its timeout")
 
 
-def refusal(status: int, text: str = "", content_type: bool = True, **headers: str) -> Fault:
-    """Not carried out, and said so."""
+def error_response(status: int, text: str = "", content_type: bool = True, **headers: str) -> Fault:
+    """Do not process the request, and respond with an error."""
     content = json.dumps({"error": {"message": text}}).encode() if content_type else text.encode()
 
     def refuse(exchange: Exchange) -> None:
-        exchange.connection.sendall(whole(status, content, **headers))
+        exchange.connection.sendall(response_bytes(status, content, **headers))
 
     return refuse
 
 
-def answered(content: bytes) -> Fault:
-    """Carried out; and then a 200 that says something else."""
+def replace_response(content: bytes) -> Fault:
+    """Process the request, then send status 200 with other content."""
 
-    def answer(exchange: Exchange) -> None:
-        exchange.hand_on()
-        exchange.connection.sendall(whole(200, content))
+    def replace(exchange: Exchange) -> None:
+        exchange.forward()
+        exchange.connection.sendall(response_bytes(200, content))
 
-    return answer
-
-
-def half(exchange: Exchange) -> None:
-    """Carried out; half of the answer comes, as if it were all of it."""
-    _head, _blank, content = exchange.hand_on().partition(b"\r\n\r\n")
-    exchange.connection.sendall(whole(200, content[: len(content) // 2]))
+    return replace
 
 
-def flood(exchange: Exchange) -> None:
-    """Carried out; and then more than anybody wants to read."""
-    exchange.hand_on()
+def truncate_response(exchange: Exchange) -> None:
+    """Process the request, then send half of the response with a matching Content-Length."""
+    _head, _blank, content = exchange.forward().partition(b"\r\n\r\n")
+    exchange.connection.sendall(response_bytes(200, content[: len(content) // 2]))
+
+
+def flood_response(exchange: Exchange) -> None:
+    """Process the request, then send a response of 50 MB."""
+    exchange.forward()
     exchange.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n")
     for _megabyte in range(FLOOD):
         exchange.connection.sendall(b" " * MEGABYTE)
-    exchange.relay.seen.excess.append(f"the client read all {FLOOD} MB")
+    exchange.relay.log.violations.append(f"the client read all {FLOOD} MB")
 
 
-def drip(exchange: Exchange) -> None:
-    """Carried out; and the answer comes a byte at a time, each well before the time-out."""
-    answer = exchange.hand_on()
-    for number in range(10 * BITS):
-        exchange.connection.sendall(answer[number : number + 1])
-        time.sleep(exchange.relay.timeout / BITS)
-    exchange.relay.seen.excess.append("the client waited ten times as long as its time-out allows")
+def trickle_response(exchange: Exchange) -> None:
+    """Process the request, then send the response byte by byte, each well before the client's timeout."""
+    response = exchange.forward()
+    for number in range(10 * BYTES_PER_TIMEOUT):
+        exchange.connection.sendall(response[number : number + 1])
+        time.sleep(exchange.relay.timeout / BYTES_PER_TIMEOUT)
+    exchange.relay.log.violations.append("the client waited ten times as long as its timeout")
 
 
 @contextlib.contextmanager
-def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
-    """Another host, which notes what is sent to it and answers as if nothing had happened."""
+def other_host() -> Iterator[tuple[str, list[bytes]]]:
+    """Start another host that records what it receives and responds with success."""
     listener = socket.create_server(("127.0.0.1", 0))
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def listen() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _address = listener.accept()
                 with connection:
-                    heard.append(connection.recv(65536))
-                    connection.sendall(whole(200, b"{}"))
+                    received.append(connection.recv(65536))
+                    connection.sendall(response_bytes(200, b"{}"))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heard
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
     finally:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Controllers as processes of their own, and the sandbox's own processes, to be killed."""
+"""Run controllers in separate processes, and restart the programs of the sandbox."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Case
 
 PROGRAM = Path(__file__).with_name("controller.py")
-PATIENCE = 120  # seconds
+EXIT_TIMEOUT = 120  # seconds
 
 
 class Controller:
-    """The engine in a process of its own."""
+    """A controller that runs an operation on the keys of a case in a separate process."""
 
     def __init__(self, case: Case, url: str, connection: Json | None = None, **further: Any) -> None:
         self._process = subprocess.Popen(
@@ -35,7 +35,7 @@ class Controller:
             text=True,
         )
         self._case = case
-        self._say({
+        self._send({
             "url": url,
             "master_key": case.proxy.master_key,
             "operation": case.operation.name,
@@ -47,12 +47,12 @@ class Controller:
         ready = self._process.stdout.readline()
         assert ready == "ready\n", self._process.stderr and self._process.stderr.read()
 
-    def _say(self, what: Any) -> None:
+    def _send(self, message: Any) -> None:
         assert self._process.stdin
-        print(json.dumps(what), file=self._process.stdin, flush=True)
+        print(json.dumps(message), file=self._process.stdin, flush=True)
 
-    def go(self) -> Controller:
-        self._say(None)
+    def start(self) -> Controller:
+        self._send(None)
         return self
 
     def signal(self, number: int) -> None:
@@ -60,29 +60,29 @@ class Controller:
         if number == signal.SIGKILL:
             self._process.wait()
 
-    def end(self) -> tuple[int, Json]:
-        """Wait for it: its exit code, and what it has told."""
-        stdout, stderr = self._process.communicate(timeout=PATIENCE)
+    def wait(self) -> tuple[int, Json]:
+        """Wait for the process to exit, and return its exit code and its printed result."""
+        stdout, stderr = self._process.communicate(timeout=EXIT_TIMEOUT)
         if self._process.returncode == 1:
             return 1, {"failed": stderr.strip().splitlines()[-1]}
-        told: Json = json.loads(stdout) if stdout.strip() else {"stderr": stderr}
-        for key in told.get("keys", ()):
+        result: Json = json.loads(stdout) if stdout.strip() else {"stderr": stderr}
+        for key in result.get("keys", ()):
             if key["secret"]:
-                self._case.known[key["alias"]].append(key["secret"])
-        return self._process.returncode, told
+                self._case.known_secrets[key["alias"]].append(key["secret"])
+        return self._process.returncode, result
 
 
 @contextmanager
 def controller(case: Case, url: str, connection: Json | None = None, **further: Any) -> Iterator[Controller]:
-    one = Controller(case, url, connection, **further)
+    process = Controller(case, url, connection, **further)
     try:
-        yield one
+        yield process
     finally:
-        one.signal(signal.SIGKILL)
+        process.signal(signal.SIGKILL)
 
 
 def restart(pid: int) -> int:
-    """End a program of the sandbox's, as an upgrade or a crash does, and start the same again: its new process id."""
+    """Stop a program of the sandbox, as an upgrade or a crash does, start it again, and return its new process id."""
     process = Path(f"/proc/{pid}")
     command = (process / "cmdline").read_bytes().split(b"\0")[:-1]
     environment = dict(pair.split(b"=", 1) for pair in (process / "environ").read_bytes().split(b"\0") if pair)
@@ -97,7 +97,7 @@ def restart(pid: int) -> int:
         try:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 break
-        except ChildProcessError:  # it is not ours
+        except ChildProcessError:  # not a child of this process
             if "\nState:\tZ" in (process / "status").read_text():
                 break
     started = subprocess.Popen(

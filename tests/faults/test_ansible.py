@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The same with real Ansible, for what Ansible has a part in: its time-out of a task, and a fault in a playbook."""
+"""Test with real Ansible what depends on Ansible: task timeouts, and a fault during a playbook."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ import time
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Json, Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import PATIENCE, Case
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import LONG_TIMEOUT, Case
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import GRANITE, OPERATIONS
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine, Relay, Trouble
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
+    ConnectionFault,
+    Relay,
+    Request,
+    RequestFault,
+)
 
 KEYS = 60
-TIME = 2  # seconds for a task, where one request is held until they are over
+TASK_TIMEOUT = 2  # seconds; one request is delayed until the task has timed out
 LIST, MODELS, GENERATE = "GET /key/list", "GET /v1/models", "POST /key/generate"
-FAULTS = [kind for kind in KINDS if kind.heals != "never"]
+FAULTS = [kind for kind in KINDS if kind.recovers != "never"]
 
 
 def provision(
     ansible: Ansible, case: Case, url: str, connection: Json | None = None, **keywords: object
 ) -> tuple[bool, list[Json]]:
-    """Whether the task failed, and what it has told of the keys."""
-    kept = ansible.folder / "told.json"
+    """Run a task that provisions the keys; return whether it failed and the keys that it reported."""
+    saved = ansible.folder / "result.json"
     task = {
         f"{COLLECTION}.litellm_key": {
             "virtual_keys": [{"key_alias": alias} for alias in case.aliases],
@@ -41,102 +46,105 @@ def provision(
             "concurrency": 4,
             **(connection or {}),
         },
-        "register": "told",
+        "register": "result",
         "ignore_errors": True,
         **keywords,
     }
-    keep = {"ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": str(kept), "mode": "0600"}}
+    save = {"ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(saved), "mode": "0600"}}
     run = ansible.play(
-        {"hosts": "localhost", "tasks": [task, keep]}, LITELLM_URL=url, LITELLM_MASTER_KEY=case.proxy.master_key
+        {"hosts": "localhost", "tasks": [task, save]}, LITELLM_URL=url, LITELLM_MASTER_KEY=case.proxy.master_key
     )
     assert run.code == 0, run.output
-    told = json.loads(kept.read_text())
-    keys = told.get("virtual_keys", [])  # none, when it ends before anything was begun
+    result = json.loads(saved.read_text())
+    keys = result.get("virtual_keys", [])  # missing if the task times out before it starts any key
     for key in keys:
         if key["key"]:
-            case.known[key["key_alias"]].append(key["key"])
-    return bool(told.get("failed")), keys
+            case.known_secrets[key["key_alias"]].append(key["key"])
+    return bool(result.get("failed")), keys
 
 
 def finish(case: Case, ansible: Ansible) -> None:
-    """A clean run makes what is missing, and every key is one whose secret was told."""
-    failed, _told = provision(ansible, case, case.proxy.url)
+    """Check that a clean run creates the missing keys, and that the secret of every key was returned."""
+    failed, _keys = provision(ansible, case, case.proxy.url)
     assert not failed
-    told = case.run(case.proxy.url, {"timeout": 60.0})
-    case.judge_clean(told, told)
+    result = case.run(case.proxy.url, {"timeout": 60.0})
+    case.check_clean_run(result, result)
     case.clean_up()
-    assert case.complaints == []
+    assert case.violations == []
 
 
-def test_the_time_of_a_task_is_out(ansible: Ansible, proxy: Proxy):
-    """What was made until then is told, with its secrets, and the next run makes the rest."""
+def test_task_timeout(ansible: Ansible, proxy: Proxy):
+    """The task returns the keys created before the timeout with their secrets; the next run creates the others."""
     case = Case(proxy, OPERATIONS["provision"], KEYS)
 
-    def delay(asked: Asked, when: str) -> None:
-        if when == "before" and asked.request == "POST /key/generate":
+    def delay(request: Request, when: str) -> None:
+        if when == "before" and request.endpoint == "POST /key/generate":
             time.sleep(1)
 
-    with Relay(proxy.url, each=delay) as relay:
-        failed, told = provision(ansible, case, relay.url, timeout=6)
+    with Relay(proxy.url, callback=delay) as relay:
+        failed, keys = provision(ansible, case, relay.url, timeout=6)
     assert failed
     rows = case.rows()
-    for key in told:
+    for key in keys:
         tokens = [row["token"] for row in rows[key["key_alias"]]]
         assert tokens == ([hashlib.sha256(key["key"].encode()).hexdigest()] if key["key"] else [])
         assert key["key"] or "the task was interrupted" in key["error"]
-    assert 0 < sum(bool(key["key"]) for key in told) < KEYS
+    assert 0 < sum(bool(key["key"]) for key in keys) < KEYS
     finish(case, ansible)
 
 
-# Each request of one key, and of many: the first and the last of each kind, and one in the midst.
+# For one key, every request; for many keys, the first and the last of each kind, and one in between.
 STEPS = [
-    *((1, step) for step in (Asked(LIST, 0), Asked(LIST, 1), Asked(MODELS, 0), Asked(GENERATE, 0), Asked(LIST, 2))),
-    *((20, step) for step in (Asked(LIST, 0), Asked(MODELS, 0), Asked(GENERATE, 0), Asked(GENERATE, 10))),
-    *((20, step) for step in (Asked(GENERATE, 19), Asked(LIST, 1))),
+    *(
+        (1, step)
+        for step in (Request(LIST, 0), Request(LIST, 1), Request(MODELS, 0), Request(GENERATE, 0), Request(LIST, 2))
+    ),
+    *((20, step) for step in (Request(LIST, 0), Request(MODELS, 0), Request(GENERATE, 0), Request(GENERATE, 10))),
+    *((20, step) for step in (Request(GENERATE, 19), Request(LIST, 1))),
 ]
 
 
 @pytest.mark.parametrize(("size", "step"), STEPS, ids=[f"{size}-{step}" for size, step in STEPS])
-def test_the_time_of_a_task_is_out_at_each_step(ansible: Ansible, proxy: Proxy, size: int, step: Asked):
-    """No secret of a key that was made is lost, nothing false is told, and the next run makes the rest."""
+def test_task_timeout_at_each_step(ansible: Ansible, proxy: Proxy, size: int, step: Request):
+    """No secret of a created key is lost, everything reported is true, and the next run creates the other keys."""
     case = Case(proxy, OPERATIONS["provision"], size)
-    held = []
+    delayed = []
 
-    def hold(asked: Asked, when: str) -> None:
-        if when == "before" and asked == step:
-            held.append(asked)
-            time.sleep(TIME + 0.5)  # the task began before
+    def delay(request: Request, when: str) -> None:
+        if when == "before" and request == step:
+            delayed.append(request)
+            time.sleep(TASK_TIMEOUT + 0.5)  # the timeout started earlier, with the task
 
-    with Relay(proxy.url, each=hold) as relay:
-        failed, told = provision(ansible, case, relay.url, {"timeout": 60, "concurrency": 1}, timeout=TIME)
-    assert held == [step]
-    # What is held is brought to its end; where it was the last there is to do, the task has done its work.
-    assert failed == (sum(bool(key["key"]) for key in told) < size)
+    with Relay(proxy.url, callback=delay) as relay:
+        failed, keys = provision(ansible, case, relay.url, {"timeout": 60, "concurrency": 1}, timeout=TASK_TIMEOUT)
+    assert delayed == [step]
+    # The delayed request is completed. If it was the last one, the task succeeds.
+    assert failed == (sum(bool(key["key"]) for key in keys) < size)
     assert failed or step in (
-        (Asked(GENERATE, 19), Asked(LIST, 1)) if size > 1 else (Asked(GENERATE, 0), Asked(LIST, 2))
+        (Request(GENERATE, 19), Request(LIST, 1)) if size > 1 else (Request(GENERATE, 0), Request(LIST, 2))
     )
     rows = case.rows()
-    assert {key["key_alias"]: key["key_id"] for key in told if key["key"]} == {
+    assert {key["key_alias"]: key["key_id"] for key in keys if key["key"]} == {
         alias: rows[alias][0]["token"] for alias in case.aliases if rows[alias]
     }
-    assert all(case.works(key["key"]) if key["key"] else key["error"] for key in told)
-    clean = case.run(proxy.url, {"timeout": PATIENCE})
-    case.judge_clean(clean, LiteLLMError("interrupted", passing=True))
+    assert all(case.works(key["key"]) if key["key"] else key["error"] for key in keys)
+    clean = case.run(proxy.url, {"timeout": LONG_TIMEOUT})
+    case.check_clean_run(clean, LiteLLMError("interrupted", transient=True))
     case.clean_up()
-    assert case.complaints == []
+    assert case.violations == []
 
 
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.name)
-def test_a_fault_in_a_playbook(ansible: Ansible, proxy: Proxy, kind):
-    """One key's creation meets the fault; the task makes all of them nevertheless."""
+def test_a_fault_during_a_playbook(ansible: Ansible, proxy: Proxy, kind):
+    """The creation of one key meets a fault, and the task still creates all keys."""
     case = Case(proxy, OPERATIONS["provision"], 4)
-    spoilt = kind.spoil(Asked("POST /key/generate", 1), 4, False)
-    line, trouble = (spoilt, None) if isinstance(spoilt, BadLine) else (None, spoilt)
-    assert isinstance(spoilt, BadLine | Trouble)
-    with Relay(proxy.url, trouble=trouble, bad_line=line, timeout=4.0) as relay:
-        failed, told = provision(ansible, case, relay.url)
-    assert relay.seen.struck
-    assert relay.seen.excess == []
-    assert not failed, [key["error"] for key in told]
-    assert all(key["operation"] == "created" and case.works(key["key"]) for key in told)
+    fault = kind.create(Request("POST /key/generate", 1), 4, False)
+    connection_fault, request_fault = (fault, None) if isinstance(fault, ConnectionFault) else (None, fault)
+    assert isinstance(fault, ConnectionFault | RequestFault)
+    with Relay(proxy.url, request_fault=request_fault, connection_fault=connection_fault, timeout=4.0) as relay:
+        failed, keys = provision(ansible, case, relay.url)
+    assert relay.log.injected
+    assert relay.log.violations == []
+    assert not failed, [key["error"] for key in keys]
+    assert all(key["operation"] == "created" and case.works(key["key"]) for key in keys)
     finish(case, ansible)

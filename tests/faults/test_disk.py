@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The disk is full while user data are written: what was saved before stays, and the next run saves the rest."""
+"""Test a full disk while user data is saved: the saved data is kept, and the next run saves the new data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Json
 
-LIMIT = 1 << 18  # bytes that any file may have; also those that Ansible itself writes
+LIMIT = 1 << 18  # maximum size of a file in bytes, which also applies to Ansible's own files
 SAVED = "provision-user-data.yaml"
 
 
-def play(ansible: Ansible, data: Json, *, full: bool) -> subprocess.CompletedProcess[str]:
-    """Save user data with real Ansible, on a disk that takes no more, or on one that does."""
+def save_user_data(ansible: Ansible, data: Json, *, full: bool) -> subprocess.CompletedProcess[str]:
+    """Save user data with real Ansible, on a full disk or not."""
     task = {f"{COLLECTION}.agnosticd_user_info": {"data": data}}
     plays = [
         {"hosts": "localhost", "gather_facts": False, "vars": {"output_dir": str(ansible.folder)}, "tasks": [task]}
@@ -33,26 +33,26 @@ def play(ansible: Ansible, data: Json, *, full: bool) -> subprocess.CompletedPro
         text=True,
         check=False,
         timeout=120,
-        # To every program a limit of its own looks like the end of the disk, and it works for any user.
+        # A file size limit has the same effect on a program as a full disk, and requires no root.
         preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))) if full else None,
     )
 
 
-def test_a_full_disk_takes_nothing_away(ansible: Ansible):
+def test_a_full_disk_keeps_saved_user_data(ansible: Ansible):
     small: Json = {"litellm_key_alias": "virtkey-small", "litellm_virtual_key": "sk-0123456789abcdef"}
     large: Json = {"litellm_key_alias": "virtkey-large", "notes": "x" * 2 * LIMIT}
-    done = play(ansible, small, full=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = save_user_data(ansible, small, full=True)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     before = (ansible.folder / SAVED).read_bytes()
     files = set(ansible.folder.iterdir())
 
-    failed = play(ansible, large, full=True)
+    failed = save_user_data(ansible, large, full=True)
     assert failed.returncode != 0
-    said = " ".join((failed.stdout + failed.stderr).split())
-    assert f"User data cannot be saved in {ansible.folder}: File too large" in said
+    output = " ".join((failed.stdout + failed.stderr).split())
+    assert f"User data cannot be saved in {ansible.folder}: File too large" in output
     assert (ansible.folder / SAVED).read_bytes() == before
     assert set(ansible.folder.iterdir()) == files
 
-    done = play(ansible, large, full=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = save_user_data(ansible, large, full=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert ansible.file(SAVED) == {**small, **large}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fault matrix: each endpoint that is used, each fault, each operation, one key and many, on a real proxy."""
+"""Test the fault matrix on a real proxy: each endpoint, each fault, each operation, with one key and with many keys."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Kind, points, run_cell
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import FaultKind, fault_points, run_cell
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS, on_request
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS, Operation
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Asked, BadLine
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import ConnectionFault, Request
 
-Recorder = Callable[[Operation, bool], list[Asked]]
+Recorder = Callable[[Operation, bool], list[Request]]
 Table = dict[tuple[str, str], dict[tuple[str, bool], bool]]
 
-SIDE_BY_SIDE = 6  # cells, most of which wait for something
+CONCURRENT_CELLS = 6  # most cells spend their time waiting
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
@@ -34,7 +34,7 @@ def test_cell(
     table: Table,
     operation: Operation,
     many: bool,
-    kind: Kind,
+    kind: FaultKind,
 ):
     check(proxy, certificates, record, table, operation, many, kind)
 
@@ -44,8 +44,10 @@ def test_cell(
 def test_redirect(
     proxy: Proxy, certificates: Certificates, record: Recorder, table: Table, operation: Operation, many: bool
 ):
-    with relay.elsewhere() as (url, heard):
-        kind = Kind("redirect", on_request(relay.refusal(307, Location=f"{url}/key/list")), r"a redirect \(307\)")
+    with relay.other_host() as (url, heard):
+        kind = FaultKind(
+            "redirect", on_request(relay.error_response(307, Location=f"{url}/key/list")), r"a redirect \(307\)"
+        )
         check(proxy, certificates, record, table, operation, many, kind)
     assert heard == []
 
@@ -60,11 +62,13 @@ def test_certificate(
     operation: Operation,
     many: bool,
 ):
-    def spoil(_point: Asked, number: int, lasting: bool) -> BadLine:
-        return BadLine(number, None if lasting else 1, certificates.wrong["another authority's"])
+    def create(_point: Request, number: int, persistent: bool) -> ConnectionFault:
+        return ConnectionFault(number, None if persistent else 1, certificates.invalid["untrusted authority"])
 
-    says = "The TLS connection to .* failed|was not tried|may or may not"
-    check(proxy, certificates, record, table, operation, many, Kind("wrong certificate", spoil, says, tls=True))
+    message = "The TLS connection to .* failed|was not tried|may or may not"
+    check(
+        proxy, certificates, record, table, operation, many, FaultKind("wrong certificate", create, message, tls=True)
+    )
 
 
 def check(
@@ -74,23 +78,24 @@ def check(
     table: Table,
     operation: Operation,
     many: bool,
-    kind: Kind,
+    kind: FaultKind,
 ) -> None:
-    """All places where the operation can meet the fault."""
-    asked = record(operation, many)
-    cells = points(operation, asked)
+    """Run the cells for all requests of the operation at which the fault is injected."""
+    requests = record(operation, many)
+    cells = fault_points(operation, requests)
 
-    def complaints(cell: tuple[Asked, bool]) -> list[str]:
-        point, lasting = cell
-        return run_cell(proxy, operation, many, kind, asked, point, lasting=lasting, certificates=certificates)
+    def violations(cell: tuple[Request, bool]) -> list[str]:
+        point, persistent = cell
+        return run_cell(proxy, operation, many, kind, requests, point, persistent=persistent, certificates=certificates)
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        found = list(threads.map(complaints, cells))
+    with ThreadPoolExecutor(CONCURRENT_CELLS) as threads:
+        found = list(threads.map(violations, cells))
     column = (operation.name, many)
     for (point, _lasting), some in zip(cells, found, strict=True):
-        row = table.setdefault((point.request, kind.name), {})
+        row = table.setdefault((point.endpoint, kind.name), {})
         row[column] = row.get(column, True) and not some
     red = {
-        f"{point}{' and all after it' if last else ''}": some for (point, last), some in zip(cells, found, strict=True)
+        f"{point}{' and all later ones' if last else ''}": some
+        for (point, last), some in zip(cells, found, strict=True)
     }
     assert {where: some for where, some in red.items() if some} == {}
