@@ -2,69 +2,53 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filters of keys. Each only translates: plugin_utils/_report decides what they say, and _page draws the page."""
+"""The filters for reports on virtual keys; they translate between Jinja and `_reports`."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _page, _report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import Duration, parse, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.filters import (
+    instant_or_now,
+    jinja_plugin,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from jinja2 import Undefined
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-_NO_TIME = ("", "0", 0)
-
-
-def _filter(function: Callable[_P, _R]) -> Callable[_P, _R | Undefined]:
-    """Undefined in, undefined out, as ansible-core 2.19 and later do by themselves; our errors as Ansible's."""
-
-    @functools.wraps(function)
-    def translated(*args: _P.args, **kwargs: _P.kwargs) -> _R | Undefined:
-        for argument in (*args, *kwargs.values()):
-            if isinstance(argument, Undefined):
-                return argument
-        try:
-            return function(*args, **kwargs)
-        except OptionError as exc:
-            # ansible-core 2.19 and later print the cause behind the message, and it says the same.
-            raise AnsibleFilterError(str(exc)) from None
-
-    return translated
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids, plan_sweep
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
 
 
-@_filter
+@jinja_plugin
 def keys_table(keys: Any, now: object = None) -> list[str]:
-    return _report.table(_keys(keys, "keys_table"), _instant_or_now(now))
+    return format_table(_checked_keys(keys, "keys_table"), instant_or_now(now))
 
 
-@_filter
+@jinja_plugin
 def keys_report(
     keys: Any, now: object = None, *, guids: object = None, soon: object = "24h", api_endpoint: str | None = None
 ) -> dict[str, Any]:
-    return _report.report(
-        _keys(keys, "keys_report"),
-        _instant_or_now(now),
+    return build_report(
+        _checked_keys(keys, "keys_report"),
+        instant_or_now(now),
         soon=parse(soon),
-        guids=_report.parse_guids(guids),
+        guids=parse_guids(guids),
         api_endpoint=api_endpoint,
     )
 
 
-@_filter
+@jinja_plugin
 def keys_html(report: Any) -> str:
+    # Imported here, so that the other filters do not load the page and its template.
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.page import render_page
+
     if not isinstance(report, Mapping) or not {"virtual_keys", "totals", "now", "soon"} <= set(report):
-        raise OptionError("keys_html takes what keys_report gives")
-    return _page.page(report)
+        raise OptionError("keys_html requires the result of keys_report")
+    return render_page(report)
 
 
-@_filter
+@jinja_plugin
 def keys_to_sweep(
     keys: Any,
     choice: object,
@@ -75,41 +59,37 @@ def keys_to_sweep(
     at_most: object = 100,
     among: Any = None,
 ) -> dict[str, Any]:
-    return _report.sweep(
-        _keys(keys, "keys_to_sweep"),
-        _instant_or_now(now),
+    return plan_sweep(
+        _checked_keys(keys, "keys_to_sweep"),
+        instant_or_now(now),
         choice,
-        guids=_report.parse_guids(guids),
+        guids=parse_guids(guids),
         expired_for=_duration_or_none(expired_for),
-        at_most=_count(at_most),
-        among=None if among is None else _keys(among, "among"),
+        at_most=_whole_number(at_most, "at_most"),
+        among=None if among is None else _checked_keys(among, "among"),
     )
 
 
-def _keys(keys: Any, name: str) -> Sequence[Mapping[str, Any]]:
+def _checked_keys(keys: Any, name: str) -> Sequence[Mapping[str, Any]]:
     if isinstance(keys, list | tuple) and all(isinstance(key, Mapping) and "status" in key for key in keys):
         return keys
-    raise OptionError(f"{name} takes the virtual_keys of a result of litellm_key_info")
-
-
-def _instant_or_now(value: object) -> datetime:
-    return datetime.now(timezone.utc) if value is None else parse_instant(value)
+    raise OptionError(f"{name} requires the virtual_keys of a litellm_key_info result")
 
 
 def _duration_or_none(value: object) -> Duration | None:
-    return None if value is None or value in _NO_TIME else parse(value)
+    """Parse a duration, which may be zero here: None, an empty string and 0 stand for no duration."""
+    return None if value is None or value in ("", "0", 0) else parse(value)
 
 
-def _count(value: object) -> int:
-    """What is given on the command line is a text."""
+def _whole_number(value: object, name: str) -> int:
     try:
-        return int(str(value))
+        return int(str(value))  # a string if it is set with -e on the command line
     except ValueError:
-        raise OptionError(f"at_most must be a whole number, but is {value!r}") from None
+        raise OptionError(f"{name} must be a whole number, not {value!r}") from None
 
 
 class FilterModule:
-    """What ansible-core asks for filters."""
+    """The filters of this file, for ansible-core."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

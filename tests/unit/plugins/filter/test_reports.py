@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filters of keys, as functions and in templates; what they decide is tested where it is decided."""
+"""The filters for reports, as functions and in templates. The modules of `_reports` have tests of their own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OLD = {
 }
 
 
-def test_the_table_is_the_one_of_the_page():
+def test_keys_table_matches_its_documentation():
     assert FILTERS["keys_table"]([KEY], NOW) == [
         "KEY              STATUS  ENDS        SPENT         USER             MODELS",
         "virtkey-user123  active  in 3 hours  1.25 of 5.00  ann@example.com  openai/granite-3-2-8b-instruct",
@@ -50,12 +50,12 @@ def test_the_table_is_the_one_of_the_page():
     assert FILTERS["keys_table"]([], NOW) == []
 
 
-def test_the_report_takes_all_that_a_playbook_gives():
-    told = FILTERS["keys_report"]([KEY, OLD], NOW, guids="user123", soon="2h", api_endpoint="http://proxy")
-    assert [one["findings"] for one in told["virtual_keys"]] == [["expired", "orphaned"], []]
-    assert (told["soon"], told["api_endpoint"]) == ("2h", "http://proxy")
+def test_keys_report_accepts_the_values_of_a_playbook():
+    report = FILTERS["keys_report"]([KEY, OLD], NOW, guids="user123", soon="2h", api_endpoint="http://proxy")
+    assert [key["findings"] for key in report["virtual_keys"]] == [["expired", "orphaned"], []]
+    assert (report["soon"], report["api_endpoint"]) == ("2h", "http://proxy")
     assert FILTERS["keys_report"]([KEY], NOW)["virtual_keys"][0]["findings"] == ["ends_soon"]
-    assert FILTERS["keys_html"](told).startswith("<!DOCTYPE html>")
+    assert FILTERS["keys_html"](report).startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize(
@@ -71,19 +71,19 @@ def test_the_report_takes_all_that_a_playbook_gives():
         ({"among": [OLD]}, ["virtkey-old"]),
     ],
 )
-def test_a_sweep_takes_all_that_a_playbook_gives(arguments, aliases):
+def test_keys_to_sweep_accepts_the_values_of_a_playbook(arguments, aliases):
     plan = FILTERS["keys_to_sweep"]([KEY, OLD], "expired", NOW, **arguments)
-    assert [one["key_alias"] for one in plan["virtual_keys"]] == aliases
+    assert [key["key_alias"] for key in plan["virtual_keys"]] == aliases
     assert plan["refusal"] is None
 
 
-def test_without_a_time_it_is_now():
-    ahead = (datetime.now(UTC) + timedelta(hours=3, seconds=20)).isoformat()
-    key = {**KEY, "expires": ahead}
+def test_default_time_is_the_current_time():
+    in_three_hours = (datetime.now(UTC) + timedelta(hours=3, seconds=20)).isoformat()
+    key = {**KEY, "expires": in_three_hours}
     assert "in 3 hours" in FILTERS["keys_table"]([key])[1]
     assert FILTERS["keys_report"]([key])["virtual_keys"][0]["findings"] == ["ends_soon"]
-    long_ago = {**OLD, "expires": "2020-01-01T00:00:00Z"}
-    assert FILTERS["keys_to_sweep"]([key, long_ago], "expired")["removals"] == [{"key_id": "1" * 64}]
+    expired = {**OLD, "expires": "2020-01-01T00:00:00Z"}
+    assert FILTERS["keys_to_sweep"]([key, expired], "expired")["removals"] == [{"key_id": "1" * 64}]
 
 
 @pytest.mark.parametrize(
@@ -91,24 +91,27 @@ def test_without_a_time_it_is_now():
     [
         (
             lambda: FILTERS["keys_table"]("virtkey-a"),
-            "keys_table takes the virtual_keys of a result of litellm_key_info",
+            "keys_table requires the virtual_keys of a litellm_key_info result",
         ),
-        (lambda: FILTERS["keys_report"]([{"key": 1}]), "keys_report takes the virtual_keys of a result of"),
-        (lambda: FILTERS["keys_to_sweep"]({}, "expired"), "keys_to_sweep takes the virtual_keys of a result of"),
-        (lambda: FILTERS["keys_to_sweep"]([], "expired", among=[1]), "among takes the virtual_keys of a result of"),
+        (lambda: FILTERS["keys_report"]([{"key": 1}]), "keys_report requires the virtual_keys of a"),
+        (lambda: FILTERS["keys_to_sweep"]({}, "expired"), "keys_to_sweep requires the virtual_keys of a"),
+        (lambda: FILTERS["keys_to_sweep"]([], "expired", among=[1]), "among requires the virtual_keys of a"),
         (
             lambda: FILTERS["keys_to_sweep"]([], "expired", at_most="many"),
-            "at_most must be a whole number, but is 'many'",
+            "at_most must be a whole number, not 'many'",
         ),
         (lambda: FILTERS["keys_to_sweep"]([], "expired", expired_for="long"), "'long' is not a duration"),
-        (lambda: FILTERS["keys_to_sweep"]([], "old"), "What is removed can be expired or orphaned, but not 'old'"),
+        (
+            lambda: FILTERS["keys_to_sweep"]([], "old"),
+            "Cannot select 'old' keys for deletion; choose expired or orphaned",
+        ),
         (lambda: FILTERS["keys_table"]([KEY], "soon"), "'soon' is not an instant"),
         (lambda: FILTERS["keys_report"]([KEY], soon="soon"), "'soon' is not a duration"),
         (lambda: FILTERS["keys_report"]([KEY], guids=[]), "The list of guids is empty"),
-        (lambda: FILTERS["keys_html"]([KEY]), "keys_html takes what keys_report gives"),
+        (lambda: FILTERS["keys_html"]([KEY]), "keys_html requires the result of keys_report"),
     ],
 )
-def test_what_cannot_be_is_refused_with_one_sentence(call, message):
+def test_invalid_values_raise_a_filter_error(call, message):
     with pytest.raises(AnsibleFilterError) as error:
         call()
     assert message in str(error.value)
@@ -116,14 +119,14 @@ def test_what_cannot_be_is_refused_with_one_sentence(call, message):
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_in_a_template_what_is_undefined_stays_so(template, name):
+def test_undefined_input_stays_undefined_in_a_template(template, name):
     arguments = "('expired')" if name == "keys_to_sweep" else ""
     assert template(f"{{{{ found | {PREFIX}{name}{arguments} | default('nothing') }}}}") == "nothing"
     with pytest.raises((AnsibleUndefinedVariable, AnsibleError), match="found"):
         template(f"{{{{ found | {PREFIX}{name}{arguments} }}}}")
 
 
-def test_in_a_template_one_takes_what_the_other_gives(template):
+def test_filters_can_be_chained_in_a_template(template):
     text = f"{{{{ (found | {PREFIX}keys_report(now)).virtual_keys | {PREFIX}keys_table(now) }}}}"
     lines = template(text, found=[KEY, OLD], now=NOW)
     assert lines[0].endswith("FINDINGS")

@@ -1,10 +1,11 @@
 # Copyright: rhpds.litellm_virtual_keys contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A report of keys as a page for the browser: one file that needs no other. Pure, but for reading its template.
 
-Aliases, users, models and metadata are what anybody wrote. The template escapes every value by itself, and the page
-forbids the browser to run any other script than its own, or to load anything.
+"""Render a report on virtual keys as a self-contained HTML page.
+
+Aliases, users, models and metadata are untrusted input. The template escapes every value, and the content security
+policy of the page allows only its own script and no external resources.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -21,15 +22,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import human, parse, parse_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import printable
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._report import FINDINGS, ending, title
 from jinja2 import Environment, StrictUndefined, Template
 
-_TEMPLATE = Path(__file__).with_name("_page.html.j2")
+from .._keys.durations import human, parse, parse_instant
+from .._text import printable
+from .report import FINDINGS
+from .table import additional_findings, key_title, time_until
+
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
-# What the timeline can show: so much of the future, and a quarter of that of the past.
+
+# The scales of the timeline. Each shows this much of the future, and a quarter of that of the past.
 _SPANS = {
     "day": ("1 day", _DAY),
     "week": ("1 week", 7 * _DAY),
@@ -38,31 +42,32 @@ _SPANS = {
     "year": ("1 year", 365 * _DAY),
 }
 _EVERYTHING = "everything"
-# The timeline begins with the shortest span in which so many of the keys end that have not yet ended.
-_MOST = 0.9
-_MOST_TICKS = 5
+# The initial scale is the shortest one that shows the expiry of this fraction of the keys that have not expired.
+_MIN_VISIBLE = 0.9
+
+# Ticks of the time axis: the possible distances, in hours and in months, each with its label format.
+_MAX_TICKS = 5
 _CLOCK, _DATE = "%H:%M", "%d %b"
-# How far two ticks can be from each other, in hours, and how they are written.
-_STEPS = (
+_HOUR_STEPS = (
     *((hours, _CLOCK) for hours in (1, 2, 3, 6, 12)),
     *((24 * days, _DATE) for days in (1, 2, 7, 14)),
 )
-_MONTHS = (
+_MONTH_STEPS = (
     *((months, "%b %Y") for months in (1, 3, 6)),
-    *((12 * years * thousands, "%Y") for thousands in (1, 10, 100, 1000) for years in (1, 2, 5)),
+    *((12 * years * factor, "%Y") for factor in (1, 10, 100, 1000) for years in (1, 2, 5)),
 )
-_HOURS_OF_MONTH = 730.5
-# A Monday, from which weeks are counted.
+_HOURS_PER_MONTH = 730.5
+# Ticks are multiples of their distance from this instant. It is a Monday, so that weeks start on Mondays.
 _EPOCH = datetime(2001, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A stretch of time that the timeline shows.
+    """A period that the timeline can show.
 
-    :ivar start: hours from now.
-    :ivar hours: how long it is.
-    :ivar ticks: where the axis is labelled, in percent, and how.
+    :ivar start: in hours from now.
+    :ivar hours: the length of the period.
+    :ivar ticks: the positions of the labels of the axis, in percent, and the labels.
     """
 
     name: str
@@ -72,27 +77,26 @@ class Scale:
     ticks: Sequence[tuple[float, str]]
 
 
-def page(report: Mapping[str, Any]) -> str:
-    """The page of what `_report.report` gives."""
+def render_page(report: Mapping[str, Any]) -> str:
+    """Return the HTML page of a report from `build_report`."""
     now = parse_instant(report["now"])
     keys = report["virtual_keys"]
-    scales = _scales(keys, now)
-    template, script = _template()
+    template, script = _load_template()
     return template.render(
         report=report,
-        now=_shown(now),
+        now=_to_minute(now),
         soon=human(parse(report["soon"])),
         keys=[_row(key, now) for key in keys],
-        findings={name: words[0] for name, words in FINDINGS.items()},
-        scales=scales,
-        scale=_best_scale(keys, now),
+        labels={name: finding.label for name, finding in FINDINGS.items()},
+        scales=_scales(keys, now),
+        initial_scale=_initial_scale(keys, now),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
 @cache
-def _template() -> tuple[Template, str]:
-    """The template, and the one script of the page, which is the same on every page."""
+def _load_template() -> tuple[Template, str]:
+    """Return the template and its script, which contains no values and is the same on every page."""
     text = _TEMPLATE.read_text(encoding="utf-8")
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -100,33 +104,33 @@ def _template() -> tuple[Template, str]:
 
 
 def _row(key: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """What the template needs to know of a key beside what the report says."""
-    created, ends = (None if key[name] is None else parse_instant(key[name]) for name in ("created_at", "expires"))
+    """Return the values of one row of the table."""
+    created, expires = (None if key[name] is None else parse_instant(key[name]) for name in ("created_at", "expires"))
     budget, spend = key["max_budget"], key["spend"] or 0
     return {
         **{name: key[name] for name in ("key_id", "status", "findings")},
         **{name: key[name] and printable(str(key[name])) for name in ("guid", "key_name", "user_id", "team_id")},
-        "title": printable(title(key)),
+        "title": printable(key_title(key)),
         "models": [printable(str(model)) for model in key["models"] or ()],
-        "created": created and _shown(created),
-        "ends": ends and _shown(ends),
-        "ending": ending(key["expires"], now),
-        "from": None if created is None else _hours(created - now),
-        "to": None if ends is None else _hours(ends - now),
+        "created": created and _to_minute(created),
+        "expires": expires and _to_minute(expires),
+        "time_until": time_until(key["expires"], now),
+        "start": None if created is None else _in_hours(created - now),
+        "end": None if expires is None else _in_hours(expires - now),
         "spend": spend,
         "budget": budget,
-        # In percent. A budget of nothing is spent.
-        "part": None if budget is None else 100 if spend >= budget else round(100 * spend / budget, 1),
-        "marks": [name for name in key["findings"] if name not in (key["status"], "never_expires")],
+        # A budget of 0 counts as spent.
+        "spent_percent": None if budget is None else 100 if spend >= budget else round(100 * spend / budget, 1),
+        "badges": additional_findings(key),
     }
 
 
-def _best_scale(keys: Sequence[Mapping[str, Any]], now: datetime) -> str:
-    left = sorted(end - now for end in _instants(keys, "expires") if end > now)
-    if not left:
+def _initial_scale(keys: Sequence[Mapping[str, Any]], now: datetime) -> str:
+    remaining = sorted(expires - now for expires in _instants(keys, "expires") if expires > now)
+    if not remaining:
         return _EVERYTHING
-    most = left[int(_MOST * (len(left) - 1))]
-    return next((name for name, (_label, span) in _SPANS.items() if most <= span), _EVERYTHING)
+    visible = remaining[int(_MIN_VISIBLE * (len(remaining) - 1))]
+    return next((name for name, (_label, span) in _SPANS.items() if visible <= span), _EVERYTHING)
 
 
 def _scales(keys: Sequence[Mapping[str, Any]], now: datetime) -> list[Scale]:
@@ -138,21 +142,21 @@ def _scales(keys: Sequence[Mapping[str, Any]], now: datetime) -> list[Scale]:
 
 def _scale(name: str, label: str, now: datetime, start: datetime, end: datetime) -> Scale:
     ticks = [(round(100 * ((tick - start) / (end - start)), 2), text) for tick, text in _ticks(start, end)]
-    return Scale(name, label, _hours(start - now), _hours(end - start), ticks)
+    return Scale(name, label, _in_hours(start - now), _in_hours(end - start), ticks)
 
 
 def _ticks(start: datetime, end: datetime) -> list[tuple[datetime, str]]:
-    """Round instants between the two, a few of them."""
-    shortest = (end - start) / _HOUR / _MOST_TICKS
-    for hours, form in _STEPS:
-        if shortest <= hours:
-            # Each midnight says which day begins.
+    """Return a few round instants of the period, with labels."""
+    min_hours = (end - start) / _HOUR / _MAX_TICKS
+    for hours, label in _HOUR_STEPS:
+        if min_hours <= hours:
+            # At midnight, the label is the date.
             return [
-                (tick, tick.strftime(form if tick.hour else _DATE)) for tick in _multiples(start, end, hours * _HOUR)
+                (tick, tick.strftime(label if tick.hour else _DATE)) for tick in _multiples(start, end, hours * _HOUR)
             ]
-    for months, form in _MONTHS:
-        if shortest <= months * _HOURS_OF_MONTH:
-            return [(tick, tick.strftime(form)) for tick in _month_starts(start, end, months)]
+    for months, label in _MONTH_STEPS:
+        if min_hours <= months * _HOURS_PER_MONTH:
+            return [(tick, tick.strftime(label)) for tick in _month_starts(start, end, months)]
     return []
 
 
@@ -164,8 +168,8 @@ def _multiples(start: datetime, end: datetime, step: timedelta) -> Iterator[date
 
 
 def _month_starts(start: datetime, end: datetime, step: int) -> Iterator[datetime]:
-    """Each first of a month between the two, of every so many months of the calendar."""
-    month = -(-(start.year * 12 + start.month) // step) * step  # counted from the year 0; January has the number 0
+    """Yield the first day of every step-th calendar month of the period."""
+    month = -(-(start.year * 12 + start.month) // step) * step  # since January of the year 0
     while month // 12 <= datetime.max.year:
         tick = datetime(month // 12, month % 12 + 1, 1, tzinfo=timezone.utc)
         if tick > end:
@@ -178,9 +182,9 @@ def _instants(keys: Sequence[Mapping[str, Any]], name: str) -> list[datetime]:
     return [parse_instant(key[name]) for key in keys if key[name] is not None]
 
 
-def _hours(time: timedelta) -> float:
+def _in_hours(time: timedelta) -> float:
     return round(time / _HOUR, 2)
 
 
-def _shown(instant: datetime) -> str:
+def _to_minute(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"

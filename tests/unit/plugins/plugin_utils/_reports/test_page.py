@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page: all keys are on it, nothing that stands in a key can do anything, and the timeline has its marks."""
+"""The HTML page: it shows all keys, treats their values as text only, and labels the timeline correctly."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import printable
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._page import page
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._report import parse_guids, report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.page import render_page
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import printable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 NOW = datetime.fromisoformat("2026-11-30T08:00:00+00:00")
-NOBODY = "\u2013"
-EMPTY = {"meta", "input", "br", "link", "img"}
+NO_USER = "\u2013"
+VOID_ELEMENTS = {"meta", "input", "br", "link", "img"}
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -39,8 +40,8 @@ HOSTILE = (
 )
 
 
-class Reader(HTMLParser):
-    """What a browser makes of the page: its elements, in order, and the texts in each row of the table."""
+class ParsedPage(HTMLParser):
+    """The page as a browser parses it: its elements, in order, and the texts of each row of the table."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -55,7 +56,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert len(attrs) == len(dict(attrs)), attrs
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in EMPTY:
+        if tag not in VOID_ELEMENTS:
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -79,7 +80,9 @@ class Reader(HTMLParser):
         raise AssertionError(message)
 
 
-def key(alias="virtkey-abc", start=-48.0, end=100.0, **more):
+def key(alias="virtkey-abc", start=-48.0, end=100.0, **fields):
+    """Return a key as litellm_key_info returns it; start and end are in hours from now."""
+
     def instant(hours):
         return None if hours is None else (NOW + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -98,28 +101,28 @@ def key(alias="virtkey-abc", start=-48.0, end=100.0, **more):
         "max_budget": None,
         "spend": 0.0,
         "metadata": {},
-        **more,
+        **fields,
     }
 
 
-def html(*keys, guids=None, **more):
-    return page(report(keys, NOW, soon=parse("24h"), guids=parse_guids(guids), **more))
+def html(*keys, guids=None, **options):
+    return render_page(build_report(keys, NOW, soon=parse("24h"), guids=parse_guids(guids), **options))
 
 
-def read(*keys, **more):
-    return Reader(html(*keys, **more))
+def parsed(*keys, **options):
+    return ParsedPage(html(*keys, **options))
 
 
-def test_each_key_has_a_row_with_what_there_is_to_say():
-    told = read(
+def test_each_key_has_a_row():
+    page = parsed(
         key("virtkey-a", end=3, user_id="ann@example.com", team_id="red", max_budget=5, spend=1.25, models=["x", "y"]),
         key("virtkey-b", end=None, models=[], guid=None),
         guids="abc",
         api_endpoint="https://litellm.example.com",
     )
-    assert told.open == []
-    _headings, one, other = told.rows
-    assert one == [
+    assert page.open == []
+    _headings, first, second = page.rows
+    assert first == [
         "virtkey-aguid abc",
         "ann@example.comteam red",
         "active ends soon",
@@ -128,27 +131,27 @@ def test_each_key_has_a_row_with_what_there_is_to_say():
         "1.25 of 5.00",
         "x, y",
     ]
-    assert other == ["virtkey-b", NOBODY, "active", "never", "created 2026-11-28 08:00", "0.00", "all"]
-    assert "https://litellm.example.com" in told.text
-    assert {attributes["data-is"] for tag, attributes in told.elements if "data-is" in attributes} == {
+    assert second == ["virtkey-b", NO_USER, "active", "never", "created 2026-11-28 08:00", "0.00", "all"]
+    assert "https://litellm.example.com" in page.text
+    assert {attributes["data-tags"] for tag, attributes in page.elements if "data-tags" in attributes} == {
         "active ends_soon",
         "active never_expires",
     }
 
 
-def test_the_tiles_count_and_tell_what_is_not_known():
-    def tiles(told):
+def test_tiles_show_totals_and_orphaned_is_unknown_without_guids():
+    def tiles(page):
         return {
             attributes["data-show"]: "disabled" not in attributes
-            for tag, attributes in told.elements
+            for tag, attributes in page.elements
             if tag == "button" and "data-show" in attributes
         }
 
     keys = key("virtkey-a", spend=0.5), key("virtkey-b", end=-3, spend=0.25)
-    text = read(*keys, guids="zzz").text
-    for tile in ("2in all", "1active", "1expired", "0blocked", "2orphaned", "0.75US dollars spent"):
+    text = parsed(*keys, guids="zzz").text
+    for tile in ("2total", "1active", "1expired", "0blocked", "2orphaned", "0.75US dollars spent"):
         assert tile in text
-    assert tiles(read(*keys)) == {
+    assert tiles(parsed(*keys)) == {
         "": True,
         "active": True,
         "expired": True,
@@ -159,50 +162,51 @@ def test_the_tiles_count_and_tell_what_is_not_known():
         "duplicate": False,
         "never_expires": False,
     }
-    assert tiles(read(*keys, guids="zzz"))["orphaned"] is True
-    assert "environments without a key" not in read(*keys, guids="abc").text
-    assert "1 environment without a key" in read(*keys, guids="zzz").text
-    assert "2 environments without a key" in read(*keys, guids="yyy zzz").text
+    assert tiles(parsed(*keys, guids="zzz"))["orphaned"] is True
+    assert "environments without a key" not in parsed(*keys, guids="abc").text
+    assert "1 environment without a key" in parsed(*keys, guids="zzz").text
+    assert "2 environments without a key" in parsed(*keys, guids="yyy zzz").text
 
 
-def test_without_keys_it_says_so():
-    told = read()
-    assert "There are no virtual keys." in told.text
-    assert told.rows == []
+def test_page_without_keys():
+    page = parsed()
+    assert "There are no virtual keys." in page.text
+    assert page.rows == []
 
 
 def names(elements):
+    """Return the names of elements with those of their attributes, without the values."""
     return [(tag, sorted(attributes)) for tag, attributes in elements]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_stands_in_a_key_does_nothing(text):
-    harmless = read(key("a", user_id="b", team_id="c", guid="d", models=["e"], metadata={"guid": "f"}), guids="g")
-    told = read(key(text, user_id=text, team_id=text, guid=text, models=[text], metadata={"guid": text}), guids="g")
-    assert names(told.elements) == names(harmless.elements)
-    assert told.scripts == harmless.scripts
+def test_hostile_values_are_escaped(text):
+    harmless = parsed(key("a", user_id="b", team_id="c", guid="d", models=["e"], metadata={"guid": "f"}), guids="g")
+    page = parsed(key(text, user_id=text, team_id=text, guid=text, models=[text], metadata={"guid": text}), guids="g")
+    assert names(page.elements) == names(harmless.elements)
+    assert page.scripts == harmless.scripts
     shown = printable(text)
-    assert told.rows[1][:2] == [f"{shown}guid {shown}", f"{shown}team {shown}"]
-    assert told.rows[1][-1] == shown
-    assert "\x1b" not in told.text
+    assert page.rows[1][:2] == [f"{shown}guid {shown}", f"{shown}team {shown}"]
+    assert page.rows[1][-1] == shown
+    assert "\x1b" not in page.text
 
 
 @given(text=st.text(min_size=1) | st.text("<>\"'&/=! -;x", min_size=1))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_text_is_more_than_text(text):
-    told = read(key(text, user_id=text))
-    assert names(told.elements) == names(read(key("a", user_id="b")).elements)
-    assert told.rows[1][0] == f"{printable(text)}guid abc"
+def test_any_value_is_shown_as_text(text):
+    page = parsed(key(text, user_id=text))
+    assert names(page.elements) == names(parsed(key("a", user_id="b")).elements)
+    assert page.rows[1][0] == f"{printable(text)}guid abc"
 
 
-def test_the_browser_may_run_this_script_only_and_load_nothing():
+def test_policy_allows_only_the_script_of_the_page_and_no_external_resources():
     text = html(key())
-    told = Reader(text)
-    (script,) = told.scripts
+    page = ParsedPage(text)
+    (script,) = page.scripts
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = (
         attributes["content"]
-        for tag, attributes in told.elements
+        for tag, attributes in page.elements
         if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy.split("; ")[:3] == [
@@ -210,34 +214,35 @@ def test_the_browser_may_run_this_script_only_and_load_nothing():
         "style-src 'unsafe-inline'",
         f"script-src 'sha256-{digest}'",
     ]
-    for _tag, attributes in told.elements:
+    for _tag, attributes in page.elements:
         assert not {"src", "href", "action", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
     assert not re.search(r"url\(|@import|https?://", text)
 
 
-def bars(told):
-    """The bars of the timeline: from and to, in hours from now."""
+def bars(page):
+    """Return the start and end of each bar of the timeline, in hours from now."""
     styles = [
-        attributes["style"] for _tag, attributes in told.elements if attributes.get("class", "").split()[:1] == ["bar"]
+        attributes["style"] for _tag, attributes in page.elements if attributes.get("class", "").split()[:1] == ["bar"]
     ]
     return [(float(start), float(end)) for style in styles for start, end in re.findall(r"^--a:(.+);--b:(.+)$", style)]
 
 
 def scales(text):
-    """What the timeline can show: from and to, in hours from now."""
+    """Return the start and end of each scale of the timeline, in hours from now."""
     found = re.findall(r"\[data-scale=(\w+)\] \{ --s: (\S+); --h: (\S+);", text)
     return {name: (float(start), float(start) + float(hours)) for name, start, hours in found}
 
 
 def ticks(text, scale):
+    """Return the position in percent and the label of each tick of a scale."""
     (axis,) = re.findall(rf'<div class="{scale}">(.*?)</div>', text)
     return [(float(at), label) for at, label in re.findall(r'<span style="--t:(\S+)">([^<]+)</span>', axis)]
 
 
-def test_the_bars_go_from_creation_to_end():
-    told = read(key(start=-48, end=100), key(start=-1, end=None), key(start=None, end=-2))
-    assert bars(told) == [(-1e7, -2), (-48, 100), (-1, 1e7)]
+def test_bars_extend_from_creation_to_expiry():
+    page = parsed(key(start=-48, end=100), key(start=-1, end=None), key(start=None, end=-2))
+    assert bars(page) == [(-1e7, -2), (-48, 100), (-1, 1e7)]
 
 
 @pytest.mark.parametrize(
@@ -249,12 +254,12 @@ def test_the_bars_go_from_creation_to_end():
         ([2000], "quarter"),
         ([8000], "year"),
         ([90000], "everything"),
-        # A few that live much longer than the others do not make the others small.
+        # A few keys with a much later expiry do not change the scale.
         ([30] * 20 + [90000], "week"),
         ([None, -40], "everything"),
     ],
 )
-def test_the_timeline_begins_with_what_shows_most_ends(ends, scale):
+def test_initial_scale_shows_most_expiries(ends, scale):
     text = html(*(key(end=end) for end in ends))
     assert f'<table id="keys" data-scale="{scale}">' in text
     assert f'value="{scale}" checked>' in text
@@ -271,7 +276,7 @@ def test_the_timeline_begins_with_what_shows_most_ends(ends, scale):
     )
 )
 @settings(deadline=None)
-def test_everything_shows_every_bar_and_each_scale_has_marks_in_order(spans):
+def test_everything_contains_every_bar_and_each_scale_has_ordered_ticks(spans):
     text = html(*(key(start=start, end=end) for start, end in spans))
     shown = scales(text)
     start, end = shown["everything"]
@@ -279,11 +284,11 @@ def test_everything_shows_every_bar_and_each_scale_has_marks_in_order(spans):
         assert start <= span_start
         assert span_end is None or span_end <= end
     for scale in shown:
-        marks = ticks(text, scale)
-        assert 1 <= len(marks) <= 6
-        assert marks == sorted(marks)
-        assert all(0 <= at <= 100 for at, _label in marks)
-        assert all(one != another for (_at, one), (_there, another) in itertools.pairwise(marks))
+        axis = ticks(text, scale)
+        assert 1 <= len(axis) <= 6
+        assert axis == sorted(axis)
+        assert all(0 <= at <= 100 for at, _label in axis)
+        assert all(label != next_label for (_at, label), (_next_at, next_label) in itertools.pairwise(axis))
 
 
 @pytest.mark.parametrize(
@@ -296,11 +301,11 @@ def test_everything_shows_every_bar_and_each_scale_has_marks_in_order(spans):
         ("year", ["Oct 2026", "Jan 2027", "Apr 2027", "Jul 2027", "Oct 2027"]),
     ],
 )
-def test_the_marks_are_round_times(scale, labels):
+def test_ticks_are_round_times(scale, labels):
     assert [label for _at, label in ticks(html(key()), scale)] == labels
 
 
-def test_a_mark_stands_where_its_time_is():
+def test_tick_is_at_the_position_of_its_time():
     text = html(key())
     start, end = scales(text)["week"]
     (at,) = (at for at, label in ticks(text, "week") if label == "02 Dec")

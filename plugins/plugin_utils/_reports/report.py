@@ -1,0 +1,165 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Summarize virtual keys: the findings of each key, and totals. Pure functions.
+
+A key is an entry of `virtual_keys` in the result of `litellm_key_info`.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from .._keys.durations import Duration, format_instant, human, parse_instant
+
+Json = dict[str, Any]
+Key = Mapping[str, Any]
+Guids = frozenset[str]
+
+
+class Finding(NamedTuple):
+    """How a finding is displayed.
+
+    :ivar label: beside a key.
+    :ivar summary: in the summary, after the number of keys.
+    """
+
+    label: str
+    summary: str
+
+
+# Most urgent first.
+FINDINGS = {
+    "expired": Finding("expired", "expired"),
+    "ends_soon": Finding("ends soon", "ending within {soon}"),
+    "blocked": Finding("blocked", "blocked"),
+    "over_budget": Finding("budget spent", "with the budget spent"),
+    "near_budget": Finding("budget nearly spent", "with the budget nearly spent"),
+    "duplicate": Finding("duplicate", "with a duplicate alias"),
+    "orphaned": Finding("orphaned", "orphaned"),
+    "never_expires": Finding("never expires", "without expiry"),
+}
+
+# The fraction of the budget from which it is nearly spent.
+_NEAR_BUDGET = 0.8
+
+
+def build_report(
+    keys: Sequence[Key],
+    now: datetime,
+    *,
+    soon: Duration,
+    guids: Guids | None = None,
+    api_endpoint: str | None = None,
+) -> Json:
+    """Return the keys with their findings, earliest expiry first, and totals.
+
+    :param soon: a key that expires within this time gets the finding `ends_soon`.
+    :param guids: the guids of the existing environments; None if they are unknown.
+    """
+    soon_end = now + timedelta(seconds=soon.seconds(now))
+    aliases = Counter(key["key_alias"] for key in keys)
+    entries: list[Json] = []
+    guids_with_key: set[str] = set()
+    for key in sorted(keys, key=expiry_order):
+        environments = None if guids is None else matching_guids(key, guids)
+        findings = _findings(key, now, soon_end, environments)
+        if key["key_alias"] is not None and aliases[key["key_alias"]] > 1:
+            findings.add("duplicate")
+        guids_with_key.update(environments or ())
+        entries.append({**key, "guid": guid_of(key), "findings": [name for name in FINDINGS if name in findings]})
+    totals = {
+        "keys": len(entries),
+        "active": sum(entry["status"] == "active" for entry in entries),
+        **{name: sum(name in entry["findings"] for entry in entries) for name in FINDINGS},
+        "spend": math.fsum(entry["spend"] or 0 for entry in entries),
+    }
+    return {
+        "now": format_instant(now),
+        "api_endpoint": api_endpoint,
+        "soon": str(soon),
+        "virtual_keys": entries,
+        "totals": totals,
+        "guids_without_key": None if guids is None else sorted(guids - guids_with_key),
+        "summary": _summary(totals, soon),
+    }
+
+
+def expiry_order(key: Key) -> tuple[bool, datetime | None, str]:
+    """Return a sort key: earliest expiry first, keys that never expire last, then by alias."""
+    expires = None if key["expires"] is None else parse_instant(key["expires"])
+    return expires is None, expires, str(key["key_alias"])
+
+
+def guid_of(key: Key) -> str | None:
+    """Return the guid in the metadata of the key, or else the one in its alias."""
+    return _guid_in_metadata(key) or key["guid"] or None
+
+
+def matching_guids(key: Key, guids: Guids) -> set[str]:
+    """Return the guids of the environments that the key may belong to.
+
+    A guid matches if it is a separate word in the alias or in the guid of the key. An exact comparison would not be
+    safe: the aliases of the users of an environment are longer, and not every key has its guid in the metadata.
+    """
+    names = "\n".join(str(name) for name in (_guid_in_metadata(key), key["guid"], key["key_alias"]) if name)
+    return {
+        guid
+        for guid in guids
+        # The substring test is redundant, but much faster than the regular expression.
+        if guid in names and re.search(rf"(?<![^\W_]){re.escape(guid)}(?![^\W_])", names)
+    }
+
+
+def is_orphaned(key: Key, environments: Collection[str]) -> bool:
+    """Return whether the key has a guid, but belongs to no existing environment.
+
+    :param environments: the result of `matching_guids`.
+    """
+    return guid_of(key) is not None and not environments
+
+
+def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collection[str] | None) -> set[str]:
+    expires = None if key["expires"] is None else parse_instant(key["expires"])
+    spend, budget = key["spend"] or 0, key["max_budget"]
+    over_budget = budget is not None and spend >= budget  # the condition on which LiteLLM rejects the key
+    conditions = {
+        "expired": expires is not None and expires <= now,
+        "ends_soon": expires is not None and now < expires <= soon_end,
+        "blocked": bool(key["blocked"]),
+        "over_budget": over_budget,
+        "near_budget": budget is not None and not over_budget and spend >= _NEAR_BUDGET * budget,
+        "orphaned": environments is not None and is_orphaned(key, environments),
+        "never_expires": expires is None,
+    }
+    return {name for name, is_met in conditions.items() if is_met}
+
+
+def _guid_in_metadata(key: Key) -> str | None:
+    guid = (key["metadata"] or {}).get("guid")
+    if isinstance(guid, int) and not isinstance(guid, bool):
+        return str(guid)
+    # Do not copy a string with str(): that would remove the mark by which ansible-core before 2.19 recognizes strings
+    # in which it must not evaluate templates.
+    return guid if isinstance(guid, str) and guid else None
+
+
+def _summary(totals: Mapping[str, Any], soon: Duration) -> str:
+    if not totals["keys"]:
+        return "There are no virtual keys"
+    keys = "1 virtual key" if totals["keys"] == 1 else f"{totals['keys']} virtual keys"
+    counts = [f"{totals['active']} active"]
+    counts += [
+        f"{totals[name]} {finding.summary.format(soon=human(soon))}"
+        for name, finding in FINDINGS.items()
+        if totals[name]
+    ]
+    return f"{keys}: {', '.join(counts)}; {totals['spend']:.2f} spent"

@@ -1,0 +1,156 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Select the virtual keys that may be deleted, and parse the list of existing environments. Pure functions.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .._errors import OptionError
+from .._keys.durations import Duration, parse_instant
+from .report import Guids, Json, Key, expiry_order, guid_of, is_orphaned, matching_guids
+
+# The findings that are a reason to delete a key.
+REASONS = ("expired", "orphaned")
+
+# Characters that no guid contains, but a list in another format, such as JSON or YAML, does.
+_FOREIGN_SYNTAX = re.compile(r"""["'\[\]{}:=]""")
+_MAX_QUOTED_LENGTH = 60
+
+
+def parse_guids(value: Any) -> Guids | None:
+    """Parse the guids of the existing environments: a list, or a string with commas or line breaks between them.
+
+    In a string, `#` starts a comment. Lists may contain lists and strings. None, also in a list, means not specified.
+
+    :raises OptionError: for any other value, and for a list without a guid, since every key would be orphaned.
+    """
+    parts = [part for part in _flatten(value) if part is not None]
+    if not parts:
+        return None
+    guids = frozenset(guid for part in parts for guid in _split_guids(part))
+    if not guids:
+        raise OptionError(
+            "The list of guids is empty, so every key would be orphaned; list the guids of the existing environments"
+        )
+    return guids
+
+
+def plan_sweep(
+    keys: Sequence[Key],
+    now: datetime,
+    choice: Any,
+    *,
+    guids: Guids | None = None,
+    expired_for: Duration | None = None,
+    at_most: int = 100,
+    among: Sequence[Key] | None = None,
+) -> Json:
+    """Return the keys to delete, or the reason why none should be deleted.
+
+    :param choice: the REASONS for which keys are deleted: a list, or a string with commas between them.
+    :param guids: the guids of the existing environments; None if they are unknown.
+    :param expired_for: keys that expired more recently are kept.
+    :param at_most: refuse to delete more keys, because the list of guids may be wrong.
+    :param among: keep all keys but these.
+    :raises OptionError: for an unknown reason.
+    """
+    chosen = _parse_choice(choice)
+    deadline = now if expired_for is None else now - timedelta(seconds=expired_for.seconds(now))
+    candidates: dict[str, list[Json]] = {reason: [] for reason in REASONS}
+    for key in sorted(keys, key=expiry_order):
+        conditions = {
+            "expired": key["expires"] is not None and parse_instant(key["expires"]) <= deadline,
+            "orphaned": guids is not None and is_orphaned(key, matching_guids(key, guids)),
+        }
+        reasons = [reason for reason in REASONS if conditions[reason]]
+        for reason in reasons:
+            candidates[reason].append({**key, "guid": guid_of(key), "findings": reasons})
+    selected = {key["key_id"]: key for reason in chosen for key in candidates[reason]}
+    ids = selected if among is None else [key["key_id"] for key in among if key["key_id"] in selected]
+    return {
+        "virtual_keys": [selected[key_id] for key_id in ids],
+        "kept": [key for key in among or () if key["key_id"] not in selected],
+        "removals": [{"key_id": key_id} for key_id in ids],
+        "candidates": candidates,
+        "refusal": _refusal(keys, chosen, candidates, guids, selected, at_most),
+    }
+
+
+def _refusal(
+    keys: Sequence[Key],
+    chosen: Sequence[str],
+    candidates: Mapping[str, Sequence[Key]],
+    guids: Guids | None,
+    selected: Collection[str],
+    at_most: int,
+) -> str | None:
+    """Return why the selected keys should not be deleted, or None.
+
+    The messages name the variables of the playbook sweep_keys, because that is where users see them.
+    """
+    if not chosen:
+        expired, orphaned = (f"sweep={reason} would delete {len(candidates[reason])}" for reason in REASONS)
+        if guids is None:
+            orphaned = "sweep=orphaned also requires report_guids or report_guids_file"
+        return (
+            f"No keys are deleted because sweep is not set; {expired}, {orphaned}, "
+            f"and sweep={','.join(REASONS)} would delete both"
+        )
+    if "orphaned" in chosen:
+        if guids is None:
+            return (
+                "Cannot detect orphaned keys without the guids of the existing environments; "
+                "set report_guids or report_guids_file"
+            )
+        with_guid = [key for key in keys if guid_of(key) is not None]
+        if with_guid and len(candidates["orphaned"]) == len(with_guid):
+            return (
+                f"None of the specified guids ({len(guids)}) matches a key, so all {len(with_guid)} keys with a guid "
+                "would be deleted; check that the guids are those of the existing environments"
+            )
+    if len(selected) > at_most:
+        return (
+            f"{len(selected)} keys would be deleted, which is more than sweep_at_most ({at_most}); "
+            "check the keys, and increase sweep_at_most if they are correct"
+        )
+    return None
+
+
+def _parse_choice(value: Any) -> list[str]:
+    parts = value if isinstance(value, list | tuple) else re.split(r"[\s,]+", str(value or ""))
+    chosen = [str(part) for part in parts if part != ""]
+    for reason in chosen:
+        if reason not in REASONS:
+            raise OptionError(f"Cannot select {reason!r} keys for deletion; choose {' or '.join(REASONS)}")
+    return chosen
+
+
+def _flatten(value: Any) -> Iterator[Any]:
+    """Yield the elements of nested lists. An empty list yields an empty string, because it is not the same as None."""
+    if not isinstance(value, list | tuple):
+        yield value
+        return
+    for part in value or ("",):
+        yield from _flatten(part)
+
+
+def _split_guids(part: Any) -> list[str]:
+    if isinstance(part, bool) or not isinstance(part, str | int):
+        raise OptionError(f"The list of guids contains {part!r}, which is not a guid; use strings or whole numbers")
+    lines = [line.split("#")[0] for line in str(part).splitlines()]
+    for line in lines:
+        if _FOREIGN_SYNTAX.search(line) or line.lstrip().startswith("- "):
+            raise OptionError(
+                f"The list of guids contains the line {line.strip()[:_MAX_QUOTED_LENGTH]!r}; "
+                "write one guid on each line, without quotes, brackets or list markers"
+            )
+    return [guid for line in lines for guid in re.split(r"[\s,]+", line) if guid]

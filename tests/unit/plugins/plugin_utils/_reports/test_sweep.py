@@ -1,0 +1,173 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which keys a sweep deletes: never one that an existing environment may need."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids, plan_sweep
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
+    DAY,
+    GUIDS,
+    KEYS,
+    NOW,
+    PREFIX,
+    key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("value", "guids"),
+    [
+        (None, None),
+        ([None, None], None),
+        ("abc", {"abc"}),
+        (["abc", 12345], {"abc", "12345"}),
+        ("abc, def\nghi\r\n\n  jkl # mno\n# pqr\n", {"abc", "def", "ghi", "jkl"}),
+        ([["abc"], None, "def\nghi"], {"abc", "def", "ghi"}),
+        (["a-b_c.d"], {"a-b_c.d"}),
+    ],
+)
+def test_parse_guids(value, guids):
+    assert parse_guids(value) == guids
+
+
+@pytest.mark.parametrize("value", ["", " \n", "# all of them", [], [[]], [[], None], [""], ()])
+def test_list_without_a_guid_is_refused(value):
+    with pytest.raises(OptionError, match="The list of guids is empty"):
+        parse_guids(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('["abc", "def"]', 'contains the line \'["abc", "def"]\'; write one guid on each line'),
+        ("guids:\n", "contains the line 'guids:'"),
+        ("x\n - abc\n", "contains the line '- abc'"),
+        ({"abc": 1}, "contains {'abc': 1}, which is not a guid"),
+        ([True], "contains True, which is not a guid"),
+        ([1.5], "contains 1.5, which is not a guid"),
+    ],
+)
+def test_list_of_guids_in_another_format_is_refused(value, message):
+    with pytest.raises(OptionError) as error:
+        parse_guids(value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("choice", "arguments", "aliases"),
+    [
+        ("expired", {}, ["virtkey-gone-x", "virtkey-old"]),
+        (["expired"], {"expired_for": parse("10h")}, ["virtkey-gone-x"]),
+        ("expired", {"expired_for": parse("20h")}, ["virtkey-gone-x"]),
+        ("expired", {"expired_for": parse("21h")}, []),
+        ("orphaned", {"guids": ["old", "new"]}, ["virtkey-gone-x", "virtkey-gone-y"]),
+        ("expired,orphaned", {"guids": ["old", "new"]}, ["virtkey-gone-x", "virtkey-old", "virtkey-gone-y"]),
+        (["orphaned", "expired"], {"guids": ["old", "new"], "at_most": 3}, None),
+        # Orphaned keys that have not expired are not chosen.
+        ("expired", {"guids": ["new"]}, ["virtkey-gone-x", "virtkey-old"]),
+    ],
+)
+def test_sweep_selects_keys_by_choice(choice, arguments, aliases):
+    keys = [
+        key("virtkey-new"),
+        key("virtkey-old", -2),
+        key("virtkey-gone-x", -20),
+        key("virtkey-gone-y", None),
+        key("alice", 10),
+    ]
+    plan = plan_sweep(keys, NOW, choice, **{**arguments, "guids": parse_guids(arguments.get("guids"))})
+    assert plan["refusal"] is None
+    selected = [entry["key_alias"] for entry in plan["virtual_keys"]]
+    if aliases is not None:
+        assert selected == aliases
+    assert plan["removals"] == [{"key_id": entry["key_id"]} for entry in plan["virtual_keys"]]
+    assert len(set(selected)) == len(selected)
+
+
+@pytest.mark.parametrize(
+    ("choice", "arguments", "message"),
+    [
+        ("", {}, "sweep=expired would delete 1, sweep=orphaned also requires report_guids"),
+        (None, {"guids": ["new"]}, "sweep=expired would delete 1, sweep=orphaned would delete 1, and sweep=expired,"),
+        ([], {}, "No keys are deleted because sweep is not set"),
+        ("orphaned", {}, "Cannot detect orphaned keys without the guids of the existing environments"),
+        ("orphaned,expired", {"guids": ["other", "another"]}, "None of the specified guids (2) matches a key"),
+        ("expired", {"at_most": 0}, "1 keys would be deleted, which is more than sweep_at_most (0)"),
+        ("expired,orphaned", {"guids": ["old"], "at_most": 1}, "2 keys would be deleted, which is more than sweep_at"),
+    ],
+)
+def test_unsafe_sweep_is_refused(choice, arguments, message):
+    keys = [key("virtkey-new"), key("virtkey-old", -2)]
+    plan = plan_sweep(keys, NOW, choice, **{**arguments, "guids": parse_guids(arguments.get("guids"))})
+    assert message in plan["refusal"]
+
+
+def test_unknown_choice_is_refused():
+    with pytest.raises(OptionError, match="Cannot select 'blocked' keys for deletion; choose expired or orphaned"):
+        plan_sweep([key()], NOW, "expired,blocked")
+
+
+def test_sweep_without_a_choice_returns_the_candidates_of_each_choice():
+    plan = plan_sweep([key("virtkey-new"), key("virtkey-old", -2)], NOW, "", guids=parse_guids("old"))
+    assert {name: [entry["key_alias"] for entry in entries] for name, entries in plan["candidates"].items()} == {
+        "expired": ["virtkey-old"],
+        "orphaned": ["virtkey-new"],
+    }
+    assert (plan["virtual_keys"], plan["removals"]) == ([], [])
+
+
+def test_second_plan_keeps_keys_that_have_changed_since_the_first():
+    extended, unchanged, deleted = key("virtkey-a", -5), key("virtkey-b", -5), key("virtkey-c", -5)
+    first = plan_sweep([extended, unchanged, deleted], NOW, "expired")["virtual_keys"]
+    keys = [{**extended, "expires": "2026-12-24T00:00:00Z"}, unchanged, key("virtkey-new", -1)]
+    plan = plan_sweep(keys, NOW, "expired", among=first)
+    assert [entry["key_alias"] for entry in plan["virtual_keys"]] == ["virtkey-b"]
+    assert [entry["key_alias"] for entry in plan["kept"]] == ["virtkey-a", "virtkey-c"]
+    assert plan["removals"] == [{"key_id": unchanged["key_id"]}]
+
+
+@given(guids=st.lists(GUIDS, min_size=1), user=st.none() | GUIDS, in_metadata=st.booleans(), others=st.lists(GUIDS))
+def test_key_of_an_existing_environment_is_never_selected_as_orphaned(guids, user, in_metadata, others):
+    alias = PREFIX + guids[0] + (f"-{user}" if user else "")
+    needed = key(alias, None, metadata={"guid": guids[0]} if in_metadata else {})
+    keys = [needed, *(key(PREFIX + guid, None) for guid in others)]
+    plan = plan_sweep(keys, NOW, "orphaned", guids=parse_guids(guids))
+    assert needed["key_id"] not in {removal["key_id"] for removal in plan["removals"]}
+
+
+@given(
+    keys=st.lists(KEYS, unique_by=lambda listed: listed["key_id"]),
+    guid_list=st.none() | st.lists(GUIDS, min_size=1),
+    choice=st.lists(st.sampled_from(["expired", "orphaned"]), unique=True),
+    grace_hours=st.none() | st.integers(1, 100),
+    at_most=st.integers(0, 5),
+)
+def test_sweep_and_report_agree(keys, guid_list, choice, grace_hours, at_most):
+    guids = parse_guids(guid_list)
+    reported = {entry["key_id"]: entry for entry in build_report(keys, NOW, soon=DAY, guids=guids)["virtual_keys"]}
+    options = {
+        "guids": guids,
+        "expired_for": None if grace_hours is None else parse(grace_hours),
+        "at_most": at_most,
+    }
+    plan = plan_sweep(keys, NOW, choice, **options)
+    selected = [removal["key_id"] for removal in plan["removals"]]
+    assert len(selected) == len(set(selected))
+    for key_id in selected:
+        assert set(choice) & set(reported[key_id]["findings"])
+    if "orphaned" in choice and plan["refusal"] is None:
+        assert {key_id for key_id, entry in reported.items() if "orphaned" in entry["findings"]} <= set(selected)
+    if len(selected) > at_most or not choice:
+        assert plan["refusal"]
+    # The second plan is the same if nothing has changed.
+    second = plan_sweep(keys, NOW, choice, among=plan["virtual_keys"], **options)
+    assert (second["removals"], second["kept"]) == (plan["removals"], [])
