@@ -25,7 +25,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import (
@@ -51,7 +52,7 @@ LONG_TIMEOUT = 60.0  # seconds for one request, in runs in which all requests ge
 # LiteLLM requires POST for this read. The client does not retry a POST, so the run fails before its first write.
 NEVER_RETRIED = ("POST /budget/info",)
 
-SECRET_LOST = "answer was lost; run again with regenerate|new secrets? .* (is|are) lost"
+SECRET_LOST = "secret was lost with the response, .* Run again with regenerate|new secrets? .* (is|are) lost"
 
 # A violation that concurrent and interrupted runs may have
 STILL_CHANGED = "the clean run changed something"

@@ -16,7 +16,8 @@ import sys
 import traceback
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import desired_key
 
 

@@ -12,9 +12,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import Co
 
 PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 NO_RESPONSE = (
-    "closed the connection before it answered|Connection reset by peer|did not answer|was not tried|may or may not"
+    "closed the connection before it responded|Connection reset by peer|did not respond|was not attempted|is unknown"
 )
-INVALID_RESPONSE = "something that is not JSON|listed no|told nothing of|may or may not|was not tried"
+INVALID_RESPONSE = "is not valid JSON|returned no list of|returned no information|is unknown|was not attempted"
 
 
 def on_request(fault: Fault) -> FaultFactory:
@@ -31,7 +31,9 @@ def on_connection(refuse_seconds: float | None = None) -> FaultFactory:
 
 KINDS = [
     FaultKind(
-        "connection refused", on_connection(refuse_seconds=0.3), "No LiteLLM proxy answers|was not tried|may or may not"
+        "connection refused",
+        on_connection(refuse_seconds=0.3),
+        "No connection to a LiteLLM proxy|was not attempted|is unknown",
     ),
     FaultKind("connection reset", on_connection(), NO_RESPONSE, recovers="always"),
     FaultKind("response lost after commit", on_request(relay.drop_response), NO_RESPONSE, recovers="always"),
@@ -39,20 +41,20 @@ KINDS = [
     FaultKind(
         "429 with Retry-After",
         on_request(relay.error_response(429, "slow down", Retry_After="1")),
-        "429|was not tried",
+        "429|was not attempted",
         recovers="always",
     ),
     FaultKind(
         "503 with Retry-After",
         on_request(relay.error_response(503, "busy", Retry_After="1")),
-        "503|was not tried",
+        "503|was not attempted",
         recovers="always",
     ),
-    FaultKind("500", on_request(relay.error_response(500, "Internal Server Error.")), "with 500|may or may not"),
+    FaultKind("500", on_request(relay.error_response(500, "Internal Server Error.")), "returned 500|is unknown"),
     FaultKind(
         "502 with HTML",
         on_request(relay.error_response(502, PAGE, False)),
-        "A gateway .* 502|was not tried",
+        "A gateway .* 502|was not attempted",
         recovers="always",
     ),
     FaultKind("200 with truncated JSON", on_request(relay.truncate_response), INVALID_RESPONSE, recovers="later"),
@@ -63,12 +65,12 @@ KINDS = [
         "200 with unexpected JSON",
         on_request(relay.replace_response(b"[]")),
         # LiteLLM also returns an empty list for a missing budget
-        f"{INVALID_RESPONSE}|to have the budget_id .*, which the proxy does not have",
+        f"{INVALID_RESPONSE}|cannot have budget_id .*, which does not exist",
         recovers="write",
     ),
     FaultKind("200 with empty body", on_request(relay.replace_response(b"")), INVALID_RESPONSE, recovers="later"),
     FaultKind(
-        "50 MB", on_request(relay.flood_response), "more than 32 MB|was not tried|may or may not", recovers="later"
+        "50 MB", on_request(relay.flood_response), "larger than 32 MB|was not attempted|is unknown", recovers="later"
     ),
     FaultKind("slow response", on_request(relay.trickle_response), NO_RESPONSE, recovers="always"),
 ]

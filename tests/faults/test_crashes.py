@@ -172,7 +172,7 @@ def test_interrupted_during_regeneration(
         assert all(len(rows[alias]) == 1 for alias in case.aliases)
         unknown = [alias for alias in case.aliases if not any(map(case.works, case.known_secrets[alias]))]
         if unknown:
-            warning = re.search(r"the new secrets of (.+) are lost: .*\(regenerate\)", result["stderr"])
+            warning = re.search(r"the new secrets of (.+) are lost\. .*\(regenerate\)", result["stderr"])
             assert warning, result
             assert warning[1].split(", ") == unknown
             lost += 1

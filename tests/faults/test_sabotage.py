@@ -12,20 +12,16 @@ from typing import Any
 
 import pytest
 import urllib3
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import (
-    _apply,
-    _client,
-    _observe,
-    _plan,
-    _reconcile,
-    _references,
-    _run,
-)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply, references
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, ObservedKey
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import Delete, Plan, Rename
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import KeyProgress
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import Delete, Plan, Rename
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client, transport
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.listing import KeyListing
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import FaultKind, run_cell
@@ -44,46 +40,46 @@ LIST, INFO, TEAM = "GET /key/list", "GET /key/info", "GET /team/info"
 def do_not_retry_reads(patch: pytest.MonkeyPatch) -> None:
     original = Client.__init__
 
-    def begin(self: Client, connection: Any) -> None:
+    def __init__(self: Client, connection: Any) -> None:
         original(self, connection)
-        self._repeatable = urllib3.Retry(0, raise_on_status=False)
+        self._retry_reads = urllib3.Retry(0, raise_on_status=False)
 
-    patch.setattr(Client, "__init__", begin)
+    patch.setattr(Client, "__init__", __init__)
 
 
 def let_the_proxy_generate_secrets(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_reconcile, "generate", lambda: None)
+    patch.setattr(reconcile, "generate", lambda: None)
 
 
 def treat_transient_errors_as_final(patch: pytest.MonkeyPatch) -> None:
     """Assume that a request without a response was not processed."""
 
-    def decide(self: KeyProgress, snapshot: Any) -> None:
+    def observe(self: KeyProgress, snapshot: Any) -> None:
         if self.last_error:
             self.error = str(self.last_error)
         else:
             original(self, snapshot)
 
-    original = KeyProgress.decide
-    patch.setattr(KeyProgress, "decide", decide)
+    original = KeyProgress.observe
+    patch.setattr(KeyProgress, "observe", observe)
 
 
 def do_not_verify_writes(patch: pytest.MonkeyPatch) -> None:
     """Trust the response to a write without reading the key back."""
 
-    def skip(_client: Any, _observer: Any, runs: list[KeyProgress]) -> None:
-        for run in runs:
-            run.plan = Plan("unchanged", key=run.plan.key)
+    def skip(_run: Any, keys: list[KeyProgress]) -> None:
+        for key in keys:
+            key.plan = Plan("unchanged", key=key.plan.key)
 
-    patch.setattr(_reconcile, "_look_patiently", skip)
+    patch.setattr(reconcile, "_observe_with_retries", skip)
 
 
 def verify_only_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_reconcile, "_look_patiently", _reconcile._look)
+    patch.setattr(reconcile, "_observe_with_retries", reconcile.observe)
 
 
 def remove_response_limits(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_client, "_bounded", lambda manager: manager)
+    patch.setattr(transport, "_with_limits", lambda manager: manager)
 
 
 def follow_redirects(patch: pytest.MonkeyPatch) -> None:
@@ -97,14 +93,14 @@ def follow_redirects(patch: pytest.MonkeyPatch) -> None:
 
 
 def delete_the_old_key_first(patch: pytest.MonkeyPatch) -> None:
-    def renewal(_desired: DesiredKey, key: ObservedKey, _now: Any) -> Plan:
+    def delete(_desired: DesiredKey, key: ObservedKey, _now: Any) -> Plan:
         return Plan("regenerated", key=key, step=Delete((key.key_id,)))
 
-    patch.setattr(_plan, "_renewal", renewal)
+    patch.setattr(plan, "_rename_before_replacement", delete)
 
 
 def do_not_recognize_the_old_key(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ObservedKey, "takes_leave_of", lambda self, alias: False)
+    patch.setattr(ObservedKey, "is_being_replaced_as", lambda self, alias: False)
 
 
 def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:
@@ -112,15 +108,15 @@ def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:
         response = self._client.get("/key/list", {**query, "page": str(number), "return_full_object": "true"})
         return response if isinstance(response, dict) else {"keys": []}
 
-    patch.setattr(_observe.Observer, "_page", page)
+    patch.setattr(KeyListing, "_page", page)
 
 
 def accept_any_json_as_key(patch: pytest.MonkeyPatch) -> None:
-    def info(self: Any, key_id: str) -> Any:
+    def with_id(self: Any, key_id: str) -> Any:
         response = self._client.get("/key/info", {"key": key_id})
         return {**response["info"], "token": key_id} if isinstance(response, dict) else None
 
-    patch.setattr(_observe.Observer, "_info", info)
+    patch.setattr(KeyListing, "with_id", with_id)
 
 
 def treat_errors_as_missing_team(patch: pytest.MonkeyPatch) -> None:
@@ -132,35 +128,35 @@ def treat_errors_as_missing_team(patch: pytest.MonkeyPatch) -> None:
         except LiteLLMError:
             return False
 
-    original = _references.team_exists
-    patch.setattr(_references, "team_exists", team_exists)
+    original = references.team_exists
+    patch.setattr(references, "team_exists", team_exists)
 
 
 def block_the_old_key_first(patch: pytest.MonkeyPatch) -> None:
     """Block the old key before the new one exists."""
 
-    def rewrite(client: Client, step: Any, *, again: bool = False) -> None:
-        original(client, step, again=again)
+    def update_key(client: Client, step: Any, *, is_repeated: bool = False) -> None:
+        original(client, step, is_repeated=is_repeated)
         if isinstance(step, Rename):
             client.post("/key/update", {"key": step.key_id, "blocked": True})
 
-    original = _apply.rewrite
-    patch.setattr(_apply, "rewrite", rewrite)
+    original = apply.update_key
+    patch.setattr(apply, "update_key", update_key)
 
 
 def include_the_gateway_response(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_client, "_said", lambda body: body.decode())
+    patch.setattr(client, "error_detail", lambda body: body.decode())
 
 
 def do_not_retry_deletes(patch: pytest.MonkeyPatch) -> None:
-    def delete(client: Client, runs: list[KeyProgress]) -> None:
-        original(client, runs)
-        for run in runs:
-            if run.last_error:
-                run.last_error = LiteLLMError(str(run.last_error), transient=False)
+    def delete_batch(client: Client, batch: list[KeyProgress]) -> None:
+        original(client, batch)
+        for key in batch:
+            if key.last_error:
+                key.last_error = LiteLLMError(str(key.last_error), transient=False)
 
-    original = _apply._delete
-    patch.setattr(_apply, "_delete", delete)
+    original = apply._delete_batch
+    patch.setattr(apply, "_delete_batch", delete_batch)
 
 
 def hide_errors(patch: pytest.MonkeyPatch) -> None:
@@ -169,8 +165,8 @@ def hide_errors(patch: pytest.MonkeyPatch) -> None:
         result.error = None
         return result
 
-    original = _run.KeyProgress.outcome
-    patch.setattr(_run.KeyProgress, "outcome", outcome)
+    original = KeyProgress.outcome
+    patch.setattr(KeyProgress, "outcome", outcome)
 
 
 def hide_secrets_of_failed_keys(patch: pytest.MonkeyPatch) -> None:
@@ -180,8 +176,8 @@ def hide_secrets_of_failed_keys(patch: pytest.MonkeyPatch) -> None:
             result.secret = None
         return result
 
-    original = _run.KeyProgress.outcome
-    patch.setattr(_run.KeyProgress, "outcome", outcome)
+    original = KeyProgress.outcome
+    patch.setattr(KeyProgress, "outcome", outcome)
 
 
 # The disabled protection, and a cell that must then fail: operation, many, fault, request, persistent.
