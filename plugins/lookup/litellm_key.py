@@ -6,42 +6,45 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: litellm_key
-short_description: The virtual key of an environment, where a template needs it
+short_description: Look up virtual keys of a LiteLLM proxy
 version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Gives the secret of a virtual key, or another field of it, for use in a playbook or a template. It never creates or
-    changes a key.
-  - LiteLLM does not tell secrets. A secret is derived from O(key_seed). Otherwise it is looked for in the user data of
-    AgnosticD, and then in the play's own fact C(litellm_virtual_key), where it stands beside the alias that is asked
-    for, or has the id that is asked for.
-  - The proxy is then asked whether it has a key with this alias and this secret, and whether that can be used.
-  - Several keys are asked for at the same time, and one request serves all references to a key in a template.
+  - Returns the secret or another field of a virtual key, for use in a playbook or a template. It never creates or
+    modifies a key.
+  - LiteLLM does not return secrets of existing keys. If O(key_seed) is specified, the secret is derived from it.
+    Otherwise, the secret is taken from the AgnosticD user data, or else from the fact C(litellm_virtual_key) of the
+    play. A secret from user data or facts is used only if it was saved together with the requested alias, or if it
+    matches the requested id.
+  - By default, the lookup then verifies that the proxy has a key with this alias and this secret, and that the key is
+    usable.
+  - Several keys are looked up in parallel. All references to the same key in a template share one request.
 options:
   _terms:
-    description: The keys that are wanted, as named by O(search). A list of them counts as its members.
+    description: The keys to look up, in the form that O(search) specifies. Nested lists are flattened.
     type: list
     elements: str
     required: true
   search:
-    description: Whether the terms are guids, aliases or ids of the keys.
+    description: Whether the terms are guids, aliases or key ids.
     type: str
     choices: [guid, alias, id]
     default: guid
   field:
     description:
-      - What is wanted of the key. V(key) is the secret, and V(all) a dictionary of everything that
-        M(rhpds.litellm_virtual_keys.litellm_key) returns of a key. Its C(key) is null if the secret is not known.
+      - The field of the key to return. V(key) returns the secret. V(all) returns a dictionary with all fields that
+        M(rhpds.litellm_virtual_keys.litellm_key) returns for a key. Its C(key) is null if the secret is unknown.
     type: str
     choices: [key, alias, id, name, expires, duration, models, spend, max_budget, user_id, metadata, blocked, all]
     default: key
   alias_prefix:
-    description: What the alias of a key begins with, before the guid.
+    description: The prefix of the alias, before the guid.
     type: str
     default: virtkey-
   key_seed:
-    description: What the secret is derived from, as with M(rhpds.litellm_virtual_keys.litellm_key). It is text.
+    description:
+      - The seed from which the secret is derived, as in M(rhpds.litellm_virtual_keys.litellm_key). It must be a string.
     type: raw
   key_version:
     description: The version of the secret that is derived from O(key_seed).
@@ -49,14 +52,14 @@ options:
     default: 1
   user_data:
     description:
-      - The user data of AgnosticD, as a dictionary.
-      - If it is not given, F(provision-user-data.yaml) in the folder C(output_dir) is read, which by default is the
-        folder of the playbook.
+      - The AgnosticD user data, as a dictionary.
+      - If it is not specified, the user data is read from F(provision-user-data.yaml) in the directory C(output_dir),
+        which defaults to the directory of the playbook.
     type: raw
   verify:
     description:
-      - Whether the proxy is asked about the secret. If not, no proxy is needed, and nobody notices that the secret was
-        revoked.
+      - Whether to verify the secret with the proxy. V(false) does not require access to the proxy, but a revoked secret
+        is not detected.
     type: bool
     default: true
 extends_documentation_fragment:
@@ -67,7 +70,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write the settings of a program that uses the models
+- name: Write the secret into the settings of an application
   ansible.builtin.copy:
     dest: "{{ playbook_dir }}/.env"
     mode: "0600"
@@ -76,17 +79,17 @@ EXAMPLES = r"""
       OPENAI_API_KEY={{ lookup('rhpds.litellm_virtual_keys.litellm_key', guid) }}
   no_log: true
 
-- name: Say when the key of the environment ends
+- name: Show when the key of an environment expires
   ansible.builtin.debug:
-    msg: "Until {{ lookup('rhpds.litellm_virtual_keys.litellm_key', guid, field='expires') }}"
+    msg: "Expires at {{ lookup('rhpds.litellm_virtual_keys.litellm_key', guid, field='expires') }}"
 
-- name: Say which users may use which models
+- name: Show the models of each user
   ansible.builtin.debug:
     msg: "{{ users | zip(query('rhpds.litellm_virtual_keys.litellm_key', *users, field='models')) }}"
   vars:
     users: ["{{ guid }}-user1", "{{ guid }}-user2"]
 
-- name: Use a secret that needs neither a proxy nor a file
+- name: Derive the secret without access to the proxy or to saved user data
   ansible.builtin.set_fact:
     key: >-
       {{ lookup('rhpds.litellm_virtual_keys.litellm_key', guid, key_seed=vaulted_seed, verify=false) }}
@@ -95,7 +98,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The secrets, or the other fields, in the order of the terms.
+  description: The secrets, or the values of the specified field, in the order of the terms.
   type: list
   elements: raw
 """
@@ -107,169 +110,182 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import format_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Observed, checked_alias, checked_id
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._observe import Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import (
-    CONNECTION,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
+    CONNECTION_OPTIONS,
     Option,
+    coerce_options,
     connect,
+    is_empty,
     is_vaulted,
-    typed,
+    platform_value,
+    secret_values,
     with_sources,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._parallel import side_by_side
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Seen
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._result import described
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import Secret, derive, mask
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import load, saved_keys
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._concurrency import run_concurrently
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.secret_sources import known_keys
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+    ObservedKey,
+    Snapshot,
+    checked_alias,
+    checked_id,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observe import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret, derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import mask
 
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
+_SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}
 
-# A template often names one key many times. A process that lives on asks again after so many seconds.
-_REMEMBERED = 5.0
-_memory: dict[tuple[object, ...], tuple[float, Seen]] = {}
+# Seconds. A template often names one key many times.
+CACHE_TTL_SECONDS = 5.0
+_cache: dict[tuple[object, ...], tuple[float, Snapshot]] = {}
 
 
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         variables = variables or {}
-        given = with_sources(CONNECTION, kwargs, lambda name: self._variable(name, variables))
+        given = with_sources(CONNECTION_OPTIONS, kwargs, lambda name: self._variable(name, variables))
         given = {name: str(value) if is_vaulted(value) else value for name, value in given.items()}
         problem = None
         try:
             self._set(given)
             return self._values([self._name(term) for term in self._flatten(terms)], variables)
         except UserError as error:
-            _memory.clear()  # what is wrong now may be right when it is asked for again
-            problem = mask(str(error), [str(given.get(name) or "") for name in ("master_key", "key_seed")])
-        raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause too
+            _cache.clear()  # the next call may succeed
+            problem = mask(str(error), secret_values(_SECRET_OPTIONS, given))
+        raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause, too
 
     def _set(self, given: Mapping[str, Any]) -> None:
-        """Let ansible-core complete the options, from ansible.cfg and the defaults, once it cannot say a secret.
+        """Validate the options, then let ansible-core complete them from ansible.cfg and the defaults.
 
-        Its own errors quote a wrong value, which may be a secret, and an option that it does not know it ignores.
+        The errors of ansible-core quote invalid values, which may be secrets, and it ignores unknown options.
         """
-        # Empty is not given; but an alias_prefix may be empty.
-        given = {name: value for name, value in given.items() if name not in CONNECTION or value not in (None, "")}
-        given.pop("wantlist", None)  # from a with_ loop
+        # An empty connection option is not given; an alias_prefix may be empty.
+        given = {name: one for name, one in given.items() if name not in CONNECTION_OPTIONS or not is_empty(one)}
+        given.pop("wantlist", None)  # set by a with_ loop
         documented = {
             name: Option(of["type"], of.get("default"), tuple(of.get("choices", ())))
             for name, of in self.option_definitions.items()
             if name != "_terms"
         }
-        known = {**documented, **CONNECTION, "key_seed": Option(secret=True)}
-        values = typed(known, given, "The lookup litellm_key")
+        values = coerce_options({**documented, **_SECRET_OPTIONS}, given, "The lookup litellm_key")
         if not isinstance(values["user_data"], Mapping | None):
             raise OptionError("user_data must be a dictionary")
         self.set_options(direct={name: values[name] for name in given})
 
     def _values(self, names: Sequence[str], variables: Mapping[str, Any]) -> list[Any]:
-        """What is asked for of the keys with these aliases or ids."""
+        """Return the requested field of the keys with these aliases or ids."""
         field = self.get_option("field")
         if field == "key":
-            secrets = {name: self._secret(name, variables) for name in names}
-            asked = self._ask(names) if self.get_option("verify") else {}
-            for name, seen in asked.items():
-                _existing(name, seen)  # first: of a key that is not there, nobody can know the secret
-            known = {name: _known(name, secret) for name, secret in secrets.items()}
-            for name, seen in asked.items():
-                _verify(name, known[name], seen)
-            return [known[name].value for name in names]
-        keys = {name: _existing(name, seen) for name, seen in self._ask(names).items()}
+            secrets = {name: self._secrets(name, variables) for name in names}
+            snapshots = self._observe(names) if self.get_option("verify") else {}
+            for name, snapshot in snapshots.items():
+                _existing(name, snapshot)  # checked first: the secret of a key that does not exist cannot be known
+            for name in names:
+                if not secrets[name]:
+                    raise OptionError(_unknown_secret(name))
+            return [_usable(name, secrets[name], snapshots.get(name)).value for name in names]
+        keys = {name: _existing(name, snapshot) for name, snapshot in self._observe(names).items()}
         if field != "all":
-            return [described(keys[name])[_FIELDS.get(field, field)] for name in names]
-        found = []
-        for name in names:
-            secret = self._secret(name, variables)
-            matches = secret is not None and secret.key_id == keys[name].key_id
-            found.append({**described(keys[name]), "key": secret.value if secret and matches else None})
-        return found
+            return [describe_key(keys[name])[_FIELDS.get(field, field)] for name in names]
+        return [
+            {
+                **describe_key(keys[name]),
+                "key": next(
+                    (one.value for one in self._secrets(name, variables) if one.key_id == keys[name].key_id), None
+                ),
+            }
+            for name in names
+        ]
 
     def _name(self, term: Any) -> str:
         search = self.get_option("search")
         if isinstance(term, bool) or not (is_vaulted(term) or isinstance(term, str | int | float)):
-            # Not quoted: a dictionary may well be one of user data.
+            # Not quoted: a dictionary may contain user data.
             raise OptionError(
-                f"A term must be the {search} of a key, as text or a number; null, true or {{}} names none"
+                f"A term must be the {search} of a key, as text or a number, and not null, true or a dictionary"
             )
         if search == "id":
             return checked_id(str(term))
         prefix = self.get_option("alias_prefix") if search == "guid" else ""
         return checked_alias(f"{prefix}{checked_alias(str(term), search)}", search)
 
-    def _secret(self, name: str, variables: Mapping[str, Any]) -> Secret | None:
-        """The secret, if it can be derived, was saved as user data, or is the play's own."""
+    def _secrets(self, name: str, variables: Mapping[str, Any]) -> list[Secret]:
+        """Return the known secrets that may be the one of this key."""
         by_id = self.get_option("search") == "id"
         if (seed := self.get_option("key_seed")) and not by_id:
-            return derive(seed, name, self.get_option("key_version"), master_key=self.get_option("master_key"))
-        for saved in saved_keys(self._saved(variables)):
-            secret = Secret(saved.secret, "given")
-            if name == (secret.key_id if by_id else saved.alias):
-                return secret
-        # The secret of another key may be a template with this very lookup in it. Hence the alias is looked at first,
-        # and where there is none, a template is left alone.
-        if by_id:
-            mine = not self._templar.is_template(variables.get("litellm_virtual_key"))
-        else:
-            mine = self._variable("litellm_key_alias", variables) == name
-        plays = self._variable("litellm_virtual_key", variables) if mine else None
-        own = Secret(str(plays), "given") if plays else None
-        return None if own and by_id and own.key_id != name else own
+            return [derive(seed, name, self.get_option("key_version"), master_key=self.get_option("master_key"))]
 
-    def _ask(self, names: Sequence[str]) -> dict[str, Seen]:
-        """What the proxy has, by alias or by id."""
-        options = {name: self.get_option(name) for name in (*CONNECTION, "key_seed")}
+        def read_fact(fact: str) -> Any:
+            # By id, the secret of any fact is compared, so a template, which may contain this very lookup, is ignored.
+            if by_id and self._templar.is_template(variables.get(fact)):
+                return None
+            return self._variable(fact, variables)
+
+        known = known_keys(self._saved(variables), read_fact, None if by_id else [name])
+        secrets = [(saved.alias, Secret(saved.secret, "given")) for saved in known]
+        return [secret for alias, secret in secrets if name == (secret.key_id if by_id else alias)]
+
+    def _observe(self, names: Sequence[str]) -> dict[str, Snapshot]:
+        """Return the observed state by alias or by id."""
+        options = {name: self.get_option(name) for name in _SECRET_OPTIONS}
         keys = {name: (*options.values(), name) for name in names}
-        fresh = time.monotonic() - _REMEMBERED
-        missing = [name for name, key in keys.items() if key not in _memory or _memory[key][0] < fresh]
+        oldest = time.monotonic() - CACHE_TTL_SECONDS
+        missing = [name for name, key in keys.items() if key not in _cache or _cache[key][0] < oldest]
         if missing:
             client = connect(options, self._display.warning)
             observer = Observer(client)
             if self.get_option("search") == "id":
-                rows = side_by_side(observer.with_id, missing, client.connection.concurrency)
-                found = dict(zip(missing, rows, strict=True))
+                found_by_id = run_concurrently(observer.find_by_id, missing, client.connection.concurrency)
+                found = dict(zip(missing, found_by_id, strict=True))
             else:
-                found = observer.with_aliases(missing)
+                found = observer.find_by_alias(missing)
             for name in missing:
-                _memory[keys[name]] = (time.monotonic(), Seen(found[name], client.now()))
-        return {name: _memory[key][1] for name, key in keys.items()}
+                _cache[keys[name]] = (time.monotonic(), Snapshot(found[name], client.now()))
+        return {name: _cache[key][1] for name, key in keys.items()}
 
     def _saved(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         given = self.get_option("user_data")
         if given is not None:
             return dict(given)
-        folder = variables.get("output_dir") or variables.get("playbook_dir") or "."
+        folder = platform_value("output_dir", variables) or variables.get("playbook_dir") or "."
         return load(Path(str(self._templar.template(folder))))
 
     def _variable(self, name: str, variables: Mapping[str, Any]) -> Any:
         return self._templar.template(variables[name]) if name in variables else None
 
 
-def _known(name: str, secret: Secret | None) -> Secret:
-    if secret is None:
-        raise OptionError(
-            f"The secret of the key {name} is not known here: LiteLLM does not tell it, and neither the user data nor "
-            "the play has it; provision the key in this play, or give user_data or key_seed"
-        )
-    return secret
+def _unknown_secret(name: str) -> str:
+    return (
+        f"The secret of virtual key {name} is not known: LiteLLM does not return it, and neither the user data nor the "
+        "facts of the play contain it. Provision the key in this play, or set user_data or key_seed"
+    )
 
 
-def _existing(name: str, seen: Seen) -> Observed:
-    if not seen.keys:
-        raise OptionError(f"There is no key {name}: it was removed, or never created; provision it again")
-    return seen.keys[0]
+def _existing(name: str, snapshot: Snapshot) -> ObservedKey:
+    if not snapshot.keys:
+        raise OptionError(f"Virtual key {name} does not exist: it was deleted, or never created. Provision it again")
+    return snapshot.keys[0]
 
 
-def _verify(name: str, secret: Secret, seen: Seen) -> None:
-    """The secret opens the key, or a sentence says why not."""
-    _existing(name, seen)
-    key = next((key for key in seen.keys if key.key_id == secret.key_id), None)
+def _usable(name: str, secrets: Sequence[Secret], snapshot: Snapshot | None) -> Secret:
+    """Return the secret of the key that the proxy accepts; without a snapshot, the first one.
+
+    :raises OptionError: if the proxy does not accept any.
+    """
+    if snapshot is None:
+        return secrets[0]
+    by_id = {secret.key_id: secret for secret in secrets}
+    key = next((key for key in snapshot.keys if key.key_id in by_id), None)
     if key is None:
-        origin = "derived from key_seed" if secret.source == "derived" else "saved"
-        raise OptionError(f"The key {name} has another secret than the one that was {origin}; provision it again")
+        origin = "derived from key_seed" if secrets[0].source == "derived" else "saved"
+        raise OptionError(f"Virtual key {name} has another secret than the one that was {origin}. Provision it again")
     if key.value("blocked"):
-        raise OptionError(f"The key {name} is blocked; unblock it (litellm_key with blocked: false)")
-    if key.expires is not None and key.expires <= seen.now:
-        raise OptionError(f"The key {name} expired at {format_instant(key.expires)}; extend it")
+        raise OptionError(f"Virtual key {name} is blocked. Unblock it (litellm_key with blocked: false)")
+    if key.expires is not None and key.expires <= snapshot.now:
+        raise OptionError(f"Virtual key {name} expired at {format_instant(key.expires)}. Extend it")
+    return by_id[key.key_id]

@@ -2,19 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the duration filter takes a value."""
+"""The test `duration`: whether the duration filter accepts a value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import DurationError, parse
-from jinja2 import Undefined
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.filters import jinja_plugin
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import DurationError, parse
 
 
-def duration(value: object) -> bool | Undefined:
-    if isinstance(value, Undefined):
-        return value  # as ansible-core 2.19 and later do by themselves
+@jinja_plugin
+def duration(value: object) -> bool:
     try:
         parse(value)
     except DurationError:
@@ -23,7 +22,7 @@ def duration(value: object) -> bool | Undefined:
 
 
 class TestModule:
-    """What ansible-core asks for tests."""
+    """The tests of this file, for ansible-core."""
 
     def tests(self) -> dict[str, Callable[..., object]]:
         return {"duration": duration}

@@ -26,7 +26,8 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client, Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import MeasuredProxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import Sample
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, MISTRAL, Json

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Run
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, CommandResult
 
 DOUBLE = """
 import json, os
@@ -29,7 +29,7 @@ SECRET = "sk-0123456789abcdefghijklmnop"
 
 
 @pytest.fixture(scope="module")
-def run(ansible: Ansible) -> Run:
+def run(ansible: Ansible) -> CommandResult:
     plugin = ansible.folder / "theirs/ansible_collections/agnosticd/core/plugins/action/agnosticd_user_info.py"
     plugin.parent.mkdir(parents=True)
     plugin.write_text(DOUBLE)
@@ -52,16 +52,16 @@ def run(ansible: Ansible) -> Run:
     return done
 
 
-def test_it_gets_everything_and_the_defaults_that_the_platform_set_for_it(run: Run, ansible: Ansible) -> None:
+def test_it_gets_everything_and_the_defaults_that_the_platform_set_for_it(run: CommandResult, ansible: Ansible) -> None:
     calls = [json.loads(line) for line in (ansible.folder / "theirs.jsonl").read_text().splitlines()]
     assert calls == [{"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}, "data_prefix": "hub_one_"}]
     assert not list(Path(ansible.folder).glob("*-user-*.yaml"))
 
 
-def test_messages_are_shown_and_secrets_are_not(run: Run) -> None:
-    assert run.said("Tell") == "user.info: Welcome"
+def test_messages_are_shown_and_secrets_are_not(run: CommandResult) -> None:
+    assert run.task_msg("Tell") == "user.info: Welcome"
     assert SECRET not in run.output
 
 
-def test_its_reason_is_told_when_it_fails(run: Run) -> None:
-    assert run.said("In vain") == "User data cannot be saved by agnosticd.core.agnosticd_user_info: no such user"
+def test_its_reason_is_told_when_it_fails(run: CommandResult) -> None:
+    assert run.task_msg("In vain") == "User data cannot be saved by agnosticd.core.agnosticd_user_info: no such user"

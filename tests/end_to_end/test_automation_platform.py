@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import CONNECTION
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 
 RELEASES = Path(__file__).parents[2] / ".cache" / "sandbox" / "releases"
 INSTALLED = sorted(marker.parent for marker in RELEASES.glob("*/complete"))
@@ -79,8 +79,8 @@ def test_litellm_reads_what_was_meant(release):
         check=True,
     )
     wrong = [
-        f"{value!r} became {text}, which LiteLLM reads as {read} seconds, not {wanted}"
-        for value, text, read, wanted in zip(values, written, json.loads(result.stdout), meant, strict=True)
-        if read != wanted
+        f"{value!r} became {text}, which LiteLLM reads as {read} seconds, not {desired}"
+        for value, text, read, desired in zip(values, written, json.loads(result.stdout), meant, strict=True)
+        if read != desired
     ]
     assert not wrong

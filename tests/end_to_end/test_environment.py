@@ -10,25 +10,25 @@ from dataclasses import dataclass
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
-    OF_A_KEY,
+    KEY_DATA_NAMES,
     PREFIX,
-    Moment,
-    about,
-    attempt,
-    by_hand,
+    Snapshot,
+    admin_post,
+    approx_days,
+    expect_failure,
     key_id,
-    look,
-    moments,
     prefixed,
     role,
+    snapshots,
+    take_snapshot,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     GRANITE,
     MISTRAL,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
 USERS = [f"user{number}" for number in range(1, 13)]
@@ -50,10 +50,10 @@ class Workshop:
     """What each run said, and what there was after each of its steps."""
 
     guid: str
-    first: Run
-    second: Run
-    third: Run
-    after: dict[str, Moment]
+    first: CommandResult
+    second: CommandResult
+    third: CommandResult
+    after: dict[str, Snapshot]
     chats: list[int]
 
     def alias(self, user: str) -> str:
@@ -70,36 +70,36 @@ def workshop(ansible: Ansible, proxy: Proxy, guid: str) -> Workshop:
         **prefixed(multi_user=True, models=[GRANITE, MISTRAL], duration="7d", max_budget=3),
     }
 
-    def run(*tasks: Json) -> Run:
+    def run(*tasks: Json) -> CommandResult:
         return ansible.play({"hosts": "localhost", "vars": variables, "tasks": list(tasks)})
 
     def removed(*users: str) -> Json:
-        return by_hand("/key/delete", {"key_aliases": [f"virtkey-{guid}-{user}" for user in users]})
+        return admin_post("/key/delete", {"key_aliases": [f"virtkey-{guid}-{user}" for user in users]})
 
-    first = run(role(ACTION="provision"), look("provision"))
-    data = moments(first)["provision"].data
+    first = run(role(ACTION="provision"), take_snapshot("provision"))
+    data = snapshots(first)["provision"].data
     chats = [proxy.chat(data["users"][user]["litellm_virtual_key"]) for user in ("user1", "user12")]
-    second = run(role(ACTION="provision"), look("second provision"))
+    second = run(role(ACTION="provision"), take_snapshot("second provision"))
     third = run(
         removed("user7"),
         role(ACTION="provision"),
-        look("one deleted by hand"),
+        take_snapshot("one deleted by hand"),
         removed("user1", "user12", "user5"),
         role(ACTION="destroy"),
-        look("destroy"),
+        take_snapshot("destroy"),
         role(ACTION="destroy"),
-        look("second destroy"),
+        take_snapshot("second destroy"),
         role(ACTION="create"),
         removed(*USERS),
         role(ACTION="remove"),
-        look("destroy of what was deleted by hand"),
+        take_snapshot("destroy of what was deleted by hand"),
     )
-    return Workshop(guid, first, second, third, moments(first) | moments(second) | moments(third), chats)
+    return Workshop(guid, first, second, third, snapshots(first) | snapshots(second) | snapshots(third), chats)
 
 
 @pytest.mark.parametrize("run", ["first", "second", "third"])
 def test_each_run_of_the_workshop_succeeds_without_a_warning(workshop, run):
-    done: Run = getattr(workshop, run)
+    done: CommandResult = getattr(workshop, run)
     assert done.code == 0, done.output
     assert done.stderr == ""
     assert "WARNING" not in done.output
@@ -115,16 +115,16 @@ def test_twelve_users_have_twelve_keys(workshop):
         assert row["metadata"]["guid"] == workshop.guid
         assert row["models"] == [GRANITE, MISTRAL]
         assert row["max_budget"] == 3
-        assert about(workshop.after["provision"].lives(workshop.alias(user)), days=7)
+        assert approx_days(workshop.after["provision"].lifetime(workshop.alias(user)), days=7)
     assert workshop.chats == [200, 200]
 
 
 def test_each_user_is_told_everything(workshop, proxy):
-    moment = workshop.after["provision"]
-    assert list(moment.data["users"]) == sorted(USERS)
+    snapshot = workshop.after["provision"]
+    assert list(snapshot.data["users"]) == sorted(USERS)
     secrets = set()
-    for user, data in moment.data["users"].items():
-        row = moment.rows[workshop.alias(user)]
+    for user, data in snapshot.data["users"].items():
+        row = snapshot.rows[workshop.alias(user)]
         secrets.add(data["litellm_virtual_key"])
         assert key_id(data["litellm_virtual_key"]) == row["token"]
         assert data == {
@@ -143,13 +143,15 @@ def test_each_user_is_told_everything(workshop, proxy):
 
 def test_the_environment_is_told_about_all_users_in_order(workshop):
     data, users = workshop.after["provision"].data, workshop.after["provision"].data["users"]
-    assert set(data) == OF_A_KEY | OF_ALL | {"users"} | {f"litellm_{user}_{name}" for user in USERS for name in OF_EACH}
+    assert set(data) == KEY_DATA_NAMES | OF_ALL | {"users"} | {
+        f"litellm_{user}_{name}" for user in USERS for name in OF_EACH
+    }
     assert data["litellm_user_count"] == 12
     assert data["litellm_virtual_keys"] == [users[user]["litellm_virtual_key"] for user in USERS]
     assert data["litellm_key_aliases"] == [workshop.alias(user) for user in USERS]
     assert data["litellm_key_ids"] == [users[user]["litellm_key_id"] for user in USERS]
     assert data["litellm_user_ids"] == [f"{user}@lab.opentlc.com" for user in USERS]
-    assert {name: data[name] for name in OF_A_KEY} == {name: users["user1"][name] for name in OF_A_KEY}
+    assert {name: data[name] for name in KEY_DATA_NAMES} == {name: users["user1"][name] for name in KEY_DATA_NAMES}
     for user in USERS:
         for name in OF_EACH:
             of_user = "user_email" if name == "user_email" else name
@@ -157,18 +159,18 @@ def test_the_environment_is_told_about_all_users_in_order(workshop):
 
 
 def test_the_facts_are_those_of_all_users(workshop):
-    moment = workshop.after["provision"]
+    snapshot = workshop.after["provision"]
     for name in ("litellm_virtual_keys", "litellm_key_aliases", "litellm_key_ids", "litellm_user_ids"):
-        assert moment.facts[name] == moment.data[name]
-    for name in OF_A_KEY - {"litellm_available_models_list"}:
-        assert moment.facts[name] == moment.data[name]
-    assert moment.facts["litellm_key_expires"] != "not set"
+        assert snapshot.facts[name] == snapshot.data[name]
+    for name in KEY_DATA_NAMES - {"litellm_available_models_list"}:
+        assert snapshot.facts[name] == snapshot.data[name]
+    assert snapshot.facts["litellm_key_expires"] != "not set"
 
 
 def test_the_message_counts_the_keys_and_shows_none(workshop):
-    moment = workshop.after["provision"]
-    assert "Created 12 virtual keys" in moment.told
-    assert "sk-" not in "\n".join(moment.told)
+    snapshot = workshop.after["provision"]
+    assert "Created 12 virtual keys" in snapshot.user_messages
+    assert "sk-" not in "\n".join(snapshot.user_messages)
 
 
 def test_a_second_provision_changes_nothing(workshop):
@@ -204,9 +206,9 @@ def test_a_destroy_leaves_none(workshop):
     assert (after.facts["litellm_key_deleted"], after.facts["litellm_key_was_missing"]) == (True, False)
 
 
-@pytest.mark.parametrize("moment", ["second destroy", "destroy of what was deleted by hand"])
-def test_a_destroy_of_what_is_gone_changes_nothing(workshop, moment):
-    after = workshop.after[moment]
+@pytest.mark.parametrize("snapshot", ["second destroy", "destroy of what was deleted by hand"])
+def test_a_destroy_of_what_is_gone_changes_nothing(workshop, snapshot):
+    after = workshop.after[snapshot]
     assert after.rows == {}
     assert "Destroy the virtual keys" not in after.changed
     assert (after.facts["litellm_key_deleted"], after.facts["litellm_key_was_missing"]) == (False, True)
@@ -217,8 +219,8 @@ def test_a_destroy_of_what_is_gone_changes_nothing(workshop, moment):
 
 @dataclass(frozen=True)
 class Told:
-    run: Run
-    after: dict[str, Moment]
+    run: CommandResult
+    after: dict[str, Snapshot]
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +230,12 @@ def shapes(ansible: Ansible, guid: str) -> Told:
     def environment(name: str, *tasks: Json, **variables: object) -> Json:
         here = {"guid": f"{guid}-{name.replace(' ', '-')}", "output_dir": str(ansible.folder / name.replace(" ", "-"))}
         return {
-            "block": [*tasks, look(name), role(ACTION="destroy"), look(f"{name}, destroyed")],
+            "block": [*tasks, take_snapshot(name), role(ACTION="destroy"), take_snapshot(f"{name}, destroyed")],
             "vars": {**here, **prefixed(**variables)},
         }
 
     def refused(name: str, **variables: object) -> Json:
-        return attempt(name, role(ACTION="provision", **variables), guid=f"{guid}-refused")
+        return expect_failure(name, role(ACTION="provision", **variables), guid=f"{guid}-refused")
 
     run = ansible.play(
         {
@@ -263,35 +265,35 @@ def shapes(ansible: Ansible, guid: str) -> Told:
         }
     )
     assert run.code == 0, run.output
-    return Told(run, moments(run))
+    return Told(run, snapshots(run))
 
 
 def test_one_user_of_a_multi_user_environment_is_a_user(shapes):
-    moment = shapes.after["one user of many"]
-    (alias,) = moment.rows
+    snapshot = shapes.after["one user of many"]
+    (alias,) = snapshot.rows
     assert alias.endswith("-one-user-of-many-user1")
-    assert list(moment.data["users"]) == ["user1"]
-    assert moment.data["litellm_user_count"] == 1
-    assert moment.facts["litellm_key_aliases"] == [alias]
+    assert list(snapshot.data["users"]) == ["user1"]
+    assert snapshot.data["litellm_user_count"] == 1
+    assert snapshot.facts["litellm_key_aliases"] == [alias]
 
 
 def test_a_single_user_environment_never_becomes_one_of_many(shapes):
-    moment = shapes.after["single"]
-    (alias,) = moment.rows
+    snapshot = shapes.after["single"]
+    (alias,) = snapshot.rows
     assert alias.endswith("-single")
-    assert set(moment.data) == OF_A_KEY  # above all no `users`
+    assert set(snapshot.data) == KEY_DATA_NAMES  # above all no `users`
 
 
 def test_users_can_have_names(shapes):
-    moment = shapes.after["by name"]
-    assert [alias.partition("-by-name-")[2] for alias in moment.data["litellm_key_aliases"]] == [
+    snapshot = shapes.after["by name"]
+    assert [alias.partition("-by-name-")[2] for alias in snapshot.data["litellm_key_aliases"]] == [
         "ann",
         "user1",
         "Bob.Miller",
     ]
-    assert set(moment.rows) == set(moment.data["litellm_key_aliases"])
-    assert moment.data["litellm_user_ids"] == ["ann@example.com", "user1@example.com", "Bob.Miller@example.com"]
-    assert set(moment.data["users"]) == {"ann", "user1", "Bob.Miller"}
+    assert set(snapshot.rows) == set(snapshot.data["litellm_key_aliases"])
+    assert snapshot.data["litellm_user_ids"] == ["ann@example.com", "user1@example.com", "Bob.Miller@example.com"]
+    assert set(snapshot.data["users"]) == {"ann", "user1", "Bob.Miller"}
 
 
 def test_users_can_be_called_otherwise(shapes):
@@ -324,4 +326,4 @@ def test_each_shape_is_destroyed_whole(shapes, name):
     ],
 )
 def test_users_that_cannot_be_are_one_sentence(shapes, guid, name, sentence):
-    assert shapes.run.said(name) == sentence.replace("GUID", f"{guid}-refused")
+    assert shapes.run.task_msg(name) == sentence.replace("GUID", f"{guid}-refused")

@@ -11,29 +11,29 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
-    OF_A_KEY,
+    KEY_DATA_NAMES,
     PREFIX,
-    Moment,
-    about,
-    attempt,
-    by_hand,
+    Snapshot,
+    admin_post,
+    approx_days,
+    expect_failure,
     instant,
     key_id,
-    look,
-    moments,
     prefixed,
     role,
+    snapshots,
+    take_snapshot,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     GRANITE,
     MISTRAL,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
-Moments = dict[str, Moment]
+Snapshots = dict[str, Snapshot]
 
 
 def try_keys() -> list[Json]:
@@ -62,7 +62,7 @@ def try_keys() -> list[Json]:
 
 
 @pytest.fixture(scope="module")
-def paused(ansible: Ansible, guid: str) -> Moments:
+def paused(ansible: Ansible, guid: str) -> Snapshots:
     guid = f"{guid}-paused"
     both = {"block_on_stop": True}
     run = ansible.play(
@@ -73,60 +73,60 @@ def paused(ansible: Ansible, guid: str) -> Moments:
                 role(ACTION="status"),
                 role(ACTION="stop", **both),
                 role(ACTION="start", **both),
-                look("nothing there"),
+                take_snapshot("nothing there"),
                 role(ACTION="provision", users=["ann", "bob"], models=[GRANITE], duration="7d", max_budget=2),
                 role(ACTION="status"),
-                look("provision"),
+                take_snapshot("provision"),
                 # The platform's own variables tell nothing of the users from here on.
                 role(ACTION="stop"),
-                look("stop without block_on_stop"),
+                take_snapshot("stop without block_on_stop"),
                 role(ACTION="stop", **both),
                 *try_keys(),
                 role(ACTION="status"),
-                look("stop"),
+                take_snapshot("stop"),
                 role(ACTION="stop", **both),
                 role(ACTION="start"),
-                look("stopped again"),
+                take_snapshot("stopped again"),
                 role(ACTION="start", **both),
                 *try_keys(),
-                look("start"),
-                by_hand("/key/delete", {"key_aliases": [f"virtkey-{guid}-ann"]}),
-                by_hand("/key/update", {"key": "{{ litellm_key_ids[1] }}", "duration": "1s"}),
+                take_snapshot("start"),
+                admin_post("/key/delete", {"key_aliases": [f"virtkey-{guid}-ann"]}),
+                admin_post("/key/update", {"key": "{{ litellm_key_ids[1] }}", "duration": "1s"}),
                 role(ACTION="stop", users=["ann", "bob"], **both),
                 role(ACTION="start", users=["ann", "bob"], **both),
                 {"ansible.builtin.wait_for": {"timeout": 2}},
                 role(ACTION="status"),
-                look("one deleted, one expired"),
+                take_snapshot("one deleted, one expired"),
             ],
         }
     )
     assert run.code == 0, run.output
     assert run.stderr == ""
-    return moments(run)
+    return snapshots(run)
 
 
 def test_an_environment_without_keys_is_stopped_and_started_without_making_one(paused):
     assert paused["nothing there"].rows == {}
     assert paused["nothing there"].changed == []
-    (said,) = paused["nothing there"].messages("Show the virtual keys")
+    (said,) = paused["nothing there"].task_msgs("Show the virtual keys")
     assert str(said).startswith("There is no virtual key of ")
 
 
 def test_unless_asked_to_a_stop_leaves_the_keys_alone(paused):
-    moment = paused["stop without block_on_stop"]
-    assert moment.changed == []
-    assert moment.rows == paused["provision"].rows
-    (said,) = moment.messages("Say that the virtual keys are left as they are")
+    snapshot = paused["stop without block_on_stop"]
+    assert snapshot.changed == []
+    assert snapshot.rows == paused["provision"].rows
+    (said,) = snapshot.task_msgs("Say that the virtual keys are left as they are")
     assert f"{PREFIX}block_on_stop: true, stop blocks them and start unblocks them" in str(said)
 
 
 def test_a_stopped_key_is_refused_and_a_started_one_works(paused):
     assert paused["stop"].changed == ["Block or unblock the virtual keys"]
     assert {row["blocked"] for row in paused["stop"].rows.values()} == {True}
-    (refused,) = paused["stop"].messages("Show the answers")
+    (refused,) = paused["stop"].task_msgs("Show the answers")
     assert refused in ([401, 401], [403, 403])
     assert paused["start"].changed == ["Block or unblock the virtual keys"]
-    assert paused["start"].messages("Show the answers") == [[200, 200]]
+    assert paused["start"].task_msgs("Show the answers") == [[200, 200]]
 
 
 def test_a_second_stop_changes_nothing_and_a_start_that_was_not_asked_for_neither(paused):
@@ -139,15 +139,15 @@ def test_a_key_that_is_not_there_is_not_made_by_stop_and_start(paused):
 
 
 @pytest.mark.parametrize(
-    ("moment", "lines"),
+    ("snapshot", "lines"),
     [
         ("provision", [["ann", "active", "6 days 23 hours"], ["bob", "active", "6 days 23 hours"]]),
         ("stop", [["ann", "blocked", "6 days 23 hours"], ["bob", "blocked", "6 days 23 hours"]]),
         ("one deleted, one expired", [["bob", "expired", "less than a minute ago"]]),
     ],
 )
-def test_the_status_can_be_read(paused, moment, lines):
-    (shown,) = paused[moment].messages("Show the virtual keys")
+def test_the_status_can_be_read(paused, snapshot, lines):
+    (shown,) = paused[snapshot].task_msgs("Show the virtual keys")
     assert isinstance(shown, list)
     heading, *rows = shown
     assert heading.split()[:6] == ["KEY", "STATUS", "ENDS", "SPENT", "USER", "MODELS"]
@@ -163,7 +163,7 @@ def test_the_status_can_be_read(paused, moment, lines):
 
 
 @pytest.fixture(scope="module")
-def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
+def catalog(ansible: Ansible, guid: str) -> tuple[CommandResult, Snapshots]:
     """One environment for each item, in one play."""
     guid = f"{guid}-item"
 
@@ -173,10 +173,10 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
             "output_dir": str(ansible.folder / f"item-{name}"),
             **prefixed(**{"models": [GRANITE], **variables}),
         }
-        return {"block": [*(tasks or [role(ACTION="provision")]), look(name)], "vars": own}
+        return {"block": [*(tasks or [role(ACTION="provision")]), take_snapshot(name)], "vars": own}
 
     def refused(name: str, **variables: object) -> Json:
-        return item(name, attempt(name, role(ACTION="provision")), **variables)
+        return item(name, expect_failure(name, role(ACTION="provision")), **variables)
 
     rich = {"rpm_limit": 7, "budget_duration": "1w", "metadata": {"team": "red"}}
     run = ansible.play(
@@ -188,7 +188,7 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
                     "shorten",
                     role(ACTION="provision", duration="7d"),
                     role(ACTION="provision", duration="3d"),
-                    look("kept"),
+                    take_snapshot("kept"),
                     role(ACTION="provision", duration="3d", settings={"shorten": True}),
                 ),
                 item("docling", include_docling=True, docling_model=MISTRAL, users=["ann"]),
@@ -203,7 +203,7 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
                 item(
                     "new-secret",
                     role(ACTION="provision"),
-                    look("lost"),
+                    take_snapshot("lost"),
                     {"ansible.builtin.file": {"path": "{{ output_dir }}", "state": "absent"}},
                     role(
                         ACTION="provision", regenerate="if_unrecoverable", litellm_key_alias="", litellm_virtual_key=""
@@ -235,7 +235,7 @@ def catalog(ansible: Ansible, guid: str) -> tuple[Run, Moments]:
         }
     )
     assert run.code == 0, run.output
-    return run, moments(run)
+    return run, snapshots(run)
 
 
 def test_settings_are_options_of_the_key_and_metadata_are_merged(catalog):
@@ -246,33 +246,36 @@ def test_settings_are_options_of_the_key_and_metadata_are_merged(catalog):
 
 
 def test_an_end_is_brought_forward_only_when_the_settings_say_so(catalog):
-    assert about(catalog[1]["kept"].lives(), days=7)
-    assert about(catalog[1]["shorten"].lives(), days=3)
+    assert approx_days(catalog[1]["kept"].lifetime(), days=7)
+    assert approx_days(catalog[1]["shorten"].lifetime(), days=3)
 
 
 def test_docling_is_told_to_everybody(catalog, proxy):
-    moment = catalog[1]["docling"]
+    snapshot = catalog[1]["docling"]
     of_docling = {"litellm_docling_endpoint": f"{proxy.url}/v1/convert/source", "litellm_docling_model": MISTRAL}
-    for data in (moment.data, moment.data["users"]["ann"]):
+    for data in (snapshot.data, snapshot.data["users"]["ann"]):
         assert {name: data[name] for name in of_docling} == of_docling
-    assert moment.row["models"] == [GRANITE, MISTRAL]
-    assert f"Docling Endpoint: {proxy.url}/v1/convert/source" in moment.told
+    assert snapshot.row["models"] == [GRANITE, MISTRAL]
+    assert f"Docling Endpoint: {proxy.url}/v1/convert/source" in snapshot.user_messages
 
 
 def test_a_key_that_is_not_displayed_is_in_the_data_only(catalog):
-    moment = catalog[1]["secretly"]
-    secret = moment.data["litellm_virtual_key"]
-    assert key_id(secret) == moment.row["token"]
-    assert secret not in "\n".join(moment.told)
-    assert "LiteLLM Virtual Key: in the lab guide" in moment.told
-    assert f"LiteLLM Virtual Key: {catalog[1]['default'].data['litellm_virtual_key']}" in catalog[1]["default"].told
+    snapshot = catalog[1]["secretly"]
+    secret = snapshot.data["litellm_virtual_key"]
+    assert key_id(secret) == snapshot.row["token"]
+    assert secret not in "\n".join(snapshot.user_messages)
+    assert "LiteLLM Virtual Key: in the lab guide" in snapshot.user_messages
+    assert (
+        f"LiteLLM Virtual Key: {catalog[1]['default'].data['litellm_virtual_key']}"
+        in catalog[1]["default"].user_messages
+    )
 
 
 def test_messages_and_data_can_be_switched_off(catalog):
-    assert catalog[1]["silent"].told == []
-    assert set(catalog[1]["silent"].data) == OF_A_KEY
+    assert catalog[1]["silent"].user_messages == []
+    assert set(catalog[1]["silent"].data) == KEY_DATA_NAMES
     assert catalog[1]["unsaved"].data == {}
-    assert catalog[1]["unsaved"].told != []
+    assert catalog[1]["unsaved"].user_messages != []
 
 
 @pytest.mark.parametrize(
@@ -280,7 +283,7 @@ def test_messages_and_data_can_be_switched_off(catalog):
     [("runtime", 5 / 24, "5h"), ("platform", 7, "168h"), ("duration", 1, "1d"), ("default", 30, "30d")],
 )
 def test_the_runtime_comes_before_that_of_the_platform_and_that_before_the_duration(catalog, name, days, told):
-    assert about(catalog[1][name].lives(), days)
+    assert approx_days(catalog[1][name].lifetime(), days)
     assert catalog[1][name].data["litellm_key_duration"] == told
 
 
@@ -312,7 +315,7 @@ def test_the_variables_of_the_original_are_understood(catalog):
     ],
 )
 def test_what_a_catalog_cannot_mean_is_a_sentence_that_names_it(catalog, name, sentence):
-    said = catalog[0].said(name)
+    said = catalog[0].task_msg(name)
     assert sentence in said
     assert "too short" not in said  # a seed is a secret
     assert catalog[1][name].rows == {}
@@ -344,17 +347,17 @@ def test_in_check_mode_every_action_says_what_it_would_do_and_does_nothing(ansib
     for name, step in steps.items():
         step["vars"]["guid"] = f"{guid}-new" if name in ("new", "destroy nothing") else guid
         step["vars"].pop(f"{PREFIX}guid", None)
-    tasks = [task for name, step in steps.items() for task in (step, look(name))]
+    tasks = [task for name, step in steps.items() for task in (step, take_snapshot(name))]
     run = ansible.play({"hosts": "localhost", "vars": {**common, "guid": guid}, "tasks": tasks}, "--check", "--diff")
     assert run.code == 0, run.output
-    after = moments(run)
+    after = snapshots(run)
     # `look` sees all aliases that begin with the guid: those of the new environment, too.
     first = {name: row["expires"] for name, row in after["new"].rows.items()}
     assert set(first) == {f"virtkey-{guid}-ann", f"virtkey-{guid}-bob"}
-    for name, moment in after.items():
-        assert moment.rows == after["new"].rows, name
+    for name, snapshot in after.items():
+        assert snapshot.rows == after["new"].rows, name
     assert contents(folder) == files
-    assert {name: moment.changed for name, moment in after.items()} == {
+    assert {name: snapshot.changed for name, snapshot in after.items()} == {
         "new": ["Provision the virtual keys"],
         "more": ["Provision the virtual keys"],
         "extend": ["Extend the virtual keys"],
@@ -391,23 +394,23 @@ def test_a_destroy_by_id_removes_that_key_alone(ansible: Ansible, guid: str):
             "vars": {"guid": guid, "output_dir": str(ansible.folder / "id"), **prefixed(models=[GRANITE])},
             "tasks": [
                 role(ACTION="provision", users=["ann", "bob"]),
-                attempt("too short", role(**by_id, key_id="abc")),
-                attempt("none", role(**by_id)),
-                attempt("a secret", role(**by_id, key_id="{{ litellm_virtual_key }}")),
-                look("refused"),
+                expect_failure("too short", role(**by_id, key_id="abc")),
+                expect_failure("none", role(**by_id)),
+                expect_failure("a secret", role(**by_id, key_id="{{ litellm_virtual_key }}")),
+                take_snapshot("refused"),
                 role(**by_id, key_id="{{ litellm_key_id }}", users=["ann", "bob"]),
-                look("by id"),
+                take_snapshot("by id"),
                 role(**by_id, key_id="{{ litellm_key_id }}"),
-                look("by id again"),
+                take_snapshot("by id again"),
                 role(ACTION="destroy", users=["ann", "bob"]),
-                look("by alias"),
+                take_snapshot("by alias"),
             ],
         }
     )
     assert run.code == 0, run.output
-    after = moments(run)
+    after = snapshots(run)
     for name in ("too short", "none", "a secret"):
-        assert run.said(name) == "key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret"
+        assert run.task_msg(name) == "key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret"
     assert len(after["refused"].rows) == 2
     assert list(after["by id"].rows) == [f"virtkey-{guid}-bob"]
     assert after["by id"].facts["litellm_key_deleted"] is True

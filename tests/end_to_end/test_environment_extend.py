@@ -13,25 +13,25 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
-    OF_A_KEY,
+    KEY_DATA_NAMES,
     Database,
-    Moment,
-    about,
-    attempt,
+    Snapshot,
+    approx_days,
+    expect_failure,
     instant,
     key_id,
-    look,
-    moments,
     role,
+    snapshots,
+    take_snapshot,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
     MISTRAL,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
 PLAYBOOK = f"{COLLECTION}.extend_key"
@@ -61,21 +61,21 @@ class Extensions:
 
     guid: str
     folder: Path
-    before: dict[str, Moment]
-    first: Run
-    second: Run
-    check: Run
+    before: dict[str, Snapshot]
+    first: CommandResult
+    second: CommandResult
+    check: CommandResult
     check_files: list[dict[str, str]]
     check_rows: list[Json]
     refused_while_expired: int
 
     @property
-    def after(self) -> dict[str, Moment]:
-        return moments(self.first)
+    def after(self) -> dict[str, Snapshot]:
+        return snapshots(self.first)
 
     @property
-    def again(self) -> dict[str, Moment]:
-        return moments(self.second)
+    def again(self) -> dict[str, Snapshot]:
+        return snapshots(self.second)
 
     def alias(self, name: str) -> str:
         return f"virtkey-{self.guid}-{name}"
@@ -88,11 +88,11 @@ def extensions(ansible: Ansible, proxy: Proxy, guid: str) -> Extensions:
 
     def environment(name: str, *tasks: Json) -> Json:
         return {
-            "block": [*tasks, look(name)],
+            "block": [*tasks, take_snapshot(name)],
             "vars": {"guid": f"{guid}-{name}", "output_dir": str(folder / f"{guid}-{name}")},
         }
 
-    def play(*tasks: Json) -> Run:
+    def play(*tasks: Json) -> CommandResult:
         return ansible.play({"hosts": "localhost", "tasks": list(tasks)})
 
     common = {"ACTION": "provision", "models": [GRANITE], "duration": "7d", "max_budget": 5}
@@ -100,12 +100,12 @@ def extensions(ansible: Ansible, proxy: Proxy, guid: str) -> Extensions:
         *(environment(name, role(**{**common, **variables})) for name, variables in ENVIRONMENTS.items())
     )
     assert provisioned.code == 0, provisioned.output
-    before = moments(provisioned)
+    before = snapshots(provisioned)
 
     # Time passes, and the nightly clean-up of the proxy removes what has expired.
-    database = Database.of_the_sandbox()
+    database = Database.from_environment()
     for user, days in AGES.items():
-        database.ask(
+        database.query(
             f"""UPDATE "LiteLLM_VerificationToken" SET created_at = created_at - interval '{days} days',
             expires = expires - interval '{days} days' WHERE key_alias = 'virtkey-{guid}-ages-{user}'"""
         )
@@ -114,9 +114,9 @@ def extensions(ansible: Ansible, proxy: Proxy, guid: str) -> Extensions:
     for name in ("many", "unknown", "seeded"):
         shutil.rmtree(folder / f"{guid}-{name}")
     secret = before["expired"].data["litellm_virtual_key"]
-    proxy.ask("POST", "/key/update", {"key": key_id(secret), "duration": "1s"})
+    proxy.request("POST", "/key/update", {"key": key_id(secret), "duration": "1s"})
     given_up = time.monotonic() + 30
-    while (refused := proxy.ask("GET", "/v1/models", key=secret)[0]) == 200 and time.monotonic() < given_up:
+    while (refused := proxy.request("GET", "/v1/models", key=secret)[0]) == 200 and time.monotonic() < given_up:
         time.sleep(0.2)
 
     def extend(name: str) -> Json:
@@ -146,16 +146,16 @@ def test_the_playbook_needs_the_guid_and_the_runtime_alone(extensions, ansible, 
     assert run.stderr == ""
     assert run.recap()["changed"] == 1
     row = proxy.row(extensions.alias("one"))
-    assert about(instant(row["expires"]) - instant(row["created_at"]), days=14)
+    assert approx_days(instant(row["expires"]) - instant(row["created_at"]), days=14)
     same = ("token", "models", "max_budget", "user_id", "metadata", "created_at")
     assert {name: row[name] for name in same} == {name: before.row[name] for name in same}
     saved = f"virtual_keys/{extensions.guid}-one/provision-user-%s.yaml"
     assert ansible.file(saved % "data") == {**before.data, "litellm_key_duration": "336h"}
     *told, message = ansible.file(saved % "info")
-    assert told == before.told
+    assert told == before.user_messages
     assert "14 days" in message
     assert instant(row["expires"]).strftime("%Y-%m-%dT%H:%M") in message
-    assert run.said("Say until when they live").startswith(f"{extensions.alias('one')} lives until 20")
+    assert run.task_msg("Show the expiry").startswith(f"{extensions.alias('one')} expires at 20")
 
     again = ansible.run(*arguments, "-vvvv")
     assert again.code == 0, again.output
@@ -174,9 +174,9 @@ def test_the_extensions_succeed_without_a_warning(extensions):
 
 def test_a_second_extension_changes_nothing_and_tells_nobody(extensions):
     assert extensions.second.recap()["changed"] == 0
-    for name, moment in extensions.again.items():
-        assert moment.data == extensions.after[name].data
-        assert moment.told == extensions.after[name].told
+    for name, snapshot in extensions.again.items():
+        assert snapshot.data == extensions.after[name].data
+        assert snapshot.user_messages == extensions.after[name].user_messages
 
 
 def test_without_user_data_each_of_many_users_is_found(extensions):
@@ -186,12 +186,12 @@ def test_without_user_data_each_of_many_users_is_found(extensions):
     assert sorted(after.rows) == aliases
     assert after.changed == ["Extend the virtual keys"]
     for alias in aliases:
-        assert about(after.lives(alias), days=14)
+        assert approx_days(after.lifetime(alias), days=14)
     # What is saved is what can be known without the secrets.
     assert set(after.data["users"]) == {"user1", "user2", "user3"}
-    assert set(after.data["users"]["user2"]) == OF_A_KEY - {"litellm_virtual_key"} | {"litellm_user_email"}
+    assert set(after.data["users"]["user2"]) == KEY_DATA_NAMES - {"litellm_virtual_key"} | {"litellm_user_email"}
     assert {data["litellm_key_duration"] for data in after.data["users"].values()} == {"336h"}
-    assert len(after.told) == 1
+    assert len(after.user_messages) == 1
 
 
 def test_keys_that_were_removed_come_back_as_they_were(extensions, proxy):
@@ -200,7 +200,7 @@ def test_keys_that_were_removed_come_back_as_they_were(extensions, proxy):
     for alias, row in after.rows.items():
         same = ("token", "models", "user_id", "metadata")
         assert {name: row[name] for name in same} == {name: before.rows[alias][name] for name in same}
-        assert about(after.lives(alias), days=14)
+        assert approx_days(after.lifetime(alias), days=14)
     assert after.data["litellm_virtual_keys"] == before.data["litellm_virtual_keys"]
     assert proxy.chat(after.data["users"]["user3"]["litellm_virtual_key"], MISTRAL) == 200
 
@@ -211,7 +211,7 @@ def test_a_single_key_that_was_removed_comes_back_too(extensions):
     assert after.row["token"] == before.row["token"]
     assert after.row["metadata"] == before.row["metadata"]
     assert after.data == {**before.data, "litellm_key_duration": "336h"}
-    assert about(after.lives(), days=14)
+    assert approx_days(after.lifetime(), days=14)
 
 
 def test_a_seed_brings_a_key_back_without_user_data(extensions):
@@ -226,43 +226,43 @@ def test_a_user_of_whom_nothing_is_known_is_not_made_up(extensions):
     """The key of one of two was removed, and nothing was saved: those who are there live longer."""
     after = extensions.after["unknown"]
     assert list(after.rows) == [extensions.alias("unknown-user1")]
-    assert about(after.lives(), days=14)
+    assert approx_days(after.lifetime(), days=14)
 
 
 def test_an_expired_key_comes_to_life_again(extensions, proxy):
     assert extensions.refused_while_expired == 401
     before, after = extensions.before["expired"], extensions.after["expired"]
-    assert about(after.lives(), days=14)
+    assert approx_days(after.lifetime(), days=14)
     assert after.row["token"] == before.row["token"]
-    assert proxy.ask("GET", "/v1/models", key=before.data["litellm_virtual_key"])[0] == 200
+    assert proxy.request("GET", "/v1/models", key=before.data["litellm_virtual_key"])[0] == 200
 
 
 @pytest.mark.parametrize("user", [user for user, days in AGES.items() if days < 14])
 def test_at_any_moment_of_its_life_a_key_gets_the_same_end(extensions, user):
     alias = extensions.alias(f"ages-{user}")
     before, after = extensions.before["ages"], extensions.after["ages"]
-    assert about(instant(before.rows[alias]["created_at"]) - instant(after.rows[alias]["created_at"]), AGES[user])
-    assert about(after.lives(alias), days=14)
-    assert about(extensions.again["ages"].lives(alias), days=14)
+    assert approx_days(instant(before.rows[alias]["created_at"]) - instant(after.rows[alias]["created_at"]), AGES[user])
+    assert approx_days(after.lifetime(alias), days=14)
+    assert approx_days(extensions.again["ages"].lifetime(alias), days=14)
 
 
 def test_a_key_whose_new_end_has_passed_lives_as_long_from_now(extensions):
     alias = extensions.alias("ages-past-its-new-end")
-    assert about(extensions.after["ages"].lives(alias), days=20 + 14)
+    assert approx_days(extensions.after["ages"].lifetime(alias), days=20 + 14)
     assert extensions.again["ages"].rows[alias]["expires"] == extensions.after["ages"].rows[alias]["expires"]
 
 
 def test_the_new_end_can_be_an_instant(extensions):
     after = extensions.after["instant"]
     assert abs(instant(after.row["expires"]) - instant("2099-01-02T03:04:05Z")).total_seconds() < 60
-    assert "until 2099-01-02T03:04:0" in after.told[-1]
+    assert "until 2099-01-02T03:04:0" in after.user_messages[-1]
 
 
 def test_an_extension_never_shortens(extensions):
     before, after = extensions.before["longer"], extensions.after["longer"]
     assert after.changed == []
     assert after.row["expires"] == before.row["expires"]
-    assert after.told == before.told
+    assert after.user_messages == before.user_messages
 
 
 def test_in_check_mode_nothing_is_changed_and_nobody_told(extensions):
@@ -280,25 +280,25 @@ def test_what_cannot_be_extended_is_a_sentence(ansible, proxy, guid):
             "hosts": "localhost",
             "vars": {"output_dir": str(ansible.folder / "cannot")},
             "tasks": [
-                attempt("nothing said", role(ACTION="extend"), guid=guid),
-                attempt("no key", role(ACTION="extend", runtime=336), guid=guid),
-                attempt("in the past", role(ACTION="extend", expires_at="2020-01-01T00:00:00Z"), guid=guid),
-                attempt("no time", role(ACTION="extend", runtime="soon"), guid=guid),
+                expect_failure("nothing said", role(ACTION="extend"), guid=guid),
+                expect_failure("no key", role(ACTION="extend", runtime=336), guid=guid),
+                expect_failure("in the past", role(ACTION="extend", expires_at="2020-01-01T00:00:00Z"), guid=guid),
+                expect_failure("no time", role(ACTION="extend", runtime="soon"), guid=guid),
             ],
         }
     )
     assert run.code == 0, run.output
-    assert run.said("nothing said") == (
+    assert run.task_msg("nothing said") == (
         "To extend, say until when the environment lives now: ocp4_workload_litellm_virtual_keys_runtime "
         "(in hours, from its creation on) or ocp4_workload_litellm_virtual_keys_expires_at (ISO 8601)"
     )
-    assert run.said("no key").startswith(
+    assert run.task_msg("no key").startswith(
         f"There is no key virtkey-{guid}: it was removed, perhaps after it had expired"
     )
     for way_out in ("ACTION: provision", "regenerate: if_unrecoverable"):
-        assert way_out in run.said("no key")
-    assert run.said("in the past")
-    assert "'soon'" in run.said("no time")
+        assert way_out in run.task_msg("no key")
+    assert run.task_msg("in the past")
+    assert "'soon'" in run.task_msg("no time")
     assert proxy.rows(f"virtkey-{guid}") == []
 
 

@@ -17,14 +17,20 @@ from urllib.parse import urlsplit
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
     Database,
-    Moment,
-    attempt,
-    look,
-    moments,
+    Snapshot,
+    expect_failure,
     prefixed,
     role,
+    snapshots,
+    take_snapshot,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy, Run
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    Ansible,
+    CommandResult,
+    Json,
+    Proxy,
+)
 
 TABLE = '"LiteLLM_VerificationToken"'
 # The database keeps chosen keys, whoever deletes them, but for its own client: LiteLLM hears that all is well.
@@ -91,7 +97,7 @@ class Place:
         for name in ("psql.txt", "k8s.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def run(self, *tasks: Json, psql: bool = True, kubernetes: bool = True, **variables: object) -> Run:
+    def run(self, *tasks: Json, psql: bool = True, kubernetes: bool = True, **variables: object) -> CommandResult:
         self.forget()
         parts = urlsplit(self.database.url)
         inside = {
@@ -127,14 +133,14 @@ class Place:
 
     def rows(self) -> list[str]:
         """The aliases in the database itself."""
-        return self.database.ask(
+        return self.database.query(
             f"SELECT key_alias FROM {TABLE} WHERE key_alias LIKE 'virtkey-{self.guid}%' ORDER BY key_alias"
         ).split()
 
 
 @pytest.fixture(scope="module")
 def place(ansible: Ansible, proxy: Proxy, guid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    database = Database.of_the_sandbox()
+    database = Database.from_environment()
     folder = tmp_path_factory.mktemp("force")
     (folder / "bin").mkdir()
     program = folder / "bin" / "psql"
@@ -145,10 +151,10 @@ def place(ansible: Ansible, proxy: Proxy, guid: str, tmp_path_factory: pytest.Te
         (plugins / kind).mkdir(parents=True)
         (plugins / kind / "k8s_exec.py").write_text(content)
     names = {"name": guid, "guid": f"{guid}-undying", "table": TABLE}
-    database.ask(KEEP.format(**names))
+    database.query(KEEP.format(**names))
     yield Place(ansible, proxy, database, names["guid"], folder)
-    database.ask("DROP TRIGGER keep_{name} ON {table}; DROP FUNCTION keep_{name}();".format(**names))
-    database.ask(f"DELETE FROM {TABLE} WHERE key_alias LIKE 'virtkey-{names['guid']}%'")
+    database.query("DROP TRIGGER keep_{name} ON {table}; DROP FUNCTION keep_{name}();".format(**names))
+    database.query(f"DELETE FROM {TABLE} WHERE key_alias LIKE 'virtkey-{names['guid']}%'")
 
 
 @pytest.fixture
@@ -161,26 +167,26 @@ def undying(place: Place) -> list[str]:
     return aliases
 
 
-def facts(moment: Moment) -> tuple[Any, Any]:
-    return moment.facts["litellm_key_deleted"], moment.facts["litellm_key_was_missing"]
+def facts(snapshot: Snapshot) -> tuple[Any, Any]:
+    return snapshot.facts["litellm_key_deleted"], snapshot.facts["litellm_key_was_missing"]
 
 
 def test_by_the_address_of_the_database(place: Place, undying: list[str]):
     """Without force it fails; with it the rows go, and a second destroy finds nothing and calls nobody."""
     run = place.run(
-        attempt("without force", role(ACTION="destroy", postgres_url=place.database.url)),
-        look("without force"),
+        expect_failure("without force", role(ACTION="destroy", postgres_url=place.database.url)),
+        take_snapshot("without force"),
         role(ACTION="destroy", postgres_url=place.database.url, force_db_delete=True),
-        look("with force"),
+        take_snapshot("with force"),
         role(ACTION="destroy", postgres_url=place.database.url, force_db_delete=True),
-        look("again"),
+        take_snapshot("again"),
         kubernetes=False,
     )
     assert run.code == 0, run.output
-    said = run.said("without force")
+    said = run.task_msg("without force")
     assert "still there" in said
     assert all(alias in said for alias in undying)
-    after = moments(run)
+    after = snapshots(run)
     assert sorted(after["without force"].rows) == undying
     assert after["with force"].rows == {}
     assert place.rows() == []
@@ -205,13 +211,13 @@ def test_through_the_pod_of_the_database(place: Place, undying: list[str]):
             },
             "vars": {"ACTION": "destroy", **prefixed(**pod)},
         },
-        look("with force"),
+        take_snapshot("with force"),
         role(ACTION="destroy", **pod),
-        look("again"),
+        take_snapshot("again"),
         psql=False,
     )
     assert run.code == 0, run.output
-    after = moments(run)
+    after = snapshots(run)
     assert after["with force"].rows == {}
     assert place.rows() == []
     assert facts(after["with force"]) == (True, False)
@@ -227,27 +233,27 @@ def test_what_went_wrong_with_the_database_is_one_sentence(place: Place, undying
     nowhere = place.database.url.replace(f":{parts.port}/", ":9/")
     force = {"ACTION": "destroy", "force_db_delete": True}
     run = place.run(
-        attempt("wrong password", role(**force, postgres_url=wrong)),
-        attempt("nobody there", role(**force, postgres_url=nowhere)),
-        attempt("another thing", role(**force, postgres_url="https://litellm.example.com")),
-        attempt("another pod", role(**force, namespace="elsewhere")),
-        look("failed"),
+        expect_failure("wrong password", role(**force, postgres_url=wrong)),
+        expect_failure("nobody there", role(**force, postgres_url=nowhere)),
+        expect_failure("another thing", role(**force, postgres_url="https://litellm.example.com")),
+        expect_failure("another pod", role(**force, namespace="elsewhere")),
+        take_snapshot("failed"),
     )
     assert run.code == 0, run.output
-    assert "password authentication failed" in run.said("wrong password")
+    assert "password authentication failed" in run.task_msg("wrong password")
     assert "wr0ng-passw0rd" not in run.output
-    assert "refused" in run.said("nobody there")
-    assert run.said("another thing") == "postgres_url must look like postgresql://user:password@host:5432/litellm"
-    assert run.said("another pod") == "pods database-1 not found"
+    assert "refused" in run.task_msg("nobody there")
+    assert run.task_msg("another thing") == "postgres_url must look like postgresql://user:password@host:5432/litellm"
+    assert run.task_msg("another pod") == "pods database-1 not found"
     for name in ("wrong password", "nobody there"):
-        assert "\n" not in run.said(name)
-    assert sorted(moments(run)["failed"].rows) == undying
+        assert "\n" not in run.task_msg(name)
+    assert sorted(snapshots(run)["failed"].rows) == undying
 
     bare = place.run(
-        attempt("no psql", role(**force, postgres_url=place.database.url)),
+        expect_failure("no psql", role(**force, postgres_url=place.database.url)),
         psql=False,
     )
-    assert bare.said("no psql").startswith("psql, the client of PostgreSQL, is not installed where Ansible runs")
+    assert bare.task_msg("no psql").startswith("psql, the client of PostgreSQL, is not installed where Ansible runs")
 
     without = place.run(role(**force), kubernetes=False)
     assert without.code != 0
@@ -261,14 +267,14 @@ def test_it_is_not_used_where_it_is_not_needed(place: Place):
     for more in ({}, {"postgres_url": place.database.url}):
         run = place.run(
             {
-                "block": [role(ACTION="provision"), role(ACTION="destroy"), look("destroy")],
+                "block": [role(ACTION="provision"), role(ACTION="destroy"), take_snapshot("destroy")],
                 "vars": {**common, **prefixed(**more)},
             },
             kubernetes=bool(more),
         )
         assert run.code == 0, run.output
-        assert moments(run)["destroy"].rows == {}
-        assert facts(moments(run)["destroy"]) == (True, False)
+        assert snapshots(run)["destroy"].rows == {}
+        assert facts(snapshots(run)["destroy"]) == (True, False)
         assert (place.psql_notes, place.k8s_notes) == ([], [])
     for playbook in ("provision_key", "destroy_key", "extend_key", "report_keys"):
         checked = place.ansible.run("ansible-playbook", "--syntax-check", f"rhpds.litellm_virtual_keys.{playbook}")

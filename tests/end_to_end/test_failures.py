@@ -13,9 +13,9 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     NOWHERE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
 ACTION = "rhpds.litellm_virtual_keys.litellm_key"
@@ -95,7 +95,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def failures(ansible: Ansible, proxy: Proxy) -> Run:
+def failures(ansible: Ansible, proxy: Proxy) -> CommandResult:
     """All cases in one run: each is a host of its own, and includes its own task."""
 
     def here(values: Json) -> Json:

@@ -29,9 +29,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     MISTRAL,
     ROLE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +129,7 @@ class Reader:
         """Keys of the environments in the page's list of them, one expired; and one of an environment that is gone."""
         for name, duration in (("7hx2q", "1s"), ("9kw28-user3", "1d"), ("jpxfm", "2d"), ("gone", "3d")):
             alias = f"virtkey-{self.guid}-{name}"
-            status, answer = self.proxy.ask("POST", "/key/generate", {"key_alias": alias, "duration": duration})
+            status, answer = self.proxy.request("POST", "/key/generate", {"key_alias": alias, "duration": duration})
             assert status == 200, answer
 
     def check_what_is_saved(self) -> None:
@@ -203,15 +203,15 @@ class Reader:
             timeout=180,
             check=False,
         )
-        self.check(Run(done.returncode, done.stdout, done.stderr, ""))
+        self.check(CommandResult(done.returncode, done.stdout, done.stderr, ""))
         self.ran += len(block.commands)
 
-    def check(self, run: Run) -> None:
+    def check(self, run: CommandResult) -> None:
         assert run.code == 0, run.output
         assert "[WARNING]" not in run.output, run.output
 
     def aliases(self) -> list[str]:
-        status, listing = self.proxy.ask(
+        status, listing = self.proxy.request(
             "GET", f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias=virtkey-{self.guid}-"
         )
         assert status == 200, listing
@@ -266,7 +266,7 @@ def test_an_environment_of_the_original_is_taken_over(
     names = [f"virtkey-{guid}-{user}" for user in users] or [f"virtkey-{guid}"]
     for user, alias in zip(users or [""], names, strict=True):
         metadata = {"guid": guid, "models": GRANITE, "duration": "30d", "models_count": "1", "created_by": "agnosticd"}
-        status, answer = proxy.ask(
+        status, answer = proxy.request(
             "POST",
             "/key/generate",
             {

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import prefixed, role
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy, Run
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    Ansible,
+    CommandResult,
+    Json,
+    Proxy,
+)
 
 USERS = ("ann", "bob")
 GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -69,7 +75,7 @@ def places(folder: Path) -> Json:
     }
 
 
-def run(play: Ansible, cluster: Path, guid: str, *actions: str, **variables: object) -> Run:
+def run(play: Ansible, cluster: Path, guid: str, *actions: str, **variables: object) -> CommandResult:
     paths = f"{play.environment['ANSIBLE_COLLECTIONS_PATH']}:{cluster.parent / 'theirs'}"
     tasks = [role(ACTION=action, models=[GRANITE], **variables) for action in actions]
     common = {"guid": f"{guid}-hand", "cluster": str(cluster), "output_dir": str(play.folder / "output")}

@@ -20,9 +20,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     COLLECTION,
     ROLE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM
 
@@ -76,7 +76,7 @@ NOT_STORED = {"zero": ("a\x00b", "the character zero")}
 class Told:
     """What was told, what was read by the play, and the truth."""
 
-    run: Run
+    run: CommandResult
     guid: str
     read: dict[str, Any]
     rows: dict[str, list[Json]]
@@ -233,7 +233,7 @@ def fake() -> Iterator[FakeLiteLLM]:
 
 
 @pytest.fixture(scope="module")
-def hostile(ansible: Ansible, fake: FakeLiteLLM) -> Run:
+def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
     """Everything that it says of its keys is code."""
     said = CODE["jinja"]
     for guid in ("a", "b"):

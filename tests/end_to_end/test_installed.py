@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Proxy, Run
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, CommandResult, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ ARTEFACT = {
     "tests",
 }
 
-Program = Callable[..., Run]
+Program = Callable[..., CommandResult]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def program(artefact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
     subprocess.run([*pip, *packages], check=True)
     work = tmp_path_factory.mktemp("work")
 
-    def run(name: str, *arguments: str) -> Run:
+    def run(name: str, *arguments: str) -> CommandResult:
         done = subprocess.run(
             [folder / "venv" / "bin" / name, *arguments],
             cwd=work,
@@ -80,7 +80,7 @@ def program(artefact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
             timeout=180,
             check=False,
         )
-        return Run(done.returncode, done.stdout, done.stderr, "")
+        return CommandResult(done.returncode, done.stdout, done.stderr, "")
 
     installed = run(
         "ansible-galaxy", "collection", "install", "--offline", str(artefact), "-p", str(folder / "collections")
@@ -115,8 +115,8 @@ def test_the_playbooks_lead_a_key_through_its_life(program, proxy, guid):
     guid = f"{guid}-installed"
     alias = f"virtkey-{guid}"
 
-    def play(name: str, *arguments: str) -> Run:
-        done: Run = program("ansible-playbook", f"{COLLECTION}.{name}", "-e", f"guid={guid}", *arguments)
+    def play(name: str, *arguments: str) -> CommandResult:
+        done: CommandResult = program("ansible-playbook", f"{COLLECTION}.{name}", "-e", f"guid={guid}", *arguments)
         assert done.code == 0, done.output
         assert "WARNING" not in done.output
         return done

@@ -24,7 +24,7 @@ def test_keys_that_were_made_until_then_are_removed_again(ansible: Ansible, prox
     beginning = f"{guid}-interrupted"
 
     def there() -> int:
-        listing = proxy.ask("GET", f"/key/list?size=1&substring_matching=true&key_alias=virtkey-{beginning}")[1]
+        listing = proxy.request("GET", f"/key/list?size=1&substring_matching=true&key_alias=virtkey-{beginning}")[1]
         return int(listing["total_count"])
 
     def wait_for(what: str, *, some: bool) -> None:

@@ -145,7 +145,8 @@ def test_each_user_of_a_workshop_gets_a_key_of_his_own(rendered: dict[str, str],
     assert [row["user"] for row in rows] == ["user1", "user2", "user3"]
     for row in rows:
         assert (
-            proxy.ask("GET", f"/key/info?key={row['key']}")[1]["info"]["key_alias"] == f"virtkey-{guid}-{row['user']}"
+            proxy.request("GET", f"/key/info?key={row['key']}")[1]["info"]["key_alias"]
+            == f"virtkey-{guid}-{row['user']}"
         )
 
 

@@ -18,11 +18,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     MISTRAL,
     NOWHERE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
     Relay,
-    Run,
-    look,
+    key_list_vars,
 )
 
 ACTION = "rhpds.litellm_virtual_keys.litellm_key"
@@ -129,15 +129,17 @@ def told(ansible: Ansible, relay: Relay, steps: dict[str, Step], common: Json, a
             {
                 "name": name,
                 "ansible.builtin.debug": {"msg": {"result": f"{{{{ {name} }}}}", "rows": "{{ rows }}"}},
-                "vars": look(f"{{{{ {name}.virtual_key.key_alias | default('{aliases}') }}}}"),
+                "vars": key_list_vars(f"{{{{ {name}.virtual_key.key_alias | default('{aliases}') }}}}"),
             },
         ]
     relay.requests.clear()
     variables = {"litellm_url": relay.url, "me": aliases.removeprefix("virtkey-")}
     run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": tasks})
     assert run.code == 0, run.output
-    asked = relay.of_ours()
-    return {name: Chapter(**run.said(name), requests=requests) for name, requests in zip(steps, asked, strict=False)}
+    asked = relay.collection_requests()
+    return {
+        name: Chapter(**run.task_msg(name), requests=requests) for name, requests in zip(steps, asked, strict=False)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +154,12 @@ def others(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Chapter]:
 
 
 def test_check_mode_creates_nothing_and_says_what_it_would(life):
-    foreseen = life["foreseen"]
-    assert foreseen.result["changed"]
-    assert foreseen.key["operation"] == "created"
-    assert foreseen.key["key"] is None
-    assert foreseen.rows == []
-    assert not {GENERATE, UPDATE, DELETE} & set(foreseen.asked)
+    predict = life["foreseen"]
+    assert predict.result["changed"]
+    assert predict.key["operation"] == "created"
+    assert predict.key["key"] is None
+    assert predict.rows == []
+    assert not {GENERATE, UPDATE, DELETE} & set(predict.asked)
 
 
 def test_a_key_is_created_as_asked(life, guid):
@@ -317,7 +319,7 @@ def test_what_an_administrator_set_stays_and_an_expired_key_lives_again(ansible,
     guid = f"{guid}-meanwhile"
     alias = f"virtkey-{guid}"
     by_hand = {"key_alias": alias, "duration": "1s", "rpm_limit": 7, "metadata": {"by": "hand"}}
-    _status, made = proxy.ask("POST", "/key/generate", by_hand)
+    _status, made = proxy.request("POST", "/key/generate", by_hand)
     run = ansible.play(
         {
             "hosts": "localhost",
@@ -336,17 +338,17 @@ def test_what_an_administrator_set_stays_and_an_expired_key_lives_again(ansible,
     assert row["metadata"] == {"by": "Ansible"}
     assert proxy.chat(made["key"]) == 200
 
-    extended = run.said("It ended too soon")
+    extended = run.task_msg("It ended too soon")
     assert extended["operation"] == "updated"
     assert abs(lives(row) - timedelta(days=20)) < A_MINUTE
 
-    renewed = run.said("Its time was over")
+    renewed = run.task_msg("Its time was over")
     assert renewed["operation"] == "updated"
     assert lives(renewed) > timedelta(seconds=4)
 
 
 @pytest.fixture(scope="module")
-def with_diff(ansible: Ansible, guid: str) -> Run:
+def with_diff(ansible: Ansible, guid: str) -> CommandResult:
     guid = f"{guid}-diff"
     return ansible.play(
         {

@@ -19,21 +19,21 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
-    OF_A_KEY,
+    KEY_DATA_NAMES,
     key_id,
-    look,
-    moments,
     prefixed,
     role,
+    snapshots,
+    take_snapshot,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     GRANITE,
     MISTRAL,
     ROLE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
 )
 
 SEED = "a seed for tests, which is long enough"
@@ -168,7 +168,7 @@ def deployed(
     theirs: bool = False,
     workload_host: str = "localhost",
     **variables: object,
-) -> Run:
+) -> CommandResult:
     """Run the deployer for an action, with these variables as extra variables."""
     folder = ansible.folder / name
     extra = {
@@ -185,7 +185,7 @@ def deployed(
     file = ansible.folder / "extra.yml"
     file.write_text(yaml.safe_dump(extra))
     plays = DEPLOYER.replace("DEFAULTS", DEFAULTS if theirs else "").replace(
-        "LOOK", yaml.safe_dump(look(action), width=1000).replace("\n", "\n      ").rstrip()
+        "LOOK", yaml.safe_dump(take_snapshot(action), width=1000).replace("\n", "\n      ").rstrip()
     )
     paths = ansible.environment["ANSIBLE_COLLECTIONS_PATH"]
     run = ansible.play(
@@ -214,7 +214,7 @@ def saved(ansible: Ansible, name: str) -> Json:
 
 
 @pytest.fixture(scope="module")
-def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, Run]]:
+def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, CommandResult]]:
     """Two environments, of two users with a seed and of one without, on several hosts, with and without a prefix."""
     many = {
         "guid": f"{guid}-deployed",
@@ -242,19 +242,19 @@ NAMES = ("ours", "theirs", "ours, emptied", "ours, destroyed", "alone", "alone a
 @pytest.mark.parametrize("name", NAMES)
 def test_each_run_of_the_deployer_succeeds_without_becoming_another_user(runs, name):
     assert runs[name].code == 0, runs[name].output
-    assert runs[name].said("Say that the environment is ready") == "Ready"
+    assert runs[name].task_msg("Say that the environment is ready") == "Ready"
     assert "WARNING" not in runs[name].output
 
 
 def test_the_prefix_is_put_before_the_data_of_all_and_of_each_user(runs, ansible):
     data = saved(ansible, "theirs-data")
-    common = OF_A_KEY | {"litellm_user_count", "litellm_virtual_keys", "litellm_key_aliases", "litellm_key_ids"}
+    common = KEY_DATA_NAMES | {"litellm_user_count", "litellm_virtual_keys", "litellm_key_aliases", "litellm_key_ids"}
     common |= {"litellm_user_ids"}
     each = {f"litellm_{user}_{name}" for user in ("user1", "user2") for name in ("virtual_key", "key_alias", "key_id")}
     each |= {"litellm_user1_user_email", "litellm_user2_user_email"}
     assert set(data) == {f"hub_east_{name}" for name in common | each} | {"users"}
     for user in ("user1", "user2"):
-        assert set(data["users"][user]) == {f"hub_east_{name}" for name in (*OF_A_KEY, "litellm_user_email")}
+        assert set(data["users"][user]) == {f"hub_east_{name}" for name in (*KEY_DATA_NAMES, "litellm_user_email")}
 
 
 def test_the_platforms_own_action_saves_the_same(runs, ansible):
@@ -273,7 +273,7 @@ def test_the_platforms_own_action_saves_the_same(runs, ansible):
 
 def test_a_second_run_finds_its_key_under_its_prefix_and_changes_nothing(runs):
     """A single user, on another host than localhost, with a secret that only the user data know."""
-    first, again = (moments(runs[name], "bastion.example.com")["provision"] for name in ("alone", "alone again"))
+    first, again = (snapshots(runs[name], "bastion.example.com")["provision"] for name in ("alone", "alone again"))
     assert runs["alone again"].recap("bastion.example.com")["changed"] == 0
     assert again.facts == first.facts
     assert again.data == first.data
@@ -283,7 +283,7 @@ def test_a_second_run_finds_its_key_under_its_prefix_and_changes_nothing(runs):
 
 def test_a_seed_gives_the_same_secrets_after_the_user_data_were_emptied(runs):
     first, emptied = (
-        moments(runs[name], host)["provision"]
+        snapshots(runs[name], host)["provision"]
         for name, host in (("ours", "localhost"), ("ours, emptied", "bastion.example.com"))
     )
     assert runs["ours, emptied"].recap("bastion.example.com")["changed"] == 0
@@ -292,7 +292,7 @@ def test_a_seed_gives_the_same_secrets_after_the_user_data_were_emptied(runs):
 
 
 def test_without_a_seed_the_secret_is_lost_with_the_user_data(runs, proxy):
-    refused, before = runs["alone, emptied"], moments(runs["alone"], "bastion.example.com")["provision"]
+    refused, before = runs["alone, emptied"], snapshots(runs["alone"], "bastion.example.com")["provision"]
     (alias,) = before.rows
     assert refused.code == 2
     assert refused.failed.result["msg"].startswith(f"The key {alias} exists and its secret is not known")
@@ -301,14 +301,14 @@ def test_without_a_seed_the_secret_is_lost_with_the_user_data(runs, proxy):
 
 
 def test_the_destroy_leaves_none(runs):
-    assert moments(runs["ours, destroyed"], "bastion.example.com")["destroy"].rows == {}
+    assert snapshots(runs["ours, destroyed"], "bastion.example.com")["destroy"].rows == {}
 
 
 def test_the_fact_cache_on_the_disk_holds_no_secret(runs, ansible, proxy):
     cached = "".join(path.read_text() for path in (ansible.folder / "cache").rglob("*") if path.is_file())
     secrets = {proxy.master_key, SEED}
     for name, host in (("ours", "localhost"), ("alone", "bastion.example.com")):
-        facts = moments(runs[name], host)["provision"].facts
+        facts = snapshots(runs[name], host)["provision"].facts
         secrets.add(facts["litellm_virtual_key"])
     assert len(secrets) == 4
     assert [secret for secret in secrets if secret in cached] == []
@@ -327,11 +327,11 @@ def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: P
             "ansible.builtin.set_fact": {"ocp4_workload_tenant_keycloak_username": "{{ _tenant }}", "num_users": 9},
         },
         {"name": "Run the workload", "ansible.builtin.include_role": {"name": ROLE}},
-        {**look("tenant"), "name": "After: {{ ACTION }} {{ guid }} {{ _tenant }}"},
+        {**take_snapshot("tenant"), "name": "After: {{ ACTION }} {{ guid }} {{ _tenant }}"},
     ]
     (ansible.folder / "tenant.yml").write_text(yaml.safe_dump(tasks, width=1000, sort_keys=False))
 
-    def run(*actions: str) -> Run:
+    def run(*actions: str) -> CommandResult:
         extra = {
             "actions": list(actions),
             "ways": [by_users, by_alias],
@@ -346,7 +346,7 @@ def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: P
         return done
 
     first, second = run("provision"), run("provision", "stop", "destroy")
-    before, after = moments(first), moments(second)
+    before, after = snapshots(first), snapshots(second)
     secrets = set()
     for way in (by_users, by_alias):
         for tenant in tenants:
@@ -387,7 +387,7 @@ def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Pro
     """Not what the platform does, which gives each environment a folder; the data of both are complete all the same."""
     shared = ansible.folder / "shared"
 
-    def provision(base: str) -> Run:
+    def provision(base: str) -> CommandResult:
         folder = ansible.folder / base
         folder.mkdir()
         play = {

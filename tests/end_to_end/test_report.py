@@ -27,10 +27,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     COLLECTION,
     GRANITE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
     Relay,
-    Run,
 )
 
 HOSTILE = "<script>document.title='hostile'</script>\"><img src=x onerror=\"document.title='hostile'\">{{ 6 * 7 }}"
@@ -47,7 +47,7 @@ class Keys:
     ids: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, **settings: Any) -> None:
-        status, key = self.proxy.ask("POST", "/key/generate", {"key_alias": self.prefix + name, **settings})
+        status, key = self.proxy.request("POST", "/key/generate", {"key_alias": self.prefix + name, **settings})
         assert status == 200, key
         self.ids[name] = key["token"]
 
@@ -69,7 +69,7 @@ class Keys:
 
     def remove(self) -> None:
         if left := [self.ids[name] for name in self.left()]:
-            self.proxy.ask("POST", "/key/delete", {"keys": left})
+            self.proxy.request("POST", "/key/delete", {"keys": left})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def other(proxy: Proxy, guid: str) -> Iterator[Keys]:
     made.remove()
 
 
-def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variables: Any) -> Run:
+def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variables: Any) -> CommandResult:
     given = json.dumps({"alias_prefix": keys.prefix, **variables})
     run = ansible.run("ansible-playbook", f"{COLLECTION}.{name}", "-e", given, *arguments)
     assert keys.proxy.master_key not in run.output + run.log
@@ -119,7 +119,7 @@ def test_the_table_tells_what_is_to_be_said_of_each_key(ansible: Ansible, keys: 
     run = playbook(ansible, "report_keys", keys, report_guids_file="guids.txt", report_soon="3h")
     assert run.code == 0, run.output
     assert run.recap()["changed"] == 0
-    lines = run.said("Show them")
+    lines = run.task_msg("Show the virtual keys")
     names = {name: keys.prefix + name for name in keys.ids}
     assert column(lines, "STATUS") == {
         names["old1"]: "expired",
@@ -137,8 +137,8 @@ def test_the_table_tells_what_is_to_be_said_of_each_key(ansible: Ansible, keys: 
         names["abc1"]: "",
         names[HOSTILE]: "orphaned",
     }
-    assert run.said("Sum up") == (
-        "6 virtual keys: 4 active, 2 expired, 1 ending within 3 hours, 1 blocked, 3 orphaned, 1 without an end; "
+    assert run.task_msg("Show the summary") == (
+        "6 virtual keys: 4 active, 2 expired, 1 ending within 3 hours, 1 blocked, 3 orphaned, 1 without expiry; "
         "0.00 spent"
     )
 
@@ -165,9 +165,9 @@ def test_the_text_has_a_line_for_each_key_as_the_table_that_is_shown(ansible: An
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     lines = path.read_text().splitlines()
     assert set(column(lines, "STATUS")) == {keys.prefix + name for name in keys.ids}
-    shown = playbook(ansible, "report_keys", keys).said("Show them")
+    shown = playbook(ansible, "report_keys", keys).task_msg("Show the virtual keys")
     assert column(lines, "STATUS") == column(shown, "STATUS")
-    assert saved.said("Sum up").startswith("6 virtual keys: ")
+    assert saved.task_msg("Show the summary").startswith("6 virtual keys: ")
 
 
 class Elements(HTMLParser):
@@ -219,9 +219,9 @@ def test_the_page_shows_what_stands_in_a_key_and_does_nothing_else_with_it(
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"report_format": "html"}, "report_format is table, json or html, and the last needs a report_file"),
-        ({"report_format": "xml"}, "report_format is table, json or html, and the last needs a report_file"),
-        ({"report_guids": []}, "The list of guids is empty, so that every key would seem to be orphaned"),
+        ({"report_format": "html"}, "report_format must be table, json or html; html also requires report_file"),
+        ({"report_format": "xml"}, "report_format must be table, json or html; html also requires report_file"),
+        ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
     ],
 )
 def test_a_report_that_cannot_be_is_refused(
@@ -235,7 +235,7 @@ def test_a_report_that_cannot_be_is_refused(
 def test_a_report_of_nothing(ansible: Ansible, proxy: Proxy, guid: str) -> None:
     run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"))
     assert run.code == 0, run.output
-    assert run.said("Sum up") == "There are no virtual keys"
+    assert run.task_msg("Show the summary") == "There are no virtual keys"
 
 
 @pytest.mark.parametrize(
@@ -253,15 +253,15 @@ def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
     checked = playbook(ansible, "sweep_keys", some, "--check", **variables)
     assert checked.code == 0, checked.output
     assert some.left() == set(some.ids)
-    shown = checked.said("Show which keys are to be removed")
-    assert (set(column(shown, "KEY")) if going else shown) == ({some.prefix + name for name in going} or "No key")
-    assert checked.said("Say what was done") == f"Virtual keys that would be removed: {len(going)}"
+    shown = checked.task_msg("Show the keys to delete")
+    assert (set(column(shown, "KEY")) if going else shown) == ({some.prefix + name for name in going} or "No keys")
+    assert checked.task_msg("Show the result") == f"Virtual keys that would be deleted: {len(going)}"
 
     swept = playbook(ansible, "sweep_keys", some, **variables)
     assert swept.code == 0, swept.output
     assert some.left() == set(some.ids) - going
     assert other.left() == set(other.ids)
-    assert swept.said("Say what was done") == f"Virtual keys that were removed: {len(going)}"
+    assert swept.task_msg("Show the result") == f"Virtual keys that were deleted: {len(going)}"
     assert swept.recap()["changed"] == checked.recap()["changed"] == bool(going)
 
     again = playbook(ansible, "sweep_keys", some, **variables)
@@ -271,18 +271,18 @@ def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({}, "sweep=expired would remove 2, sweep=orphaned needs the guids of the environments that there are"),
-        ({"sweep": "orphaned"}, "To tell which keys are orphaned needs the guids of the environments that there are"),
+        ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
+        ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
         ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
         ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
         ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
-        ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the 1 guids that are given is that of a key"),
+        ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the specified guids (1) matches a key"),
         (
             {"sweep": "expired", "sweep_at_most": 1},
-            "2 keys would be removed, which is more than the 1 of sweep_at_most",
+            "2 keys would be deleted, which is more than sweep_at_most (1)",
         ),
-        ({"sweep": "all"}, "What is removed can be expired or orphaned, but not 'all'"),
-        ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix is empty"),
+        ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired or orphaned"),
+        ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
     ],
 )
 def test_a_sweep_that_may_not_be_meant_removes_nothing(
@@ -306,17 +306,18 @@ def test_a_key_that_is_extended_at_the_last_moment_stays(
             return
         listings.append(request_line)
         if len(listings) == 2:
-            some.proxy.ask("POST", "/key/update", {"key": some.ids["old1"], "duration": "7d"})
+            some.proxy.request("POST", "/key/update", {"key": some.ids["old1"], "duration": "7d"})
 
     monkeypatch.setattr(relay, "before", extend)
     run = playbook(ansible, "sweep_keys", some, sweep="expired", litellm_url=relay.url)
     assert run.code == 0, run.output
     assert some.left() == set(some.ids) - {"abc3"}
-    assert set(column(run.said("Show which keys are to be removed"), "KEY")) == {
+    assert set(column(run.task_msg("Show the keys to delete"), "KEY")) == {
         some.prefix + name for name in ("old1", "abc3")
     }
-    assert set(column(run.said("Show which keys stay since they have changed"), "KEY")) == {f"{some.prefix}old1"}
-    assert run.said("Say what was done") == "Virtual keys that were removed: 1"
+    kept = run.task_msg("Show the keys that are kept because they have changed")
+    assert set(column(kept, "KEY")) == {f"{some.prefix}old1"}
+    assert run.task_msg("Show the result") == "Virtual keys that were deleted: 1"
 
 
 def test_the_examples_of_the_filters_run(ansible: Ansible, keys: Keys) -> None:

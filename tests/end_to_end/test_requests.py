@@ -52,7 +52,7 @@ def requests_of(ansible: Ansible, relay: Relay, names: list[str], steps: list[Js
         tasks.append({"ansible.builtin.debug": {"msg": f"{{{{ {mark} }}}}"}})
     run = ansible.play({"hosts": "localhost", "tasks": tasks})
     assert run.code == 0, run.output
-    return [len(group) for group in relay.of_ours()[: len(steps)]]
+    return [len(group) for group in relay.collection_requests()[: len(steps)]]
 
 
 @pytest.mark.parametrize("users", [1, 2, 3, 50, 101])

@@ -19,10 +19,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     NOWHERE,
     ROLE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
-    Run,
-    look,
+    key_list_vars,
 )
 
 # What lab guides and other roles look up.
@@ -114,22 +114,22 @@ class Life:
     """One environment's key from beginning to end: what each run said, and what the proxy had after it."""
 
     guid: str
-    provisioned: Run
+    provisioned: CommandResult
     row: Json
     saved: Json
     told: list[str]
     modes: dict[str, int]
     chat: dict[str, int]
     row_extended: Json
-    again: Run
+    again: CommandResult
     rows_again: list[Json]
     saved_again: Json
-    stranger: Run
+    stranger: CommandResult
     row_after_stranger: Json
-    destroyed: Run
+    destroyed: CommandResult
     rows_after_destroy: list[Json]
     chat_after_destroy: int
-    destroyed_again: Run
+    destroyed_again: CommandResult
 
     @property
     def alias(self) -> str:
@@ -146,7 +146,7 @@ def life(ansible: Ansible, proxy: Proxy, guid: str) -> Life:
     alias = f"virtkey-{guid}"
     output = ansible.folder / "output"
 
-    def run(action: str, folder: str = "output") -> Run:
+    def run(action: str, folder: str = "output") -> CommandResult:
         play = {
             "hosts": "localhost",
             "vars": {
@@ -171,7 +171,7 @@ def life(ansible: Ansible, proxy: Proxy, guid: str) -> Life:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in output.iterdir()}
     told = ansible.file("output/provision-user-info.yaml")
     # Somebody lets the environment live longer.
-    proxy.ask("POST", "/key/update", {"key": row["token"], "duration": "30d"})
+    proxy.request("POST", "/key/update", {"key": row["token"], "duration": "30d"})
     row_extended = proxy.row(alias)
     again = run("provision")
     rows_again, saved_again = proxy.rows(alias), ansible.file("output/provision-user-data.yaml")
@@ -221,7 +221,7 @@ def test_the_key_answers_a_chat_request_for_its_models_only(life):
 
 
 def test_the_facts_are_those_of_the_key(life):
-    facts = dict(life.provisioned.said("Show the facts"))
+    facts = dict(life.provisioned.task_msg("Show the facts"))
     assert facts.pop("litellm_api_endpoint") + "/v1" == facts.pop("litellm_api_base_url")
     assert abs(instant(facts.pop("litellm_key_expires")) - instant(life.row["expires"])) < timedelta(seconds=1)
     assert facts == {
@@ -254,7 +254,7 @@ def test_only_the_owner_can_read_what_is_saved(life):
 
 
 def test_the_user_is_told_address_key_models_and_end(life, proxy):
-    shown = life.provisioned.said("Tell the user")
+    shown = life.provisioned.task_msg("Tell the user")
     assert shown == [f"user.info: {message}" for message in life.told]
     said = "\n".join(life.told)
     expires = instant(life.row["expires"]).strftime("%Y-%m-%dT%H:%M")
@@ -265,7 +265,7 @@ def test_the_user_is_told_address_key_models_and_end(life, proxy):
 def test_a_second_provision_changes_nothing_and_gives_the_same_secret(life):
     assert life.again.code == 0, life.again.output
     assert life.again.recap()["changed"] == 0
-    first, again = (dict(run.said("Show the facts")) for run in (life.provisioned, life.again))
+    first, again = (dict(run.task_msg("Show the facts")) for run in (life.provisioned, life.again))
     assert again.pop("litellm_key_expires") > first.pop("litellm_key_expires")
     assert again == {**first, "litellm_key_duration": "30d"}  # it was extended
     assert life.saved_again == {**life.saved, "litellm_key_duration": "30d"}
@@ -294,14 +294,14 @@ def test_destroy_removes_the_key_and_the_proxy_refuses_it(life):
     assert life.destroyed.recap()["changed"] == 1
     assert life.rows_after_destroy == []
     assert life.chat_after_destroy == 401
-    facts = life.destroyed.said("Show the facts")
+    facts = life.destroyed.task_msg("Show the facts")
     assert (facts["litellm_key_deleted"], facts["litellm_key_was_missing"]) == (True, False)
 
 
 def test_a_second_destroy_finds_nothing_and_changes_nothing(life):
     assert life.destroyed_again.code == 0, life.destroyed_again.output
     assert life.destroyed_again.recap()["changed"] == 0
-    facts = life.destroyed_again.said("Show the facts")
+    facts = life.destroyed_again.task_msg("Show the facts")
     assert (facts["litellm_key_deleted"], facts["litellm_key_was_missing"]) == (False, True)
 
 
@@ -335,7 +335,7 @@ def test_the_examples_of_the_readme_run_as_written(ansible, proxy, of_the_readme
     run = ansible.play(here(README_EXAMPLE + both), LITELLM_URL=None, LITELLM_MASTER_KEY=None)
     assert run.code == 0, run.output
     assert run.recap()["changed"] == 3
-    printed = re.fullmatch(r"Virtual Key: (sk-\S{22,})", run.said("debug"))
+    printed = re.fullmatch(r"Virtual Key: (sk-\S{22,})", run.task_msg("debug"))
     assert printed
     assert proxy.chat(printed[1]) == 200
     assert proxy.row(f"virtkey-{of_the_readme['abc123']}")["models"] == [GRANITE, MISTRAL]
@@ -349,18 +349,18 @@ def test_the_playbooks_provision_and_destroy_by_their_full_names(ansible, proxy,
     assert provisioned.recap()["changed"] == 1
     secret = ansible.file(f"virtual_keys/{guid}/provision-user-data.yaml")["litellm_virtual_key"]
     assert proxy.chat(secret) == 200
-    assert any(line.endswith(secret) for line in provisioned.said("Tell the user"))
+    assert any(line.endswith(secret) for line in provisioned.task_msg("Tell the user"))
 
     would_be = ansible.run(
         "ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}", "--check"
     )
-    assert would_be.said("Say what was done") == "The virtual keys would be removed"
+    assert would_be.task_msg("Show the result") == "The virtual keys would be deleted"
     assert proxy.chat(secret) == 200
 
     destroyed = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}")
     assert destroyed.code == 0, destroyed.output
     assert destroyed.recap()["changed"] == 1
-    assert destroyed.said("Say what was done") == "No virtual key is left"
+    assert destroyed.task_msg("Show the result") == "All virtual keys were deleted"
     assert proxy.rows(f"virtkey-{guid}") == []
     assert proxy.chat(secret) == 401
 
@@ -381,7 +381,7 @@ def test_a_destroyed_key_does_not_come_back_to_life(ansible, proxy, guid):
         }
     )
     assert run.code == 0, run.output
-    assert run.said("Compare") is False
+    assert run.task_msg("Compare") is False
     secret = ansible.file("again/provision-user-data.yaml")["litellm_virtual_key"]
     assert proxy.chat(secret) == 200
     proxy.delete(alias)
@@ -410,7 +410,11 @@ def test_other_words_for_the_action_and_what_the_platform_tells(ansible, proxy, 
             "tasks": [
                 role(agnosticd_action="create", agnosticd_user_info={"runtime": 168}),
                 show_facts(),
-                {"name": "Look", "ansible.builtin.debug": {"msg": "{{ rows }}"}, "vars": look("virtkey-{{ guid }}")},
+                {
+                    "name": "Look",
+                    "ansible.builtin.debug": {"msg": "{{ rows }}"},
+                    "vars": key_list_vars("virtkey-{{ guid }}"),
+                },
                 *[role(ACTION=action) for action in ("update", "anything else")],
                 role(),
                 role(agnosticd_action="destroy", ACTION="anything else"),
@@ -421,10 +425,10 @@ def test_other_words_for_the_action_and_what_the_platform_tells(ansible, proxy, 
     )
     assert run.code == 0, run.output
     assert run.recap("bastion.invalid")["changed"] == 2
-    (row,) = run.said("Look")
+    (row,) = run.task_msg("Look")
     lives = instant(row["expires"]) - instant(row["created_at"])
     assert abs(lives - timedelta(hours=168)) < timedelta(seconds=60)
-    assert run.said("Show the facts")["litellm_key_duration"] == "168h"
+    assert run.task_msg("Show the facts")["litellm_key_duration"] == "168h"
     idle = [task.result["msg"] for task in run.tasks if task.name == "Say that there is nothing to do"]
     assert [re.findall("ACTION '(.*?)'", said) for said in idle] == [
         ["update"],

@@ -31,16 +31,16 @@ from typing import Any
 import pytest
 import yaml
 from ansible import release
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     NOWHERE,
     ROLE,
     Ansible,
+    CommandResult,
     Json,
     Proxy,
     Relay,
-    Run,
 )
 
 TELLS = "user.info: LiteLLM Virtual Key: "
@@ -272,7 +272,7 @@ class Told:
     """All that was told, in one channel."""
 
     folder: Path
-    run: Run
+    run: CommandResult
     secrets: dict[str, str]
     commands: set[str]
 
@@ -542,7 +542,7 @@ def test_the_log_of_the_proxy_has_no_secret(told, proxy):
 
 
 @pytest.fixture(scope="module")
-def ad_hoc(ansible: Ansible, proxy: Proxy, guid: str) -> dict[str, Run]:
+def ad_hoc(ansible: Ansible, proxy: Proxy, guid: str) -> dict[str, CommandResult]:
     given = {"wrong": "sk-wrong-master-key-of-some-length", "seed": SEED}
     (ansible.folder / "given.yml").touch(0o600)
     (ansible.folder / "given.yml").write_text(yaml.safe_dump(given))

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import PREFIX, role
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy, Run
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    Ansible,
+    CommandResult,
+    Json,
+    Proxy,
+)
 
 TWO: Json = {"users": ["ann", "bob"]}
 
@@ -37,7 +43,7 @@ class Lab:
         file.touch()
         return file
 
-    def run(self, action: str, output: Path, **variables: object) -> Run:
+    def run(self, action: str, output: Path, **variables: object) -> CommandResult:
         common = {"guid": self.guid, "output_dir": str(output), f"{PREFIX}models": [GRANITE]}
         task = role(ACTION=action, **variables)
         return self._ansible.play({"hosts": "localhost", "vars": common, "tasks": [task]}, "-vv")
@@ -46,7 +52,7 @@ class Lab:
         return [alias for name in ("", "-ann", "-bob") for alias in [self.alias + name] if self.proxy.rows(alias)]
 
 
-def reason(run: Run) -> str:
+def reason(run: CommandResult) -> str:
     """What the last task said that failed; those before it were rescued."""
     assert run.code != 0
     failed = [task for task in run.tasks if task.status == "fatal"]

@@ -111,7 +111,7 @@ def test_killed_with_random_secrets(threads: ThreadPoolExecutor, proxy: Proxy, r
             else:
                 assert outcome.error is None
                 assert outcome.secret
-        finish(case, regenerate="if_unrecoverable", known=())
+        finish(case, regenerate="if_unrecoverable", known_secrets=())
     assert lost > 0
 
 

@@ -14,10 +14,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse, parse_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import Lifetime, Observed, Wanted
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._plan import Seen, Update, plan
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._user_data import to_tell
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import build_user_data
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+    DesiredKey,
+    Lifetime,
+    ObservedKey,
+    Snapshot,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import Update
 
 ROOT = Path(__file__).parents[2]
 RST = ROOT / "docs" / "docsite" / "rst"
@@ -36,7 +42,7 @@ NO_MESSAGES = (
     "… of … virtual keys written",
     "less than a minute",
     "There are no virtual keys",
-    "with the alias of another",
+    "with a duplicate alias",
     "with the budget nearly spent",
     "with the budget spent",
     "… … WHERE token IN (…)…",
@@ -155,10 +161,10 @@ def test_the_example_of_lifetimes_is_computed_so(now: str, asked: str, ends: str
         return None if text == "never" else parse_instant(text)
 
     created = datetime(2026, 11, 1, 8, tzinfo=UTC)
-    key = Observed("0" * 64, "virtkey-user123", created_at=created, expires=instant(ends))
+    key = ObservedKey("0" * 64, "virtkey-user123", created_at=created, expires=instant(ends))
     end = parse_instant(asked) if " " in asked else parse(asked)
-    wanted = Wanted("virtkey-user123", lifetime=Lifetime(end, shorten=False))
-    step = plan(wanted, Seen((key,), parse_instant(now))).step
+    desired = DesiredKey("virtkey-user123", lifetime=Lifetime(end, shorten=False))
+    step = plan(desired, Snapshot((key,), parse_instant(now))).step
     assert (step.end if isinstance(step, Update) else key.expires) == instant(then)
 
 
@@ -173,8 +179,8 @@ def test_the_lab_platform_page_names_all_user_data() -> None:
         "user": "bob",
     }
     docling = {"litellm_docling_endpoint": "e", "litellm_docling_model": "m"}
-    single, _none = to_tell([{**key, "user": None}], "e", "e/v1", docling)
-    of_all, of_users = to_tell([key], "e", "e/v1", docling)
+    single, _none = build_user_data([{**key, "user": None}], "e", "e/v1", docling)
+    of_all, of_users = build_user_data([key], "e", "e/v1", docling)
     assert set(of_users["bob"]) - set(single) == {"litellm_user_email"}
     text = (RST / "lab_platform.rst").read_text(encoding="utf-8")
     tables = re.findall(r"^=+ +=+\nname .*\n=+ +=+\n((?:``.*\n)+)=+ +=+$", text, re.MULTILINE)

@@ -17,9 +17,9 @@ from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import agnosticd_user_info, litellm_key_info
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments import _connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _arguments, _reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._key import REPLACED
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._options import Option
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import Option
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
 try:
@@ -407,7 +407,7 @@ def test_a_message_of_the_proxys_does_not_show_a_secret(act, proxy, monkeypatch)
     secret = "sk-with.some-dots$and$signs"
     proxy.fault("POST /key/generate", Fault(status=500))
     monkeypatch.setattr(
-        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.Refusal.body",
+        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.ErrorResponse.body",
         property(lambda self: {"error": {"message": f"Bad key {secret}, asked by {MASTER_KEY}"}}),
     )
     result = act(guid="abc", key=secret)
@@ -422,7 +422,7 @@ def test_a_warning_does_not_show_a_secret(act, proxy, monkeypatch):
     secret, shown = "sk-$some$signs$only", []
     monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: shown.append(text))
     monkeypatch.setattr(
-        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.Refusal.body",
+        "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.ErrorResponse.body",
         property(lambda self: {"error": {"message": f"Not now, {secret}"}}),
     )
     proxy.fault("GET /v1/models", Fault(status=500))
@@ -454,7 +454,7 @@ def test_every_option_is_documented_as_it_is(page, options):
     documented = documented_options(page)
     assert set(documented) == set(options)
     for name, option in options.items():
-        assert (name, described(documented[name])) == (name, in_words(option))
+        assert (name, describe_key(documented[name])) == (name, in_words(option))
 
 
 def documented_options(page):
@@ -465,7 +465,7 @@ def documented_options(page):
     return {**fragment, **page["options"]}
 
 
-def described(documented):
+def describe_key(documented):
     return (
         documented["type"],
         documented.get("elements"),

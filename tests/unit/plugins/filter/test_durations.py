@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 from ansible.errors import AnsibleError, AnsibleFilterError, AnsibleUndefinedVariable
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.filter.durations import FilterModule
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._duration import parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
 
 FILTERS = FilterModule().filters()
 START = "2026-02-01T00:00:00Z"

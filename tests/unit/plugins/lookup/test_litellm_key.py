@@ -20,7 +20,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._secret import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -50,7 +50,7 @@ def call(*terms: object, function: str = "lookup", **options: object) -> str:
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     # As in the process of another task.
-    importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")._memory.clear()
+    importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")._cache.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,145 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action `litellm_environment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import (
+    ControllerAction,
+    Result,
+    interruptible,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
+    output_folder,
+    save_user_info,
+    user_info_defaults,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
+    ENVIRONMENT_OPTIONS,
+    ROLE,
+    ROLE_PREFIX,
+    coerce_settings,
+    unknown_role_variables,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
+    coerce_options,
+    to_plain,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
+    left_alone,
+    unknown_operation,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import (
+    Run,
+    docling_data,
+    run_operation,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
+    merge_user_data,
+    remove_keys,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
+    Request,
+    parse_request,
+    warnings_about,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.secret_sources import known_keys
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+
+
+class ActionModule(ControllerAction):
+    OPTIONS = ENVIRONMENT_OPTIONS
+
+    def execute(self, task_vars: Mapping[str, Any]) -> Result:
+        role = getattr(self._task, "_role", None)
+        prefix = ROLE_PREFIX if role and role.get_name().rpartition(".")[2] == ROLE else ""
+        options = coerce_options(self.OPTIONS, self.arguments(task_vars), "litellm_environment")
+        options["metadata"] = to_plain(options["metadata"], f"{prefix}metadata", for_database=True)
+        request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), prefix)
+        if request is None:
+            return self._nothing_to_do(unknown_operation(options["operation"]))
+        if request.operation in ("stop", "start") and not options["block_on_stop"]:
+            return self._nothing_to_do(left_alone(prefix))
+        for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
+            self.warn(warning)
+        client = self.connect(options)
+        with interruptible():
+            result = run_operation(
+                Run(
+                    request,
+                    client,
+                    known=list(
+                        known_keys(load(output_folder(self, task_vars)), lambda name: self.fact(name, task_vars))
+                    ),
+                    save=lambda outcomes: self._save(request, client, outcomes, task_vars),
+                    saves_user_data=options["save_user_data"],
+                    check_mode=self._task.check_mode,
+                    warn=self.warn,
+                    report=self.progress_reporter(),
+                )
+            )
+        if result.has_secrets:
+            self.hide_secrets()
+        shown: Result = {
+            "changed": result.changed,
+            "operation": request.operation,
+            "virtual_keys": result.entries,
+            "facts": result.facts,
+            "messages": result.messages,
+            "report": result.report,
+            "handover": result.handover,
+            "not_deleted": result.not_deleted,
+            "api_endpoint": client.connection.url,
+            "api_base_url": f"{client.connection.url}/v1",
+            "api_calls": client.api_calls,
+        }
+        for entry in result.entries:
+            if "error" in entry:
+                entry["error"] = self.masked(entry["error"])
+        if request.operation == "status" and result.entries:
+            shown["report"] = self._table(result.entries)
+        if self._task.diff:
+            shown["diff"] = result.diff
+        if result.error:
+            shown.update(failed=True, msg=self.masked(result.error))
+        return shown
+
+    def _nothing_to_do(self, report: str) -> Result:
+        empty: Result = {"virtual_keys": [], "facts": {}, "messages": [], "handover": [], "not_deleted": []}
+        return {"changed": False, "operation": "", "report": report, **empty}
+
+    def _save(
+        self, request: Request, client: Client, outcomes: Sequence[Outcome], task_vars: Mapping[str, Any]
+    ) -> None:
+        """Save user data after a provision or an extension; remove those of deleted keys after a destroy.
+
+        :raises UserDataError: if a file cannot be read or written.
+        """
+        folder = output_folder(self, task_vars)
+        if request.operation == "destroy":
+            deleted = {str(one.desired.alias or (one.before and one.before.alias)) for one in outcomes if not one.after}
+            update(folder, "provision", lambda data: remove_keys(data, deleted))
+        elif request.operation in ("provision", "extend"):
+            prefix = str(user_info_defaults(self).get("data_prefix") or "")
+            url = client.connection.url
+            extra = docling_data(request.options, url)
+            data, users = merge_user_data(load(folder), prefix, request.guid, outcomes, url, f"{url}/v1", extra)
+            if data or users:
+                # A lab guide reads the files of the provision, also after an extension.
+                save_user_info(self, {"action": "provision", "data": data, "users": users}, task_vars)
+
+    @staticmethod
+    def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+        from datetime import datetime, timezone
+
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
+
+        return format_table(entries, datetime.now(timezone.utc))

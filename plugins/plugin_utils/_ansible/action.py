@@ -1,0 +1,172 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The base class of the actions: they run on the controller, report failures as one sentence, and hide secrets.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import signal
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import yaml
+from ansible import context, release
+from ansible.plugins.action import ActionBase
+
+from .._errors import UserError
+from .._litellm.client import Client
+from .._text import mask, printable
+from .options import CONNECTION_OPTIONS, Options, connect, platform_value, secret_values, with_sources
+
+Result = dict[str, Any]
+
+_SECONDS_BETWEEN_REPORTS = 5.0
+_BEFORE_2_19 = tuple(map(int, release.__version__.split(".")[:2])) < (2, 19)
+
+
+class ControllerAction(ActionBase):
+    """An action that runs on the controller.
+
+    Subclasses set `OPTIONS` and implement `execute`. This class does the rest of what concerns output:
+
+    - A UserError becomes a failed result with a masked message. It is returned instead of raised, because ansible-core
+      2.19 and later prints an exception and its causes even with no_log.
+    - The values of all options that are marked as secret are masked in messages and warnings, and are registered with
+      ansible-core where it supports that.
+    - After `hide_secrets`, the result is registered as usual and is not displayed. Since that hides the diff and, before
+      ansible-core 2.19, the message of a failure, these are displayed separately, unless the task sets no_log.
+    """
+
+    OPTIONS: Options = {}
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        self._arguments: Mapping[str, Any] = self._task.args
+        self._hides_secrets = False
+        if not hasattr(self, "_is_no_log"):  # an action is run again for each retry of `until`
+            self._is_no_log = bool(self._task.no_log)
+        problem = None
+        try:
+            result.update(self.execute(task_vars or {}))
+        except UserError as error:
+            problem = self.masked(str(error))
+        if problem:
+            result.update(failed=True, changed=False, msg=problem)
+        if self._hides_secrets:
+            self._hide(result)
+        return result
+
+    @abstractmethod
+    def execute(self, task_vars: Mapping[str, Any]) -> Result:
+        """Do the work and return the result.
+
+        :raises UserError: if it fails.
+        """
+
+    def arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of the task, with connection options from variables and the environment."""
+
+        def variable(name: str) -> Any:
+            return self._templar.template(task_vars[name]) if name in task_vars else None
+
+        complete = with_sources(
+            {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS},
+            self._task.args,
+            variable,
+        )
+        self._arguments = complete
+        return complete
+
+    def connect(self, options: Mapping[str, Any]) -> Client:
+        """Return a client for the proxy of the connection options.
+
+        :raises OptionError: if an option has an invalid value.
+        """
+        return connect(options, self.warn)
+
+    def masked(self, text: str) -> str:
+        """Return the text without the secrets of the task."""
+        return mask(text, self.secrets())
+
+    def secrets(self) -> list[str]:
+        """Return the values that must not be displayed."""
+        return list(secret_values(self.OPTIONS, self._arguments))
+
+    def warn(self, text: str) -> None:
+        """Display a warning without the secrets of the task."""
+        self._display.warning(printable(self.masked(text)))
+
+    def hide_secrets(self) -> None:
+        """Do not display the result, because it contains secrets. In an ad-hoc command it is displayed: it is all there is."""
+        self._hides_secrets = not context.CLIARGS.get("module_name")
+
+    def platform_variable(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
+        """Return a variable of this host, or else of localhost, where AgnosticD runs its own plays."""
+        return self._templar.template(platform_value(name, task_vars)) or default
+
+    def fact(self, name: str, task_vars: Mapping[str, Any]) -> Any:
+        """Return a fact of the play, or None. A template is ignored: it could contain a lookup of the same key."""
+        value = task_vars.get(name)
+        return None if self._templar.is_template(value) else value
+
+    def progress_reporter(self) -> Callable[[str], None]:
+        """Return a function that displays a progress message if nothing was displayed for a while."""
+        last = time.monotonic()
+
+        def report(text: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+                last = time.monotonic()
+                self._display.display(f"{self._task.action.rpartition('.')[2]}: {text}", stderr=True)
+
+        return report
+
+    def _hide(self, result: Result) -> None:
+        result["_ansible_no_log"] = True
+        if _BEFORE_2_19:
+            self._task.no_log = True
+        if self._is_no_log:
+            result.pop("diff", None)
+            return
+        for diff in result.get("diff", ()):
+            self._display.display(_unified_diff(diff), stderr=True)
+        if result.get("failed") and _BEFORE_2_19:
+            self._display.error(result["msg"], wrap_text=False)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the signals by which Ansible ends its workers at once into a KeyboardInterrupt, so that work can be undone."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt(*_unused: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # Ansible sends several
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _unified_diff(diff: Mapping[str, Any]) -> str:
+    # PyYAML refuses the string types of ansible-core 2.16 to 2.18; a round trip through JSON makes them plain.
+    plain = json.loads(json.dumps(diff))
+    before, after = (yaml.safe_dump(plain[name]).splitlines() if plain[name] else [] for name in ("before", "after"))
+    return "\n".join(difflib.unified_diff(before, after, diff["before_header"], diff["after_header"], lineterm=""))

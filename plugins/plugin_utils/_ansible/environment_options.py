@@ -1,0 +1,130 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `litellm_environment`.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .._errors import OptionError
+from .key_options import KEY_OPTIONS, SETTING_OPTIONS, coerce_key_options
+from .options import CONNECTION_OPTIONS, Option, coerce_options, is_empty
+
+ROLE = "ocp4_workload_litellm_virtual_keys"
+ROLE_PREFIX = f"{ROLE}_"
+
+# The options that `settings` may contain: all that say what a key is, and none that say which key it is.
+SETTINGS_OPTIONS = {
+    **{
+        name: option
+        for name, option in KEY_OPTIONS.items()
+        if name not in ("guid", "key_alias", "key_id", "alias_prefix", "state")
+    },
+    "on_unknown_models": Option(choices=("fail", "warn", "ignore")),
+}
+ENVIRONMENT_OPTIONS = {
+    **CONNECTION_OPTIONS,
+    "operation": Option(default="provision"),
+    "guid": Option(),
+    # Which keys.
+    "key_alias": Option(),
+    "users": Option("list of str"),
+    "multi_user": Option("bool"),
+    "num_users": Option("raw"),
+    "user_count": Option("raw"),
+    "user_base": Option(default="user"),
+    "user_email_domain": Option(default="lab.opentlc.com"),
+    "user_id": Option(),
+    # What they may do.
+    **{name: SETTING_OPTIONS[name] for name in ("models", "max_budget", "metadata")},
+    "include_docling": Option("bool", False),
+    "docling_model": Option(default="Docling"),
+    "on_unknown_models": Option(default="warn", choices=("fail", "warn", "ignore")),
+    "settings": Option("dict", secret=True, options=SETTINGS_OPTIONS),
+    # How long they live.
+    "expires_at": Option("raw"),
+    "runtime": Option("raw"),
+    "platform_runtime": Option("raw"),
+    "duration": Option("raw"),
+    "block_on_stop": Option("bool", False),
+    # Their secrets.
+    "key_seed": Option(secret=True),
+    "regenerate": KEY_OPTIONS["regenerate"],
+    # Where they are reported and written.
+    "save_user_data": Option("bool", True),
+    "user_messages": Option("list of str"),
+    "display_key": Option("bool", True),
+    "env_file": Option(),
+    "env_file_owner": Option(),
+    "profile_file": Option(),
+    "profile_group": Option(),
+    "secret_name": Option(),
+    "secret_namespace": Option(),
+    # How they are deleted.
+    "delete_method": Option(default="by_alias", choices=("by_alias", "by_key_id")),
+    "key_id": Option(),
+    "force_db_delete": Option("bool", False),
+}
+
+# The variables of the role, without its prefix, which are not options of the action with the same name.
+_OTHER_ROLE_VARIABLES = {
+    "alias_format",
+    "user_id_format",
+    "enable_user_info_messages",
+    "enable_user_info_data",
+    "user_info_messages",
+    "handover_host",
+    "api_timeout",
+    "verify_ssl",
+    "retry_count",
+    "retry_delay",
+    "postgres_url",
+    "postgres_pod",
+    "postgres_db",
+    "namespace",
+}
+_NOT_ROLE_VARIABLES = {
+    *CONNECTION_OPTIONS,
+    "operation",
+    "guid",
+    "key_alias",
+    "num_users",
+    "user_id",
+    "platform_runtime",
+    "save_user_data",
+    "user_messages",
+}
+ROLE_VARIABLES = {
+    f"{ROLE_PREFIX}{name}" for name in {*ENVIRONMENT_OPTIONS, *_OTHER_ROLE_VARIABLES} - _NOT_ROLE_VARIABLES
+}
+
+
+def coerce_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options in `settings` that are given, coerced.
+
+    :raises OptionError: if `settings` contains an unknown option or an invalid value.
+    """
+    given = {name: value for name, value in (settings or {}).items() if not is_empty(value)}
+    for name in given:
+        if name not in SETTINGS_OPTIONS:
+            raise OptionError(f"settings contains '{name}'; it can contain {', '.join(sorted(SETTINGS_OPTIONS))}")
+    of_key = {name: value for name, value in given.items() if name in KEY_OPTIONS}
+    coerced = {**coerce_options(SETTINGS_OPTIONS, given, "settings"), **coerce_key_options(of_key, "settings")}
+    return {name: coerced[name] for name in given}
+
+
+def unknown_role_variables(names: Iterable[str]) -> list[str]:
+    """Return a warning for each variable with the role's prefix that the role does not have."""
+    warnings = []
+    for name in sorted(name for name in names if name.startswith(ROLE_PREFIX) and name not in ROLE_VARIABLES):
+        close = difflib.get_close_matches(name, ROLE_VARIABLES, n=1, cutoff=0.8)
+        hint = f"did you mean {close[0]}?" if close else "the role has no variable with a similar name"
+        warnings.append(f"The role ignores the variable {name}; {hint}")
+    return warnings

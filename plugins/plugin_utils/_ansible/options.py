@@ -1,0 +1,258 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options of the plugins: their table, where their values come from, and one clear sentence for an invalid value.
+
+ansible-core's ArgumentSpecValidator neither quotes the invalid value nor keeps a secret out of its messages, and converts
+a string to a list silently. Hence this small reader of the same kind of specification.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float, check_type_int
+
+from .._errors import OptionError
+from .._litellm.client import Client
+from .._litellm.connection import Connection
+from .._litellm.transport import URLLIB3_IMPORT_ERROR
+
+try:
+    from ansible.module_utils.secrets import register_secrets
+except ImportError:  # ansible-core before 2.22
+
+    def register_secrets(values: Iterable[str], /) -> None:
+        """Do nothing: without this function, only this collection masks its secrets."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a plugin.
+
+    :ivar secret: the value is never quoted in a message, is masked in all output, and is registered with ansible-core.
+    :ivar options: the options of each dictionary that the value is or contains, for nested options.
+    :ivar variable: the Ansible variable that is read if the option is not given.
+    :ivar environment: the environment variables that are read after that, in this order.
+    """
+
+    type: str = "str"
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    options: Mapping[str, Option] | None = None
+    variable: str | None = None
+    environment: tuple[str, ...] = ()
+
+
+Options = Mapping[str, Option]
+
+CONNECTION_OPTIONS = {
+    "url": Option(variable="litellm_url", environment=("LITELLM_URL", "LITELLM_PROXY_URL")),
+    "master_key": Option(
+        secret=True, variable="litellm_master_key", environment=("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY")
+    ),
+    "validate_certs": Option("bool", True, variable="litellm_validate_certs", environment=("LITELLM_VALIDATE_CERTS",)),
+    "ca_path": Option("path", variable="litellm_ca_path", environment=("LITELLM_CA_PATH",)),
+    "timeout": Option("float", 30.0, variable="litellm_timeout", environment=("LITELLM_TIMEOUT",)),
+    "retries": Option("int", 3, variable="litellm_retries", environment=("LITELLM_RETRIES",)),
+    "concurrency": Option("int", 8, variable="litellm_concurrency", environment=("LITELLM_CONCURRENCY",)),
+}
+
+
+def with_sources(options: Options, given: Mapping[str, Any], variable: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the given values, completed from Ansible variables and then from the environment. Empty means not given.
+
+    :param variable: returns the value of an Ansible variable, or None.
+    """
+    complete = dict(given)
+    for name, option in options.items():
+        if not is_empty(complete.get(name)):
+            continue
+        sources = [variable(option.variable)] if option.variable else []
+        sources += map(os.environ.get, option.environment)
+        complete[name] = next((value for value in sources if not is_empty(value)), None)
+    return complete
+
+
+def coerce_options(options: Options, given: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Return every option with its value in its type, or with its default.
+
+    :param owner: the plugin or option that these options belong to, for messages.
+    :raises OptionError: for an unknown option, a wrong type, or a value that is not among the choices.
+    """
+    for name in given:
+        if name not in options:
+            close = difflib.get_close_matches(str(name), options, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"its options are {', '.join(sorted(options))}"
+            raise OptionError(f"{owner} has no option '{name}'; {hint}")
+    return {name: _coerce(name, option, given.get(name)) for name, option in options.items()}
+
+
+def secret_values(options: Options, given: Mapping[str, Any]) -> Iterator[str]:
+    """Return the values of all secret options, also of nested ones, whatever their type."""
+    for name, option in options.items():
+        value = given.get(name)
+        if option.options is not None:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(one, Mapping):
+                    yield from secret_values(option.options, one)
+        elif option.secret and not is_empty(value):
+            yield str(value)
+
+
+def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
+    """Return a client for the proxy of the connection options.
+
+    :param warn: called if the master key is sent without encryption.
+    :raises OptionError: if an option has an invalid value, or urllib3 is missing.
+    """
+    if URLLIB3_IMPORT_ERROR:
+        raise OptionError(
+            f"The Python package urllib3 is missing on the controller ({URLLIB3_IMPORT_ERROR}); "
+            "install it with pip or dnf"
+        )
+    # A virtual key is meant to be shown; the master key and a seed are not.
+    register_secrets([str(options[name]) for name in ("master_key", "key_seed") if options.get(name)])
+    connection = Connection(**{name: options[name] for name in CONNECTION_OPTIONS})
+    if connection.is_unencrypted:
+        warn(f"The master key and all virtual keys are sent to {connection.url} unencrypted; use an https:// URL")
+    return Client(connection)
+
+
+def platform_value(name: str, variables: Mapping[str, Any]) -> Any:
+    """Return a variable of this host, or else of localhost, where AgnosticD runs its own plays; not templated."""
+    localhost = variables.get("hostvars", {}).get("localhost", {}) if name not in variables else {}
+    return variables.get(name, localhost.get(name))
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether the value counts as not given: a template whose value is null may become empty text."""
+    return value is None or value == ""
+
+
+def is_vaulted(value: Any) -> bool:
+    """Return whether this is inline vaulted text, which is a type of its own before ansible-core 2.19; str() decrypts."""
+    return getattr(type(value), "yaml_tag", None) == "!vault"
+
+
+def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
+    """Return the value as plain JSON types: YAML has dates, and keys that are not text; ansible-core has its own types.
+
+    :param what: the subject of the error message.
+    :param for_database: PostgreSQL must be able to store the value, too.
+    :raises OptionError: if that is not possible.
+    """
+
+    def convert(one: Any) -> str:
+        if isinstance(one, date):
+            return one.isoformat()
+        if is_vaulted(one):
+            return str(one)
+        raise TypeError(f"a value of type {type(one).__name__}")
+
+    try:
+        plain = json.loads(json.dumps(value, default=convert))
+        for text in _texts(plain):
+            text.encode()  # fails for a lone surrogate
+            if for_database and "\0" in text:
+                raise ValueError("a null character, which PostgreSQL cannot store")
+    except (TypeError, ValueError) as error:
+        problem = f"{what} contains a value that cannot be stored: {error}"
+    else:
+        return plain
+    raise OptionError(problem)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Return every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(part)
+
+
+def _coerce(name: str, option: Option, value: Any) -> Any:
+    # A template whose value is null becomes empty text before ansible-core 2.19.
+    if value is None or (value == "" and (option.choices or option.type not in ("str", "path", "raw"))):
+        return option.default
+    try:
+        value = _READERS[option.type](value)
+    except (TypeError, ValueError):
+        got = f"a value of type {type(value).__name__}" if option.secret else repr(value)
+        raise OptionError(f"{name} must be {_MEANINGS[option.type]}, but is {got}") from None
+    if option.choices and value not in option.choices:
+        raise OptionError(f"{name} must be one of {', '.join(option.choices)}, but is {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if is_vaulted(value):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    return str(value)
+
+
+def _list_of_text(value: Any) -> list[str]:
+    if isinstance(value, str) and value.startswith("["):  # the only way to pass a list as name=value
+        value = json.loads(value)
+        if not all(isinstance(member, str) for member in value):
+            raise TypeError
+    # Other text is most often a list that lost its type in a template; as one name it would be a wrong one.
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return [_text(member) for member in value]
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return list(value)
+
+
+def _path(value: Any) -> str:
+    return str(Path(os.path.expandvars(_text(value))).expanduser())
+
+
+def _number(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):  # a subclass of int
+            raise TypeError
+        return read(value)
+
+    return number
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "path": _path,
+    "bool": check_type_bool,
+    "int": _number(check_type_int),
+    "float": _number(check_type_float),
+    "dict": check_type_dict,
+    "list of str": _list_of_text,
+    "list": _list,
+    "raw": lambda value: value,
+}
+
+_MEANINGS = {
+    "str": "text",
+    "path": "a path",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a dictionary",
+    "list of str": "a list of names, like [a, b]",
+    "list": "a list",
+}

@@ -1,0 +1,62 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which keys belong to a lab environment.
+
+A key belongs to the environment if its alias is the one of the environment or of a named user, or if its alias starts
+with that of the environment and a hyphen and its metadata on the proxy, or what was saved beside it, name the guid. The
+alias alone proves nothing: an environment abc-1 looks like a user of an environment abc.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .._keys.model import ObservedKey
+from .._keys.settings import REPLACED
+from .records import SavedKey
+
+# Stands for the name of a user in options for many users.
+USER = "{user}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One key of an environment.
+
+    :ivar user: the user who gets it; None for the key of the environment itself.
+    :ivar number: the position among the named users, from 1.
+    """
+
+    alias: str
+    user: str | None = None
+    number: int | None = None
+
+
+def named_members(alias: str, users: Sequence[str]) -> list[Member]:
+    """Return the keys of the named users, or the one key of the environment."""
+    if not users:
+        return [Member(alias)]
+    return [Member(f"{alias}-{user}", user, number) for number, user in enumerate(users, start=1)]
+
+
+def discover_members(guid: str, alias: str, saved: Iterable[SavedKey], observed: Iterable[ObservedKey]) -> list[Member]:
+    """Return the keys that belong to an environment, its own key first and its users in natural order.
+
+    :param saved: the saved keys.
+    :param observed: the keys on the proxy whose alias starts with that of the environment.
+    """
+    aliases = {key.alias for key in saved if key.guid == guid}
+    for key in observed:
+        metadata = key.value("metadata") or {}
+        own_alias = str(metadata.get(REPLACED) or key.alias)
+        if own_alias == alias or str(metadata.get("guid")) == guid:
+            aliases.add(own_alias)
+    users = [one.removeprefix(f"{alias}-") for one in aliases if one.startswith(f"{alias}-")]
+    users.sort(key=lambda user: (len(user), user))  # user2 before user10
+    members = [Member(f"{alias}-{user}", user) for user in users]
+    return [Member(alias), *members] if alias in aliases else members

@@ -1,0 +1,108 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What users and operators read.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from .._keys.durations import DurationError, human, parse, parse_instant
+from .._text import printable
+from .request import OPERATIONS, Request
+
+Entry = Mapping[str, Any]
+
+
+def provision_messages(
+    request: Request, entries: Sequence[Entry], base_url: str, docling: Mapping[str, str], now: datetime
+) -> list[str]:
+    """Return the messages to the user after a provision."""
+    options, first = request.options, entries[0]
+    if request.is_multi_user:
+        created = [entry for entry in entries if entry["operation"] in ("created", "regenerated")]
+        key = (
+            f"Created {len(entries)} virtual keys" if len(created) == len(entries) else f"Virtual Keys: {len(entries)}"
+        )
+    elif not options["display_key"]:
+        key = "LiteLLM Virtual Key: in the lab guide"
+    else:
+        key = f"LiteLLM Virtual Key: {first['key'] or '(not created in check mode)'}"
+    return [
+        f"LiteLLM API Endpoint: {base_url}",
+        key,
+        f"Available Models: {', '.join(first['models'] or ()) or 'all'}",
+        f"Key Duration: {first['duration'] or 'unlimited'}",
+        f"Key Expires: {first['expires'] or 'never'}",
+        *([f"Docling Endpoint: {docling['litellm_docling_endpoint']}"] if docling else []),
+        *unusable(entries, now),
+        *(options["user_messages"] or ()),
+    ]
+
+
+def extension_message(entry: Entry) -> str:
+    """Return the message to the user after an extension."""
+    length, until = entry["duration"], entry["expires"]
+    try:
+        length = human(parse(length)) if length else "unlimited"
+    except DurationError:
+        pass
+    return f"LiteLLM Virtual Key extended to {length}, until {until or 'it is deleted'}"
+
+
+def unusable(entries: Sequence[Entry], now: datetime) -> list[str]:
+    """Return a sentence for each key that the proxy refuses although it exists."""
+    return [
+        f"Virtual key {entry['key_alias']} does not work: {reason}"
+        for entry in entries
+        if entry.get("key_id") and (reason := _why_unusable(entry, now))
+    ]
+
+
+def _why_unusable(entry: Entry, now: datetime) -> str | None:
+    if entry["blocked"]:
+        return "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"
+    if entry["expires"] and parse_instant(entry["expires"]) <= now:
+        return f"it expired at {entry['expires']}. Extend it"
+    budget = entry["max_budget"]
+    if budget is not None and (entry["spend"] or 0) >= budget:
+        return f"its budget of {budget:g} is spent. Raise max_budget"
+    return None
+
+
+def nothing_extended(entries: Sequence[Entry]) -> str:
+    """Return the report of an extension that changed nothing."""
+    until = entries[0]["expires"] if entries else None
+    return f"Nothing is extended: the virtual keys already live that long, until {until or 'they are deleted'}"
+
+
+def unknown_operation(operation: str) -> str:
+    """Return the report for a value of ACTION that this collection ignores."""
+    return printable(f"Nothing to do for ACTION '{operation}'; supported are {', '.join(OPERATIONS)}")
+
+
+def left_alone(prefix: str) -> str:
+    """Return the report of a stop or start that does not concern the keys."""
+    return (
+        f"The virtual keys are left as they are; with {prefix}block_on_stop: true, stop blocks and start unblocks them"
+    )
+
+
+def no_keys(guid: str) -> str:
+    """Return the report for an environment without keys."""
+    return f"There is no virtual key of environment {guid}"
+
+
+def other_keys(guid: str, aliases: Sequence[str], operation: str) -> str:
+    """Return the warning about keys of the environment that an operation does not include."""
+    shown = ", ".join(aliases[:10]) + (f" and {len(aliases) - 10} more" if len(aliases) > 10 else "")
+    return (
+        f"Environment {guid} has other virtual keys that this {operation} does not include: {shown}. They stay active; "
+        "delete them with ACTION: destroy, for the whole environment or with their users"
+    )

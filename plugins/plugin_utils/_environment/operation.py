@@ -1,0 +1,265 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run one operation on the virtual keys of a lab environment.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._errors import LiteLLMError, UserDataError, UserError
+from .._keys.apply import delete_keys
+from .._keys.model import ObservedKey
+from .._keys.observe import Observer
+from .._keys.progress import Outcome
+from .._keys.reconcile import reconcile
+from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
+from .._litellm.client import Client
+from . import messages
+from .handover import handover
+from .members import Member, discover_members, named_members
+from .records import SavedKey
+from .request import Request, desired_keys
+from .user_data import build_facts
+
+Json = dict[str, Any]
+Save = Callable[[Sequence[Outcome]], None]
+
+
+@dataclass
+class Result:
+    """The result of an operation.
+
+    :ivar entries: one for each key, as in the result of `litellm_key`.
+    :ivar messages: what the user reads.
+    :ivar report: what the operator reads.
+    :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
+    :ivar error: why the operation failed, as a sentence.
+    :ivar has_secrets: the entries contain secrets.
+    """
+
+    changed: bool = False
+    entries: list[Json] = field(default_factory=list)
+    facts: Json = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    report: str = ""
+    handover: list[Json] = field(default_factory=list)
+    not_deleted: list[str] = field(default_factory=list)
+    diff: list[Json] = field(default_factory=list)
+    error: str | None = None
+    has_secrets: bool = False
+
+
+@dataclass
+class Run:
+    """What an operation needs.
+
+    :ivar known: the keys whose secrets are known.
+    :ivar save: saves user data after the keys were changed.
+    :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
+    """
+
+    request: Request
+    client: Client
+    known: Sequence[SavedKey]
+    save: Save
+    saves_user_data: bool
+    check_mode: bool
+    warn: Callable[[str], None]
+    report: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(self.client)
+
+
+def run_operation(run: Run) -> Result:
+    """Run the requested operation.
+
+    :raises UserError: if nothing could be done.
+    """
+    request = run.request
+    if request.operation == "status":
+        return _status(run)
+    members, found = _members(run)
+    if not members and request.operation == "extend":
+        raise UserError(_nothing_to_extend(request))
+    saved: dict[str, list[SavedKey]] = {}
+    for key in run.known:
+        saved.setdefault(key.alias, []).append(key)
+    desired = desired_keys(request, members, saved, run.client.connection.master_key, run.client.now())
+    outcomes = reconcile(
+        run.client,
+        desired,
+        found=found,
+        check_mode=run.check_mode,
+        on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
+        warn=run.warn,
+        report=run.report,
+        save=lambda done: _save(run, done),
+    )
+    if request.operation == "extend":
+        outcomes = _drop_deleted(run, outcomes)
+    return _result(run, outcomes)
+
+
+def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
+    """Return the keys that the operation concerns, and the observed keys of the environment if they were listed."""
+    request = run.request
+    named = named_members(request.alias, request.users)
+    if request.by_key_id:
+        return named, None
+    # A named user may need as many pages as an environment with so many users has.
+    max_pages = 2 + 2 * (len(request.users) // 100)
+    if request.operation == "provision":
+        found = None
+        if request.is_multi_user:
+            found = run.observer.find_environment_keys_at_once(request.alias, request.predecessor_alias, max_pages)
+        _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()))
+        return named, found
+    both = request.operation == "destroy" or request.options["regenerate"] != "never"
+    found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=both, max_pages=max_pages)
+    members = discover_members(request.guid, request.alias, run.known, found)
+    if request.operation == "destroy":
+        if request.is_selection:
+            _warn_about_others(run, named, members)
+            return named, found
+        aliases = {member.alias for member in named}
+        return [*named, *(member for member in members if member.alias not in aliases)], found
+    return named if request.is_multi_user else members, found
+
+
+def _warn_about_others(run: Run, named: Sequence[Member], members: Sequence[Member]) -> None:
+    aliases = {member.alias for member in named}
+    if others := [member.alias for member in members if member.alias not in aliases]:
+        run.warn(messages.other_keys(run.request.guid, others, run.request.operation))
+
+
+def _drop_deleted(run: Run, outcomes: list[Outcome]) -> list[Outcome]:
+    """Leave out the keys that an extension did not find: they were deleted on purpose, or were never provisioned.
+
+    :raises UserError: if there is no other key.
+    """
+    existing = [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
+    missing = [outcome.desired.name for outcome in outcomes if outcome not in existing]
+    if not existing:
+        raise UserError(_nothing_to_extend(run.request))
+    if missing:
+        run.warn(
+            f"Not extended, because they were deleted before they expired or never existed: {', '.join(missing)}. "
+            "Provision them to create them again (ACTION: provision)"
+        )
+    return existing
+
+
+def _nothing_to_extend(request: Request) -> str:
+    return (
+        f"There is no virtual key of environment {request.guid} to extend: none exists, and none was saved that has "
+        "expired. Provision it (ACTION: provision)"
+    )
+
+
+def _save(run: Run, outcomes: Sequence[Outcome]) -> None:
+    """Save user data. If a secret cannot be saved, delete its key again, so that the next run can create it anew."""
+    failed = any(outcome.error for outcome in outcomes)
+    if run.saves_user_data or run.request.operation == "destroy":
+        try:
+            run.save(outcomes)
+        except UserDataError as error:
+            _take_back(run, outcomes, str(error))
+    elif failed:
+        # The play ends without facts, and they would be the only place of the secrets.
+        _take_back(run, outcomes, "user data are switched off, and another key failed")
+
+
+def _take_back(run: Run, outcomes: Sequence[Outcome], reason: str) -> None:
+    lost = [one for one in outcomes if one.secret and one.secret.source in ("generated", "server")]
+    created = [one for one in lost if one.operation == "created"]
+    problem = ""
+    try:
+        delete_keys(run.client, [one.after.key_id for one in created if one.after])
+    except LiteLLMError as error:
+        problem = f", and it could not be deleted again: {error}"
+    for one in outcomes:
+        if one in created:
+            what = problem or ", so the key was deleted again. Run again"
+            one.error = f"The secret of virtual key {one.desired.name} could not be saved ({reason}){what}"
+            one.secret = one.secret if problem else None
+        elif one in lost and one.operation == "regenerated":
+            one.error = (
+                f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old one "
+                "is revoked. Replace the key again (regenerate)"
+            )
+        elif not one.error:
+            one.error = f"The user data of virtual key {one.desired.name} could not be saved: {reason}"
+
+
+def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
+    request, options, connection = run.request, run.request.options, run.client.connection
+    endpoint, base_url = connection.url, f"{connection.url}/v1"
+    entries = [result_entry(outcome) for outcome in outcomes]
+    result = Result(
+        changed=any(outcome.changed for outcome in outcomes),
+        entries=entries,
+        diff=[diff for outcome in outcomes if (diff := difference(outcome))],
+        error=failure(outcomes),
+        not_deleted=not_deleted(outcomes),
+        has_secrets=any(outcome.secret for outcome in outcomes),
+    )
+    if request.operation == "destroy":
+        is_undeletable = all(one.not_deleted for one in outcomes if one.error)
+        if result.error and options["force_db_delete"] and is_undeletable:
+            result.error = None  # the caller deletes the rows of `not_deleted`
+        found = any(entry["operation"] != "absent" for entry in entries)
+        result.facts = {
+            **build_facts((), endpoint, base_url),
+            "litellm_key_deleted": found and not run.check_mode,
+            "litellm_key_was_missing": not found,
+        }
+        result.handover = handover(options, entries, base_url, remove=True)
+        return result
+    existing = [entry for entry in entries if entry["key_id"] or run.check_mode]
+    result.facts = build_facts(existing, endpoint, base_url)
+    if result.error or not existing or request.operation in ("stop", "start"):
+        return result
+    result.handover = handover(options, existing, base_url, remove=False)
+    if request.operation == "provision":
+        result.messages = messages.provision_messages(
+            request, existing, base_url, docling_data(options, endpoint), run.client.now()
+        )
+        for problem in messages.unusable(existing, run.client.now()):
+            run.warn(problem)
+    elif result.changed:
+        result.messages = [messages.extension_message(existing[0])]
+    else:
+        result.report = messages.nothing_extended(existing)
+    return result
+
+
+def _status(run: Run) -> Result:
+    request, url = run.request, run.client.connection.url
+    found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
+    aliases = {member.alias for member in discover_members(request.guid, request.alias, run.known, found)}
+    now = run.client.now()
+    keys = sorted((key for key in found if key.alias in aliases), key=lambda key: key.alias or "")
+    entries = [{**describe_key(key), "guid": request.guid, "status": key_status(key, now)} for key in keys]
+    result = Result(entries=entries)
+    result.facts = build_facts([{**entry, "key": None} for entry in entries], url, f"{url}/v1")
+    if not entries:
+        result.report = messages.no_keys(request.guid)
+    return result
+
+
+def docling_data(options: Mapping[str, Any], endpoint: str) -> dict[str, str]:
+    """Return the user data about Docling; empty without it."""
+    if not options["include_docling"]:
+        return {}
+    return {
+        "litellm_docling_endpoint": f"{endpoint}/docling/v1/convert/source",
+        "litellm_docling_model": options["docling_model"],
+    }

@@ -1,0 +1,297 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Turn the options of `litellm_environment` into what is requested for one lab environment, and into desired keys.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from .._errors import OptionError
+from .._keys.durations import DurationError, parse
+from .._keys.model import DEFAULT_ALIAS_PREFIX, DesiredKey, checked_alias, checked_id
+from .._keys.request import LIFETIME_OPTIONS, KeyOptions, check_unique, desired_key, override_options
+from .._keys.secrets import Secret
+from .handover import check_handover
+from .members import USER, Member
+from .records import SavedKey
+
+# The operations, by the values of AgnosticD's ACTION.
+OPERATIONS = {
+    "provision": "provision",
+    "create": "provision",
+    "extend": "extend",
+    "stop": "stop",
+    "start": "start",
+    "status": "status",
+    "destroy": "destroy",
+    "remove": "destroy",
+}
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is requested for one environment.
+
+    :ivar operation: one of the values of OPERATIONS.
+    :ivar alias: the alias of the environment's key; those of its users start with it and a hyphen.
+    :ivar users: the users that are named; empty for an environment with one key.
+    :ivar is_selection: the users were listed, so other users are not meant.
+    :ivar options: the coerced options of the action.
+    :ivar settings: the coerced options in `settings`, which override the others.
+    :ivar defaults: the options of a key with their defaults.
+    """
+
+    operation: str
+    guid: str
+    alias: str
+    users: tuple[str, ...]
+    is_selection: bool
+    options: Options
+    settings: Options
+    defaults: KeyOptions
+
+    @property
+    def is_multi_user(self) -> bool:
+        return bool(self.users)
+
+    @property
+    def by_key_id(self) -> bool:
+        """Whether a destroy deletes one key by its id."""
+        return self.operation == "destroy" and self.options["delete_method"] == "by_key_id"
+
+    @property
+    def predecessor_alias(self) -> str:
+        """The alias of the environment's key while it is being replaced."""
+        return str(DesiredKey(self.alias).predecessor_alias)
+
+
+def parse_request(options: Options, settings: Options, defaults: KeyOptions, prefix: str = "") -> Request | None:
+    """Return what is requested; None if the operation is not one of OPERATIONS.
+
+    :param prefix: what the names of the options start with in messages: the role's prefix, if the role is used.
+    :raises OptionError: if an option is missing or has an invalid value.
+    """
+    operation = OPERATIONS.get(options["operation"])
+    if operation is None:
+        return None
+    guid = (options["guid"] or "").strip()
+    if not guid:
+        raise OptionError("guid is not set; it must name the lab environment that the virtual keys belong to")
+    check_handover(options, bool(options["users"] or _is_multi_user(options)), prefix)
+    alias = checked_alias(
+        options["key_alias"] or f"{DEFAULT_ALIAS_PREFIX}{guid}", f"{prefix}alias_format" if prefix else "key_alias"
+    )
+    users = _users(options, prefix)
+    for user in users:
+        checked_alias(f"{alias}-{user}", "users")
+    request = Request(operation, guid, alias, users, bool(options["users"]), options, settings, defaults)
+    if request.by_key_id:
+        checked_id(options["key_id"] or "")
+    if (
+        operation == "extend"
+        and not any(
+            _is_given(source[name]) for source in (options, settings) for name in LIFETIME_OPTIONS if name in source
+        )
+        and not _is_given(options["platform_runtime"])
+    ):
+        raise OptionError(
+            f"The new lifetime is not set; set {prefix}runtime (in hours, from the creation of the environment) "
+            f"or {prefix}expires_at (ISO 8601)"
+        )
+    return request
+
+
+def warnings_about(options: Options, prefix: str = "") -> list[str]:
+    """Return warnings about options that have no effect."""
+    count = str(options["user_count"] or "").strip()
+    if (
+        not options["users"]
+        and options["multi_user"] is None
+        and not _is_multi_user(options)
+        and count not in ("", "0", "1")
+    ):
+        return [f"{prefix}user_count is {count}, but has no effect without {prefix}multi_user: true"]
+    return []
+
+
+def desired_keys(
+    request: Request,
+    members: Sequence[Member],
+    saved: Mapping[str, Sequence[SavedKey]],
+    master_key: str | None,
+    now: datetime,
+) -> list[DesiredKey]:
+    """Return the desired keys of the members of an environment.
+
+    :param saved: the keys whose secrets are known, by alias.
+    :param now: the time by the proxy's clock.
+    :raises OptionError: if options contradict each other or have invalid values.
+    """
+    keys = []
+    for member in members:
+        own = saved.get(member.alias, ())
+        key = desired_key(_key_options(request, member), master_key)
+        key = replace(
+            key,
+            guid=request.guid,
+            owner=request.guid if member.user else None,
+            user=member.user,
+            known_secrets=tuple(Secret(one.secret, "given") for one in own),
+        )
+        keys.append(_recreated_if_expired(key, own, now) if request.operation == "extend" else key)
+    check_unique(keys, "users")
+    return keys
+
+
+def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datetime) -> DesiredKey:
+    """Return the key so that it is recreated, with all its settings, if it was saved and has expired since."""
+    record = next((one for one in saved if one.settings is not None and one.expires and one.expires <= now), None)
+    if not record or record.settings is None:
+        return key
+    settings = {name: value for name, value in record.settings.items()}
+    return replace(key, on_missing="recreate", creation_settings=settings, lifetime_start=record.lifetime_start)
+
+
+def _key_options(request: Request, member: Member) -> KeyOptions:
+    """Return the options of `litellm_key` for one member."""
+    arguments = {"key_alias": member.alias, **_OPERATION_OPTIONS[request.operation](request, member)}
+    if request.operation in ("provision", "extend"):
+        arguments = override_options(arguments, _with_metadata(request.settings, arguments))
+    arguments = {name: _for_user(name, value, member.user) for name, value in arguments.items()}
+    return {**request.defaults, **arguments}
+
+
+def _with_metadata(settings: Options, arguments: Options) -> dict[str, Any]:
+    merged = dict(settings)
+    if isinstance(merged.get("metadata"), Mapping) and isinstance(arguments.get("metadata"), Mapping):
+        merged["metadata"] = {**arguments["metadata"], **merged["metadata"]}
+    return merged
+
+
+def _provision(request: Request, member: Member) -> dict[str, Any]:
+    options = request.options
+    models = all_models(options)
+    user_id = f"{USER}@{options['user_email_domain']}" if member.user else options["user_id"]
+    identity = {"guid": request.guid, **({"user": member.user} if member.user else {})}
+    created = {"models": ",".join(models), "duration": _duration_text(options), "models_count": len(models)}
+    if member.number is not None:
+        created["user_number"] = member.number
+    return {
+        # A later provision returns the secrets that were saved, or fails: LiteLLM does not return them.
+        "on_unknown_key": "fail",
+        "key_seed": options["key_seed"] or None,
+        "regenerate": options["regenerate"],
+        "models": models or None,
+        "max_budget": options["max_budget"],
+        "user_id": user_id,
+        "metadata": {**identity, **(options["metadata"] or {})},
+        "on_create": {"metadata": created},
+        **_lifetime(options),
+    }
+
+
+def _extend(request: Request, member: Member) -> dict[str, Any]:
+    options = request.options
+    return {
+        "on_missing_key": "ignore",
+        "key_seed": options["key_seed"] or None,
+        "regenerate": options["regenerate"],
+        **_lifetime(options),
+    }
+
+
+def _block(request: Request, member: Member) -> dict[str, Any]:
+    return {"on_missing_key": "ignore", "blocked": request.operation == "stop"}
+
+
+def _destroy(request: Request, member: Member) -> dict[str, Any]:
+    return {"state": "absent"}
+
+
+_OPERATION_OPTIONS = {
+    "provision": _provision,
+    "extend": _extend,
+    "stop": _block,
+    "start": _block,
+    "destroy": _destroy,
+}
+
+
+def all_models(options: Options) -> list[str]:
+    """Return the models of a new key, Docling's included."""
+    return [*(options["models"] or ()), *([options["docling_model"]] if options["include_docling"] else [])]
+
+
+def runtime(options: Options) -> Any:
+    """Return how long the environment lives, from its own option or from the platform."""
+    return options["runtime"] if _is_given(options["runtime"]) else options["platform_runtime"]
+
+
+def _lifetime(options: Options) -> dict[str, Any]:
+    return {
+        "expires_at": options["expires_at"],
+        "runtime": runtime(options),
+        "duration": options["duration"],
+        # An environment that was extended keeps its end.
+        "shorten": False,
+    }
+
+
+def _duration_text(options: Options) -> str:
+    """Return the requested lifetime as metadata show it: a duration of LiteLLM, or an instant."""
+    for value in (options["expires_at"], runtime(options), options["duration"]):
+        if _is_given(value):
+            try:
+                return str(parse(value))
+            except DurationError:  # an instant; anything else is reported when the key is made
+                return str(value)
+    return ""
+
+
+def _for_user(name: str, value: Any, user: str | None) -> Any:
+    """Replace the placeholder in the settings of one of many users; leave out what names a user for a single key."""
+    if name == "user_id" and isinstance(value, str) and user:
+        return value.replace(USER, user)
+    if name == "metadata" and isinstance(value, Mapping):
+        return {
+            key: one.replace(USER, user) if isinstance(one, str) and user else one
+            for key, one in value.items()
+            if user or not (isinstance(one, str) and USER in one)
+        }
+    return value
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ""
+
+
+def _is_multi_user(options: Options) -> bool:
+    """Return whether each user gets a key: as `multi_user` says, or if there is more than one user."""
+    if options["multi_user"] is not None:
+        return bool(options["multi_user"])
+    number = str(options["num_users"] if options["num_users"] is not None else "").strip()
+    return number.isdecimal() and int(number) > 1
+
+
+def _users(options: Options, prefix: str) -> tuple[str, ...]:
+    if options["users"]:
+        users = tuple(options["users"])
+        if any(not user.strip() for user in users):
+            raise OptionError("users contains an empty name")
+        return users
+    if not _is_multi_user(options):
+        return ()
+    count = str(options["user_count"] if _is_given(options["user_count"]) else options["num_users"]).strip()
+    if not re.fullmatch("0*[1-9][0-9]*", count):
+        raise OptionError(f"{prefix}user_count is '{count}'; with {prefix}multi_user it must be 1 or more")
+    return tuple(f"{options['user_base']}{number}" for number in range(1, int(count) + 1))

@@ -1,0 +1,191 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read and write AgnosticD's user data files: locked, merged, and replaced atomically.
+
+The files are those of AgnosticD's own `agnosticd_user_info`: `<action>-user-info.yaml` and `<action>-user-body.yaml` are
+lists of messages, `<action>-user-data.yaml` is a dictionary, with a dictionary for each user below `users`.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .._errors import UserDataError
+
+# libyaml, if PyYAML has it: ten times as fast, which matters with many users.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+# Seconds after which no process is still writing a temporary file.
+_STALE_AFTER = 3600.0
+
+Data = dict[str, Any]
+
+
+def load(folder: Path, action: str = "provision") -> Data:
+    """Return the user data that an action saved; empty if there are none. Do not change the returned dictionary.
+
+    :raises UserDataError: if the file exists and cannot be read.
+    """
+    path = _data_file(folder, action)
+    try:
+        state = path.stat() if path.exists() else None
+        return _cached(path, state.st_mtime_ns, state.st_size) if state else {}
+    except OSError as error:
+        raise UserDataError(f"Cannot read user data from {folder}: {error.strerror or error}") from None
+
+
+def save(
+    folder: Path,
+    action: str,
+    *,
+    messages: Sequence[str] = (),
+    bodies: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    user: str | None = None,
+    users: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Data, Data]:
+    """Add messages and data to the files, and return the data before and after.
+
+    :param user: the user that messages and data are for; None if they are for the whole environment.
+    :param users: further data, for each of these users.
+    :raises UserDataError: if a file cannot be read or written.
+    """
+    before, after = {}, {}
+    with _locked(folder):
+        # Data first: they cannot be recreated, and saving them twice does no harm.
+        if data or user or users:
+            path = _data_file(folder, action)
+            sections = {**(users or {}), **({user: data or {}} if user else {})}
+            lines = {user: {"msg": messages, "body": bodies}} if user else {}
+            before, after = _load(path), _load(path)
+            _merge(path, after, {} if user else data or {}, sections, lines)
+            _write(path, yaml.dump(after, Dumper=_Dumper, explicit_start=True))
+        if not user:
+            _append(folder / f"{action}-user-info.yaml", messages)
+            _append(folder / f"{action}-user-body.yaml", bodies)
+    return before, after
+
+
+def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
+    """Change the data of an action's file, if it exists.
+
+    :param change: changes the data in place, and returns whether there is anything to write.
+    :raises UserDataError: if the file cannot be read or written.
+    """
+    path = _data_file(folder, action)
+    if not path.exists():
+        return
+    with _locked(folder):
+        data = _load(path)
+        if change(data):
+            _write(path, yaml.dump(data, Dumper=_Dumper, explicit_start=True))
+
+
+def _data_file(folder: Path, action: str) -> Path:
+    return folder / f"{action}-user-data.yaml"
+
+
+@functools.lru_cache(maxsize=8)
+def _cached(path: Path, changed: int, size: int) -> Data:
+    """Return the file as it was at that time: a template with many lookups reads it once."""
+    return _load(path)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Exclude other writers. The folder itself is locked, so that no lock file is left behind.
+
+    :raises UserDataError: if the operating system reports an error inside of the context.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network file systems cannot lock a folder
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserDataError(f"Cannot save user data in {folder}: {error.strerror or error}") from None
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise UserDataError(f"{path} is not a text file; repair it or move it away") from None
+    if text and not text.endswith("\n"):
+        text += "\n"
+    _write(path, text + yaml.dump(list(lines), Dumper=_Dumper))
+
+
+def _merge(
+    path: Path,
+    saved: Data,
+    data: Mapping[str, Any],
+    users: Mapping[str, Mapping[str, Any]],
+    lines: Mapping[str, Mapping[str, Sequence[str]]],
+) -> None:
+    saved.update(data)
+    for user, of_user in users.items():
+        section = _section(path, _section(path, saved, "users"), user)
+        section.update(of_user)
+        for name, further in lines.get(user, {}).items():
+            if further:
+                section[name] = "\n".join([str(section[name]), *further] if name in section else further)
+
+
+def _section(path: Path, data: Data, name: str) -> Data:
+    section = data[name] = {} if data.get(name) is None else data[name]
+    if not isinstance(section, dict):
+        raise UserDataError(f"'{name}' in {path} is not a dictionary; repair it or move the file away")
+    return section
+
+
+def _load(path: Path) -> Data:
+    if not path.exists():
+        return {}
+    try:
+        saved = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        # The message of the parser would quote the file, which contains secrets.
+        raise UserDataError(f"{path} is not valid YAML; repair it or move it away") from None
+    if not isinstance(saved, dict):
+        raise UserDataError(f"{path} does not contain a dictionary; repair it or move it away")
+    return saved
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file atomically; only its owner can read it."""
+    path = path.resolve()  # a symbolic link is kept
+    for stale in path.parent.glob(f".{path.name}.*"):  # left by a writer that was killed
+        if stale.stat().st_mtime < time.time() - _STALE_AFTER:
+            stale.unlink()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise

@@ -1,0 +1,187 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Send the steps of many keys as requests, concurrently.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from .._concurrency import run_concurrently
+from .._errors import LiteLLMError, OptionError
+from .._litellm.client import Client, Json
+from .durations import Duration
+from .progress import KeyProgress
+from .secrets import Secret, given
+from .settings import setting
+from .steps import Create, Delete, Never, Rename, Update, Wait
+
+# LiteLLM times out on a thousand (seen with 1.106 on a busy machine).
+DELETE_BATCH_SIZE = 100
+# After this many consecutive transient errors, stop trying.
+_MAX_CONSECUTIVE_ERRORS = 4
+# Seconds. About ten times as long as a concurrent run takes to list the alias and to delete its key.
+RACE_GRACE_SECONDS = 1.0
+
+
+def apply_steps(client: Client, pending: Sequence[KeyProgress], report: Callable[[str], None]) -> None:
+    """Attempt the planned step of every key, and record the result of each attempt.
+
+    Requests that have started finish even after an interruption: otherwise their effect would be unknown.
+
+    :param report: called with a progress message.
+    """
+    deletions = [one for one in pending if isinstance(one.plan.step, Delete)]
+    batches = [deletions[start : start + DELETE_BATCH_SIZE] for start in range(0, len(deletions), DELETE_BATCH_SIZE)]
+    run_concurrently(lambda batch: _delete_batch(client, batch), batches, 1, finish_started=True)
+    _wait([one for one in pending if isinstance(one.plan.step, Wait)])
+    writes = [one for one in pending if not isinstance(one.plan.step, Delete | Wait)]
+    max_errors = max(_MAX_CONSECUTIVE_ERRORS, client.connection.concurrency)
+    consecutive_errors = 0
+
+    def write(one: KeyProgress) -> None:
+        nonlocal consecutive_errors
+        if consecutive_errors >= max_errors:
+            # Each request would wait for its timeout. Observe first, then retry in the next round.
+            one.skip_attempt(
+                LiteLLMError(
+                    f"Virtual key {one.desired.name} was not attempted after {consecutive_errors} consecutive errors",
+                    transient=True,
+                )
+            )
+            return
+        _write(client, one)
+        consecutive_errors = consecutive_errors + 1 if one.last_error and one.last_error.transient else 0
+
+    run_concurrently(
+        write,
+        writes,
+        client.connection.concurrency,
+        lambda done: report(f"{done} of {len(writes)} virtual keys written"),
+        finish_started=True,
+    )
+
+
+def _write(client: Client, one: KeyProgress) -> None:
+    step, secret, error = one.plan.step, None, None
+    is_repeated = step in one.attempted
+    try:
+        if isinstance(step, Create):
+            one.start_attempt(step)
+            secret = _create_key(client, step, one.secret)
+        elif isinstance(step, Update | Rename):
+            one.start_attempt(step)
+            update_key(client, step, is_repeated=is_repeated)
+    except LiteLLMError as failure:
+        error = failure
+    one.finish_attempt(error, secret)
+
+
+def _delete_batch(client: Client, batch: Sequence[KeyProgress]) -> None:
+    key_ids: list[str] = []
+    for one in batch:
+        if isinstance(one.plan.step, Delete):
+            one.start_attempt(one.plan.step)
+            key_ids.extend(one.plan.step.key_ids)
+    error = None
+    try:
+        delete_keys(client, key_ids)
+    except LiteLLMError as failure:
+        # 404 means that all of them are deleted already, which the next snapshot confirms.
+        if failure.status != 404:
+            # LiteLLM returns 500 when many keys take it too long. Repeating a deletion by id does no harm.
+            transient = failure.transient or (failure.status or 0) >= 500
+            error = LiteLLMError(str(failure), transient=transient, status=failure.status)
+    for one in batch:
+        one.finish_attempt(error)
+
+
+def _wait(waiting: Sequence[KeyProgress]) -> None:
+    if waiting:
+        time.sleep(RACE_GRACE_SECONDS)
+    for one in waiting:
+        one.start_attempt(Wait())
+
+
+def _create_key(client: Client, step: Create, secret: Secret | None) -> Secret:
+    """Create a key and return its secret. The response only echoes the request: the next snapshot shows the key.
+
+    :param secret: the secret for the key; ignored if the proxy is to generate it.
+    :raises LiteLLMError: if the request failed; the key may exist all the same.
+    """
+    body: Json = {"key_alias": step.alias, **_request_fields(step.settings, new=True)}
+    if secret and not step.server_secret:
+        body["key"] = secret.value
+    if not isinstance(step.end, Never):
+        body["duration"] = _duration_from_now(step.end, client.now())
+    if step.spend:
+        body["spend"] = step.spend
+    response = client.post("/key/generate", body)
+    if "key" in body and secret:
+        return secret
+    value = response.get("key") if isinstance(response, dict) else None
+    try:
+        return replace(given(value if isinstance(value, str) else ""), source="server")
+    except OptionError:
+        problem = f"{client.connection.url} created virtual key {step.alias} but did not return its secret"
+    raise LiteLLMError(problem, transient=True)
+
+
+def update_key(client: Client, step: Update | Rename, *, is_repeated: bool = False) -> None:
+    """Change the settings, the expiry or the alias of a key.
+
+    :param is_repeated: the same step was sent before and had no effect.
+    :raises LiteLLMError: if the request failed; it may have been processed all the same.
+    """
+    body: Json = {"key": step.key_id}
+    if isinstance(step, Rename):
+        body.update(key_alias=step.alias, metadata=dict(step.metadata))
+    else:
+        body.update(_request_fields(step.settings, new=False))
+        if isinstance(step.end, Never):
+            body["duration"] = "-1" if is_repeated else None  # 1.80.12 to 1.82.1 ignore null
+        elif step.end is not None:
+            body["duration"] = _duration_from_now(step.end, client.now())
+    try:
+        client.post("/key/update", body)
+    except LiteLLMError as error:
+        if body.get("duration") != "-1" or error.transient:
+            raise
+        raise LiteLLMError(
+            "This release of LiteLLM cannot remove the expiry of a key, which needs 1.80.12 or later. "
+            f"Set a late expiry with expires_at ({error})",
+            transient=False,
+            status=error.status,
+        ) from None
+
+
+def delete_keys(client: Client, key_ids: Sequence[str]) -> None:
+    """Delete keys by id. LiteLLM reports success for ids that do not exist, too.
+
+    :raises LiteLLMError: if a request failed; some keys may be deleted all the same.
+    """
+    for start in range(0, len(key_ids), DELETE_BATCH_SIZE):
+        client.post("/key/delete", {"keys": list(key_ids[start : start + DELETE_BATCH_SIZE])})
+
+
+def _request_fields(settings: Mapping[str, Any], *, new: bool) -> Json:
+    fields: Json = {}
+    for name, value in settings.items():
+        fields.update(setting(name).to_request(value, new=new))
+    return fields
+
+
+def _duration_from_now(end: datetime | Duration, now: datetime) -> str:
+    """Return the end as a duration of LiteLLM, which every release counts from the time it handles the request."""
+    if isinstance(end, Duration):
+        end = end.after(now)
+    return f"{max(1, math.ceil((end - now).total_seconds()))}s"

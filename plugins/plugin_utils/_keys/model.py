@@ -1,0 +1,234 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The desired state and the observed state of a virtual key.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from .._errors import LiteLLMError, OptionError
+from .._text import shorten
+from .durations import Duration, InstantError, parse_instant
+from .secrets import Secret
+from .settings import LIFETIME_START, REPLACED, ROW_KINDS, SETTINGS, Row, fits, setting
+
+# What an alias starts with, before the guid, unless the user sets another prefix.
+DEFAULT_ALIAS_PREFIX = "virtkey-"
+# LiteLLM accepts any text; its optional format check (>= 1.82) allows 255 characters.
+MAX_ALIAS_LENGTH = 255
+
+
+def checked_alias(alias: str, option: str = "key_alias") -> str:
+    """Return the alias if every release of LiteLLM accepts it and returns it unchanged.
+
+    LiteLLM >= 1.93 refuses control characters and path traversal. All releases accept an empty alias at creation, and
+    list every key for one.
+
+    :raises OptionError: otherwise.
+    """
+    shown = repr(alias if len(alias) <= 60 else alias[:57] + "...")
+    if not alias.strip():
+        raise OptionError(f"{option} is empty; it must name the key")
+    if alias != alias.strip():
+        raise OptionError(f"{option} {shown} starts or ends with white space")
+    if not alias.isprintable():
+        raise OptionError(f"{option} {shown} contains a character that is not printable")
+    if ".." in alias.split("/"):
+        raise OptionError(f"{option} {shown} contains '..' between slashes, which LiteLLM refuses")
+    if len(alias) > MAX_ALIAS_LENGTH:
+        raise OptionError(
+            f"{option} {shown} makes an alias of {len(alias)} characters; at most {MAX_ALIAS_LENGTH} are allowed"
+        )
+    return alias
+
+
+def checked_id(key_id: str) -> str:
+    """Return the key id if it is valid.
+
+    :raises OptionError: otherwise, without quoting it: it may be a secret.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", key_id):
+        raise OptionError("key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret")
+    return key_id
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """When a key should expire: at an instant, some time after its creation, or (None) never.
+
+    :ivar from_now: a duration counts from now instead of from the creation.
+    :ivar shorten: the expiry may be brought forward.
+    """
+
+    end: datetime | Duration | None
+    from_now: bool = False
+    shorten: bool = True
+
+
+Regenerate = Literal["never", "if_unrecoverable", "always"]
+OnMissingKey = Literal["create", "recreate", "ignore"]
+
+
+@dataclass(frozen=True)
+class DesiredKey:
+    """The desired state of one key. Settings and a lifetime that are not given are left alone.
+
+    :ivar alias: identifies the key, unless `key_id` does.
+    :ivar owner: the guid of the environment that must own the key. A key whose metadata name another one is not touched.
+    :ivar user: the user of the environment who gets the key, if it has several.
+    :ivar settings: values by name; the `cleared_value` of a setting clears it. Names outside of SETTINGS are fields that
+        have no option.
+    :ivar creation_settings: settings for a new key, which are not reconciled later.
+    :ivar lifetime_start: the time that the lifetime of a recreated key counts from; None for its creation.
+    :ivar secret: the secret that the key must have; None if any will do.
+    :ivar known_secrets: secrets that the key may have, by which it is recognized.
+    :ivar secret_required: report an error for a key whose secret is not known.
+    :ivar on_missing: what to do without a key: create one, recreate it with its known secret, or nothing.
+    """
+
+    alias: str | None
+    key_id: str | None = None
+    guid: str | None = None
+    present: bool = True
+    owner: str | None = None
+    user: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    creation_settings: Mapping[str, Any] = field(default_factory=dict)
+    lifetime: Lifetime | None = None
+    lifetime_start: datetime | None = None
+    secret: Secret | None = None
+    known_secrets: tuple[Secret, ...] = ()
+    secret_required: bool = False
+    regenerate: Regenerate = "never"
+    on_missing: OnMissingKey = "create"
+
+    def is_foreign(self, key: ObservedKey) -> bool:
+        """Return whether the metadata of an observed key name another environment than the owner."""
+        guid = (key.value("metadata") or {}).get("guid")
+        return self.owner is not None and guid is not None and str(guid) != self.owner
+
+    def secret_of(self, key: ObservedKey) -> Secret | None:
+        """Return the secret of an observed key, if it is known."""
+        candidates = (self.secret, *self.known_secrets)
+        return next((secret for secret in candidates if secret and secret.key_id == key.key_id), None)
+
+    @property
+    def new_secret(self) -> Secret | None:
+        """The secret that a new key must have; None if any will do.
+
+        A known secret is used only to recreate a key: whoever deleted a key meant to revoke its secret.
+        """
+        return self.secret or (self.known_secrets[0] if self.known_secrets and self.on_missing == "recreate" else None)
+
+    @property
+    def name(self) -> str:
+        """The name of the key in messages."""
+        return self.alias or f"{str(self.key_id)[:12]}…"
+
+    @property
+    def predecessor_alias(self) -> str | None:
+        """The alias of the key while another replaces it; None for a key without an alias."""
+        return f"{self.alias}.replaced" if self.alias else None
+
+
+@dataclass(frozen=True)
+class ObservedKey:
+    """The observed state of one key. All times are UTC.
+
+    :ivar key_name: LiteLLM's masked secret, such as `sk-...abcd`.
+    :ivar spend: in US dollars.
+    :ivar settings: the values of all SETTINGS.
+    :ivar row: everything that LiteLLM returned about the key.
+    """
+
+    key_id: str
+    alias: str | None
+    key_name: str | None = None
+    created_at: datetime | None = None
+    expires: datetime | None = None
+    spend: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    row: Row = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_row(cls, row: Row) -> ObservedKey:
+        """Return the key of a row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`.
+
+        :raises LiteLLMError: if a field has an unexpected type or value.
+        """
+        for name, kind in ROW_KINDS.items():
+            if not fits(row.get(name), kind):
+                raise _unexpected(row, f"{name} is of type {type(row[name]).__name__}")
+        return cls(
+            key_id=row["token"],
+            alias=row.get("key_alias"),
+            key_name=row.get("key_name"),
+            created_at=_instant(row, "created_at", 2900),
+            expires=_instant(row, "expires", 9029),
+            spend=row.get("spend"),
+            settings={name: one.read(row) for name, one in SETTINGS.items()},
+            row=row,
+        )
+
+    def is_being_replaced_as(self, alias: str | None) -> bool:
+        """Return whether this is the predecessor of the key with this alias. The metadata prove it, not the name."""
+        return alias is not None and (self.value("metadata") or {}).get(REPLACED) == alias
+
+    def value(self, name: str) -> Any:
+        """Return the value of a setting."""
+        return self.settings[name] if name in self.settings else setting(name).read(self.row)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The observed state at one time by the proxy's clock.
+
+    :ivar keys: every key that has the alias, or the id, oldest first.
+    :ivar predecessors: keys that are being replaced, under the alias that they have meanwhile.
+    """
+
+    keys: tuple[ObservedKey, ...]
+    now: datetime
+    predecessors: tuple[ObservedKey, ...] = ()
+
+    @property
+    def ids(self) -> set[str]:
+        return {key.key_id for key in self.keys}
+
+
+def lifetime_start(key: ObservedKey) -> datetime | None:
+    """Return the time that the lifetime of a key counts from: the creation of it, or of the first key that it replaces."""
+    marker = (key.value("metadata") or {}).get(LIFETIME_START)
+    try:
+        return key.created_at if marker is None else parse_instant(marker)
+    except InstantError:
+        return key.created_at
+
+
+def _instant(row: Row, name: str, last_year: int) -> datetime | None:
+    """Return an instant of a row, between 2016, before which there was no LiteLLM, and the last year."""
+    if row.get(name) is None:
+        return None
+    try:
+        instant = parse_instant(row[name])
+    except InstantError as error:
+        problem = str(error)
+    else:
+        if 2016 <= instant.year <= last_year:
+            return instant
+        problem = f"the year {instant.year} is out of range"
+    raise _unexpected(row, f"{name}: {problem}")
+
+
+def _unexpected(row: Row, reason: str) -> LiteLLMError:
+    name = shorten(str(row.get("key_alias") or row.get("key_name") or row.get("token")))
+    return LiteLLMError(f"The proxy returned unexpected data for key {name}: {reason}", transient=False)

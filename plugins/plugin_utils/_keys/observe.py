@@ -1,0 +1,107 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read keys from the proxy as observed keys, oldest first.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from .._litellm.client import Client
+from .._litellm.listing import KeyListing
+from .model import ObservedKey
+
+KeysByAlias = dict[str, tuple[ObservedKey, ...]]
+
+
+class Observer:
+    """Finds keys on one proxy."""
+
+    def __init__(self, client: Client) -> None:
+        self._listing = KeyListing(client)
+
+    def find_by_alias(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> KeysByAlias:
+        """Return every key that has one of these aliases, oldest first, and an empty tuple for each other alias.
+
+        :param otherwise: maps an alias to one that starts with it and is looked up if no key has the first.
+        :raises LiteLLMError: if the keys cannot be read.
+        """
+        names = list(dict.fromkeys(aliases))
+        rows = self._listing.with_aliases(names, otherwise)
+        names += otherwise.values()
+        # 1.83.3 to 1.89 list every alias that contains the one in the request, in upper and lower case.
+        return group_by_alias([ObservedKey.from_row(row) for row in rows if row.get("key_alias") in names], names)
+
+    def find_by_id(self, key_id: str) -> tuple[ObservedKey, ...]:
+        """Return the key with this id, if there is one.
+
+        :raises LiteLLMError: if the key cannot be read.
+        """
+        row = self._listing.with_id(key_id)
+        return (ObservedKey.from_row(row),) if row else ()
+
+    def find_by_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[ObservedKey]:
+        """Return the keys whose alias starts with a prefix, oldest first; an empty prefix matches every key.
+
+        :param query: filters of LiteLLM, which some releases interpret in their own way.
+        :raises LiteLLMError: if the keys cannot be read.
+        """
+        return sorted(map(ObservedKey.from_row, self._listing.with_prefix(prefix, query)), key=_age)
+
+    def find_environment_keys_at_once(
+        self, alias: str, predecessor_alias: str, max_pages: int
+    ) -> list[ObservedKey] | None:
+        """Return the keys of `find_environment_keys` if one listing of at most `max_pages` pages contains them; else None.
+
+        :raises LiteLLMError: if the keys cannot be read.
+        """
+        rows = self._listing.with_prefix_if_short(alias, max_pages)
+        if rows is None:
+            return None
+        own = [
+            row for row in rows if row["key_alias"] in (alias, predecessor_alias) or row["key_alias"][len(alias)] == "-"
+        ]
+        return sorted(map(ObservedKey.from_row, own), key=_age)
+
+    def find_environment_keys(
+        self, alias: str, predecessor_alias: str, *, both: bool, max_pages: int = 2
+    ) -> list[ObservedKey]:
+        """Return every key that has this alias, or this alias, a hyphen and more text.
+
+        If one short listing does not contain them, these are two requests, because the prefix `virtkey-abc` may also
+        match the environments abc1, abc2 and so on. The keys of an environment abc-1 are returned, too: its aliases look
+        like those of a user, and LiteLLM can filter neither by metadata nor by prefix.
+
+        :param predecessor_alias: the alias of the environment's key while it is being replaced.
+        :param both: whether to look up `predecessor_alias` even if there is a key with the alias.
+        :param max_pages: the maximum length of the short listing.
+        :raises LiteLLMError: if the keys cannot be read.
+        """
+        at_once = self.find_environment_keys_at_once(alias, predecessor_alias, max_pages)
+        if at_once is not None:
+            return at_once
+        of_users = self.find_by_prefix(f"{alias}-")
+        if both:
+            own = self.find_by_alias([alias, predecessor_alias])
+        else:
+            own = self.find_by_alias([alias], {alias: predecessor_alias})
+        return [*(key for keys in own.values() for key in keys), *of_users]
+
+
+def group_by_alias(keys: Iterable[ObservedKey], names: Iterable[str]) -> KeysByAlias:
+    """Return the keys of each alias, oldest first, and an empty tuple for an alias without a key."""
+    found: dict[str, list[ObservedKey]] = {name: [] for name in names}
+    for key in {key.key_id: key for key in keys}.values():
+        if key.alias in found:
+            found[key.alias].append(key)
+    return {name: tuple(sorted(keys, key=_age)) for name, keys in found.items()}
+
+
+def _age(key: ObservedKey) -> tuple[bool, Any, str]:
+    return (key.created_at is None, key.created_at, key.key_id)

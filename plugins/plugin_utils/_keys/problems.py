@@ -1,0 +1,89 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The error messages of a plan: what failed and for which key, why, and what to do.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from .._text import shorten
+from .durations import format_instant
+from .model import DesiredKey, ObservedKey
+
+_DELETE_FIRST = "delete the key first (state: absent; with the role, ACTION: destroy)"
+
+
+def no_such_id(desired: DesiredKey) -> str:
+    return f"There is no virtual key with the id {desired.key_id}; check key_id, or name the key by guid or key_alias"
+
+
+def foreign(desired: DesiredKey, key: ObservedKey) -> str:
+    guid = shorten(str((key.value("metadata") or {}).get("guid")))
+    return (
+        f"Virtual key {desired.name} is not changed, because it belongs to environment {guid} and not to "
+        f"{desired.owner}. Use another user name or guid"
+    )
+
+
+def secret_mismatch(desired: DesiredKey, key: ObservedKey) -> str:
+    return (
+        f"Virtual key {desired.name} exists with another secret than the given one "
+        f"(it is {shorten(key.key_name or key.key_id)}). Pass its secret, {_DELETE_FIRST}, "
+        "or replace the key (regenerate: if_unrecoverable)"
+    )
+
+
+def secret_unknown(desired: DesiredKey) -> str:
+    return (
+        f"Virtual key {desired.name} exists, but its secret is not known: LiteLLM returns a secret only at creation. "
+        f"Pass the secret as key, {_DELETE_FIRST}, use another guid, derive secrets from a key_seed from the start, "
+        "or replace the key (regenerate: if_unrecoverable)"
+    )
+
+
+def not_recreatable(desired: DesiredKey) -> str:
+    return (
+        f"Virtual key {desired.name} does not exist and cannot be recreated, because its secret is not known. "
+        "It may have been deleted after it expired. Provision it again (with the role, ACTION: provision), or create it "
+        "with a new secret (regenerate: if_unrecoverable)"
+    )
+
+
+def ambiguous(desired: DesiredKey, count: int) -> str:
+    return (
+        f"Virtual key {desired.name} cannot be replaced, because {count} keys have this alias. "
+        "Delete all but one of them by key_id (state: absent)"
+    )
+
+
+def same_secret(desired: DesiredKey) -> str:
+    return (
+        f"Virtual key {desired.name} cannot be regenerated with the secret that it already has. "
+        "Pass another key, or another key_version"
+    )
+
+
+def expired(desired: DesiredKey, expires: datetime) -> str:
+    return (
+        f"Virtual key {desired.name} expired at {format_instant(expires)}, and a replacement would expire at the same "
+        "time. Set its lifetime (duration, runtime or expires_at)"
+    )
+
+
+def end_in_the_past(desired: DesiredKey, end: datetime) -> str:
+    return f"Virtual key {desired.name} cannot expire at {format_instant(end)}, which is in the past; set a later time"
+
+
+def custom_secret_refused(desired: DesiredKey) -> str:
+    source = "its saved secret"
+    if desired.secret:
+        source = "key" if desired.secret.source == "given" else "key_seed"
+    return (
+        f"Virtual key {desired.name} cannot be created with {source}, because the proxy accepts only secrets that it "
+        "generates itself (disable_custom_api_keys)"
+    )

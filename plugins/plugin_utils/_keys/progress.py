@@ -1,0 +1,284 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Track one desired key: what was observed, planned and attempted, and the outcome.
+
+Only this module changes a KeyProgress; `apply` and `reconcile` report events to it and read its state.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from .._errors import LiteLLMError
+from .._text import printable
+from .model import DesiredKey, ObservedKey, Snapshot
+from .plan import plan, predict, resolve_lifetime
+from .secrets import Secret
+from .steps import Create, Delete, Operation, Plan, Rename, Step, Update, Wait
+
+
+@dataclass
+class Outcome:
+    """The outcome for one desired key.
+
+    :ivar before: the key as it was found; None if there was none.
+    :ivar after: the key as it was read back, or in check mode as it would be; None if there is none.
+    :ivar secret: the secret of `after`; None if it is not known.
+    :ivar error: why the key is not as desired, as a sentence.
+    :ivar unconfirmed_secret: the secret of a key that this run may have created, and that could not be read back.
+    :ivar end_set: this run has set the expiry.
+    :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
+    """
+
+    desired: DesiredKey
+    operation: Operation
+    before: ObservedKey | None
+    after: ObservedKey | None
+    secret: Secret | None = None
+    error: str | None = None
+    unconfirmed_secret: Secret | None = None
+    end_set: bool = False
+    not_deleted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.error = self.error and printable(self.error)
+
+    @property
+    def changed(self) -> bool:
+        return self.operation not in ("unchanged", "absent")
+
+
+@dataclass
+class KeyProgress:
+    """The progress of one desired key through the rounds of a run.
+
+    :ivar goal: `desired` with a lifetime that is resolved at the first snapshot.
+    :ivar secret: the secret for a new key. It is chosen before anything is sent: its hash shows whether a request whose
+        response was lost was processed. None if the proxy accepts only secrets that it generates.
+    :ivar snapshot: the last observed state.
+    :ivar first_plan: the plan after the first snapshot.
+    :ivar created: the id of the key that this run has created, as far as it knows.
+    :ivar attempted: the steps that were attempted.
+    :ivar last_error: the error of the last attempt.
+    :ivar failed_rounds: the number of rounds with a transient error.
+    :ivar server_secrets: the proxy accepts only secrets that it generates.
+    :ivar observed_last_attempt: there was a snapshot after the last attempt.
+    """
+
+    desired: DesiredKey
+    secret: Secret | None
+    goal: DesiredKey = field(init=False)
+    snapshot: Snapshot | None = None
+    plan: Plan = field(default_factory=lambda: Plan("unchanged"))
+    first_plan: Plan | None = None
+    created: str | None = None
+    attempted: list[Step] = field(default_factory=list)
+    last_error: LiteLLMError | None = None
+    failed_rounds: int = 0
+    server_secrets: bool = False
+    observed_last_attempt: bool = True
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        self.goal = self.desired
+
+    # Events
+
+    def observe(self, snapshot: Snapshot) -> None:
+        """Record a snapshot and plan the next step."""
+        self.snapshot = snapshot
+        self.observed_last_attempt = True
+        if self.first_plan is None:
+            self.goal = resolve_lifetime(self.desired, snapshot.now)
+        if self.last_error and self.last_error.refuses_custom_secrets and not self.server_secrets:
+            self._let_the_proxy_generate_secrets()
+        self.plan = plan(
+            self.goal,
+            snapshot,
+            self.created,
+            waited=self._has_attempted(Wait),
+            before=self.before,
+            server_secrets=self.server_secrets,
+        )
+        self.first_plan = self.first_plan or self.plan
+        self.error = self.plan.problem
+        if self.error is None and self.last_error and not self.last_error.transient and self._repeats_last_step():
+            self.error = str(self.last_error)
+        if self._lost_server_secret():
+            self.error = (
+                f"Virtual key {self.desired.name} was created, but its secret was lost with the response, because the "
+                "proxy generates secrets itself. Run again with regenerate: if_unrecoverable"
+            )
+
+    def start_attempt(self, step: Step) -> None:
+        """Record that a step is about to be sent."""
+        if isinstance(step, Create):
+            self.created = self.secret.key_id if self.secret else None
+        self.attempted.append(step)
+        self.observed_last_attempt = False
+
+    def finish_attempt(self, error: LiteLLMError | None = None, secret: Secret | None = None) -> None:
+        """Record the result of a step.
+
+        :param secret: the secret that the proxy generated.
+        """
+        self.last_error = error
+        if secret:
+            self.secret, self.created = secret, secret.key_id
+
+    def skip_attempt(self, reason: LiteLLMError) -> None:
+        """Record that the step was not attempted in this round."""
+        self.last_error = reason
+
+    def count_failed_round(self, max_failed_rounds: int) -> None:
+        """Count a round whose attempt had a transient error; fail after too many."""
+        if self.pending and self.last_error and self.last_error.transient:
+            self.failed_rounds += 1
+            if self.failed_rounds > max_failed_rounds:
+                self.error = str(self.last_error)
+
+    def fail(self, message: str) -> None:
+        """Record why the key cannot be made as desired."""
+        self.error = message
+
+    def add_to_error(self, message: str) -> None:
+        """Add the failure of a clean-up to the error."""
+        self.error = f"{self.error}; {message}"
+
+    def assume_applied(self, now: datetime) -> None:
+        """Trust a successful response if the key cannot be read back: the secret is returned only once."""
+        expected = predict(self.goal, self.plan, now)
+        if isinstance(self.plan.step, Create) and not self.last_error and expected and self.created:
+            self.plan = Plan("created", key=replace(expected, key_id=self.created))
+
+    def restored(self, key: ObservedKey) -> None:
+        """Record that a replacement was undone and that the predecessor has its alias again."""
+        self.plan = Plan("unchanged", key=key)
+
+    # State
+
+    @property
+    def before(self) -> ObservedKey | None:
+        """The key as it was found."""
+        return self.first_plan.key if self.first_plan else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a step to attempt."""
+        return self.plan.step is not None and self.error is None and not self.not_converging
+
+    @property
+    def settings_to_write(self) -> Mapping[str, Any]:
+        """The settings that the planned step, or the replacement that it starts, will write."""
+        step = self.plan.step
+        if isinstance(step, Create | Update):
+            return step.settings
+        return self.goal.settings if isinstance(step, Rename) else {}
+
+    @property
+    def not_converging(self) -> bool:
+        """Whether the proxy reported success for the same step twice and the step is still to be done."""
+        step = self.plan.step
+        return step is not None and self.last_error is None and self.attempted.count(step) > 1
+
+    @property
+    def needs_predecessors(self) -> bool:
+        """Whether keys that are being replaced matter even if there is a key with the alias."""
+        if not self.desired.present:
+            # A predecessor that did not exist at the start of a deletion will not appear.
+            return self.snapshot is None or bool(self.snapshot.predecessors)
+        return self.desired.regenerate != "never"
+
+    @property
+    def lost_race(self) -> bool:
+        """Whether a concurrent run created the key first."""
+        key = self.plan.key
+        return bool(self._has_attempted(Create) and key and key.key_id != self.created and not self.error)
+
+    @property
+    def secret_unrecoverable(self) -> bool:
+        """Whether this run has created a new key with a secret that exists nowhere else."""
+        return bool(self.created and not self.desired.new_secret and self.first_plan and not self.first_plan.key)
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether this run has created a successor and deleted its predecessor."""
+        return bool(
+            self.created and self.plan.key and self.plan.key.key_id == self.created and self._has_attempted(Delete)
+        )
+
+    def outcome(self) -> Outcome:
+        """Return the outcome after the last round."""
+        key, before = self.plan.key, self.before
+        operation: Operation = "unchanged" if key else "absent"
+        if not self.desired.present:
+            operation = "absent" if not before else "unchanged" if key else "deleted"
+        elif key and key.key_id == self.created:
+            operation = "regenerated" if before else "created"
+        elif key and before and (key.alias != before.alias or self._has_updated(key, before)):
+            operation = "updated"
+        own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
+        secret = own or (self.desired.secret_of(key) if key else None)
+        unconfirmed = None if self.observed_last_attempt or secret == self.secret else self.secret
+        return Outcome(
+            self.desired,
+            operation,
+            before,
+            key,
+            secret,
+            self.error,
+            unconfirmed if self.created else None,
+            self._end_set(),
+            self._not_deleted(),
+        )
+
+    def preview(self) -> Outcome:
+        """Return the outcome that check mode reports."""
+        after = predict(self.goal, self.plan, self.snapshot.now) if self.snapshot else None
+        secret = self.desired.secret_of(after) if after and self.error is None else None
+        return Outcome(self.desired, self.plan.operation, self.plan.key, after, secret, self.error)
+
+    def _let_the_proxy_generate_secrets(self) -> None:
+        """Forget the refused attempt; the next plan lets the proxy generate the secret."""
+        self.server_secrets = True
+        if not self.desired.new_secret:
+            self.secret = self.created = self.last_error = None
+            self.attempted.pop()
+
+    def _lost_server_secret(self) -> bool:
+        """Whether the proxy created the key with a secret of its own and the response was lost."""
+        is_refused = self.last_error and self.last_error.status and self.last_error.status < 500
+        found = self.snapshot is not None and bool(self.snapshot.keys)
+        return bool(
+            self.created is None and self.secret is None and found and self._has_attempted(Create) and not is_refused
+        )
+
+    def _end_set(self) -> bool:
+        desired_end = self.goal.lifetime.end if self.goal.lifetime else None
+        return any(
+            (isinstance(step, Create) and step.end == desired_end)
+            or (isinstance(step, Update) and step.end is not None)
+            for step in self.attempted
+        )
+
+    def _not_deleted(self) -> tuple[str, ...]:
+        step = self.plan.step
+        is_stuck = not self.desired.present and isinstance(step, Delete) and self.not_converging
+        return step.key_ids if isinstance(step, Delete) and is_stuck else ()
+
+    def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
+        differs = key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)
+        return self._has_attempted(Update) and differs
+
+    def _has_attempted(self, kind: type[Step]) -> bool:
+        return any(isinstance(step, kind) for step in self.attempted)
+
+    def _repeats_last_step(self) -> bool:
+        return bool(self.attempted) and type(self.plan.step) is type(self.attempted[-1])

@@ -1,0 +1,192 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make the keys of a proxy as desired: observe, plan, apply, and observe again until nothing is left to do.
+
+Observing again makes the result exact. A lost response is a state that was not observed yet; a setting that the proxy
+ignored, an expiry that it computed differently, or a concurrent run that created the same alias, are work that is left.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from .._concurrency import block_termination_signals
+from .._errors import LiteLLMError
+from .._litellm.client import Client
+from .._text import shorten
+from .apply import apply_steps
+from .cleanup import account_for_interruption, restore_alias, undo, withdraw
+from .model import DesiredKey, ObservedKey
+from .progress import KeyProgress, Outcome
+from .references import OnUnknownModels, reference_problems
+from .run import Report, Run, observe
+from .secrets import Secret, generate
+from .settings import SETTINGS
+from .steps import NEVER, Create, Delete, Update
+
+# A replacement takes three steps and a race two; one more for what the proxy interpreted in its own way.
+_MAX_ROUNDS = 6
+_MAX_PAUSE = 8.0  # seconds
+
+
+def reconcile(
+    client: Client,
+    desired: Sequence[DesiredKey],
+    *,
+    found: Sequence[ObservedKey] | None = None,
+    check_mode: bool = False,
+    on_unknown_models: OnUnknownModels = "fail",
+    warn: Report = lambda text: None,
+    report: Report = lambda text: None,
+    save: Callable[[list[Outcome]], None] = lambda outcomes: None,
+) -> list[Outcome]:
+    """Make the keys as desired and return their outcomes, in the same order.
+
+    If the time of the task is up, requests that have started finish, and the outcomes show what was done. If the user
+    interrupts the task, new keys whose random secrets would be lost are deleted, and replacements are undone.
+
+    :param found: the keys of the first snapshot, if the caller has just listed them: all keys with the desired aliases,
+        and those that are being replaced if they matter.
+    :param check_mode: change nothing; the outcomes are predictions.
+    :param save: called with the outcomes before control returns to the caller, also after an interruption, and not
+        interrupted itself.
+    :raises LiteLLMError: if the first snapshot fails, so that nothing was changed. Later errors are in the outcomes.
+    """
+    run = Run(client, [KeyProgress(key, key.new_secret or generate()) for key in desired], warn, report)
+    observe(run, run.keys, found)
+    _check_references(run, on_unknown_models)
+    if check_mode:
+        return _preview(run)
+    with contextlib.ExitStack() as signals:
+        try:
+            _run_rounds(run)
+            signals.enter_context(block_termination_signals())
+        except KeyboardInterrupt:
+            signals.enter_context(block_termination_signals())
+            undo(run)
+            save([one.outcome() for one in run.keys])
+            raise
+        except BaseException as interruption:  # noqa: BLE001 - the timeout of a task, too: its effects must be reported
+            signals.enter_context(block_termination_signals())
+            account_for_interruption(run, interruption)
+        outcomes = _finish(run)
+        save(outcomes)
+    return outcomes
+
+
+def _check_references(run: Run, on_unknown_models: OnUnknownModels) -> None:
+    """Fail the keys that refer to a model, a team or a budget that the proxy does not have."""
+    settings = {one.desired.name: one.settings_to_write for one in run.keys if one.pending}
+    problems = reference_problems(run.client, settings, on_unknown_models, run.warn)
+    for one in run.keys:
+        if problem := problems.get(one.desired.name):
+            one.fail(problem)
+
+
+def _preview(run: Run) -> list[Outcome]:
+    """Return the outcomes that check mode reports."""
+    for one in run.keys:
+        if isinstance(one.plan.step, Create) and one.desired.new_secret and not one.error:
+            if problem := _owner_of_secret(run, one, one.desired.new_secret):
+                one.fail(problem)
+    return [one.preview() for one in run.keys]
+
+
+def _run_rounds(run: Run) -> None:
+    """Apply and observe until nothing is left to do, or until another round would not help."""
+    max_failed_rounds = run.client.connection.retries
+    for _round in range(_MAX_ROUNDS + max_failed_rounds):
+        for one in run.keys:
+            one.count_failed_round(max_failed_rounds)
+        pending = [one for one in run.keys if one.pending]
+        if not pending:
+            return
+        if failed_rounds := max((one.failed_rounds for one in pending if one.last_error), default=0):
+            _pause(failed_rounds)
+        apply_steps(run.client, pending, run.report)
+        try:
+            _observe_with_retries(run, pending)
+        except LiteLLMError as error:
+            for one in pending:
+                one.fail(
+                    f"The state of virtual key {one.desired.name} is unknown: {one.last_error or error}. Run again"
+                )
+                one.assume_applied(run.client.now())
+
+
+def _observe_with_retries(run: Run, keys: Sequence[KeyProgress]) -> None:
+    """Observe, and retry for about as long as one request may take: the effect of a step must not stay unknown."""
+    deadline = time.monotonic() + run.client.connection.timeout
+    for attempt in range(1, run.client.connection.retries + 1):
+        try:
+            observe(run, keys)
+        except LiteLLMError as error:
+            if not error.transient or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        _pause(attempt)
+    observe(run, keys)
+
+
+def _finish(run: Run) -> list[Outcome]:
+    """Explain what is left, clean up after failed keys, and return the outcomes."""
+    for one in run.keys:
+        if one.plan.step and not one.error:
+            one.fail(str(one.last_error) if one.last_error else _why_not_converged(run, one))
+        elif one.lost_race:
+            run.warn(
+                f"A concurrent run created virtual key {one.desired.name} at the same time; "
+                "its secret is not known to this run"
+            )
+        withdraw(run.client, one)
+        restore_alias(run.client, one)
+    return [one.outcome() for one in run.keys]
+
+
+def _pause(attempt: int) -> None:
+    """Wait longer after each attempt, and not exactly as long as other controllers."""
+    time.sleep(min(_MAX_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))
+
+
+def _why_not_converged(run: Run, one: KeyProgress) -> str:
+    """Return why a step had no effect although the proxy reported success."""
+    step, name, key = one.plan.step, one.desired.name, one.plan.key
+    if step not in one.attempted:
+        return f"Virtual key {name} is not as desired yet, because other clients change it at the same time. Run again"
+    if isinstance(step, Create) and one.secret:
+        return _owner_of_secret(run, one, one.secret) or (
+            f"Virtual key {name} is missing after LiteLLM reported that it was created. Run again"
+        )
+    if isinstance(step, Delete):
+        return f"Virtual key {name} still exists after LiteLLM reported that it was deleted"
+    parts = []
+    if isinstance(step, Update) and key:
+        parts = [
+            f"{field} is {shorten(repr(key.value(field)))}" for field in sorted(step.settings) if field in SETTINGS
+        ]
+        # LiteLLM ignores unknown fields.
+        parts += [f"{field} is not among the returned fields" for field in step.settings if field not in SETTINGS]
+        if step.end is not None:
+            desired_end = "never" if step.end is NEVER else step.end
+            parts.append(f"expires is {key.expires} instead of {desired_end}")
+    return f"Virtual key {name} did not change after LiteLLM reported success: {', '.join(parts)}"
+
+
+def _owner_of_secret(run: Run, one: KeyProgress, secret: Secret) -> str | None:
+    """Return an error if the secret of a new key belongs to an existing key: LiteLLM then returns 200, writes nothing."""
+    try:
+        others = run.observer.find_by_id(secret.key_id)
+    except LiteLLMError:
+        return None
+    if not others:
+        return None
+    owner = shorten(others[0].alias or others[0].key_name or others[0].key_id)
+    return f"Virtual key {one.desired.name} cannot be created: its secret already belongs to key {owner}"

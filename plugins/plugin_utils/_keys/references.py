@@ -1,0 +1,161 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Check that the models, teams and budgets that a key refers to exist. LiteLLM itself accepts any name.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from .._errors import LiteLLMError
+from .._litellm.client import Client
+from .._text import shorten
+
+# Names with a special meaning, which no listing contains.
+_SPECIAL_MODELS = {"*", "all-team-models", "all-proxy-models", "no-default-models"}
+_MAX_LISTED = 10
+
+OnUnknownModels = Literal["fail", "warn", "ignore"]
+
+
+def reference_problems(
+    client: Client,
+    settings_by_key: Mapping[str, Mapping[str, Any]],
+    on_unknown_models: OnUnknownModels,
+    warn: Callable[[str], None],
+) -> dict[str, str]:
+    """Return an error message for each key that refers to a model, a team or a budget that the proxy does not have.
+
+    :param settings_by_key: the settings to write, by the name of the key.
+    :param warn: called with unknown models that are accepted.
+    :raises LiteLLMError: if unknown models are an error and the models cannot be listed.
+    """
+    problems: dict[str, str] = {}
+    for option, exists in (("team_id", team_exists), ("budget_id", budget_exists)):
+        results: dict[str, bool | LiteLLMError] = {}  # one request for each value, also if it fails
+        for name, settings in settings_by_key.items():
+            if not (value := settings.get(option)):
+                continue
+            if value not in results:
+                results[value] = _try(client, exists, value)
+            if isinstance(result := results[value], LiteLLMError):
+                problems[name] = f"Cannot check whether {option} {value} exists: {result}"
+            elif not result:
+                problems[name] = (
+                    f"Virtual key {name} cannot have {option} {value}, which does not exist. "
+                    f"Create it first, or remove {option}"
+                )
+    models = {name: settings["models"] for name, settings in settings_by_key.items() if settings.get("models")}
+    if models and on_unknown_models != "ignore":
+        problems.update(_model_problems(client, models, on_unknown_models, warn))
+    return problems
+
+
+def _model_problems(
+    client: Client,
+    models_by_key: Mapping[str, Iterable[str]],
+    on_unknown_models: OnUnknownModels,
+    warn: Callable[[str], None],
+) -> dict[str, str]:
+    try:
+        served = served_models(client)
+    except LiteLLMError as error:
+        if on_unknown_models == "fail":
+            raise
+        warn(f"The models of the proxy cannot be listed, so they are not checked: {error}")
+        return {}
+    problems = {}
+    for name, models in models_by_key.items():
+        if unknown := unknown_models(models, served):
+            message = f"Virtual key {name} refers to unknown models: {describe_unknown(unknown, served)}"
+            if on_unknown_models == "warn":
+                warn(message)
+            else:
+                problems[name] = f"{message}. To accept them, set on_unknown_models: warn"
+    return problems
+
+
+def _try(client: Client, exists: Callable[[Client, str], bool], value: str) -> bool | LiteLLMError:
+    try:
+        return exists(client, value)
+    except LiteLLMError as error:
+        return error
+
+
+def served_models(client: Client) -> frozenset[str]:
+    """Return every name that the proxy serves: models, patterns like `openai/*`, and access groups (>= 1.72).
+
+    :raises LiteLLMError: if the models cannot be listed.
+    """
+    listing = client.get("/v1/models", {"return_wildcard_routes": "true", "include_model_access_groups": "true"})
+    models = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
+        problem = f"{client.connection.url} returned no list of models; is it a LiteLLM proxy?"
+        raise LiteLLMError(problem, transient=False)
+    return frozenset(str(model["id"]) for model in models)
+
+
+def team_exists(client: Client, team_id: str) -> bool:
+    """Return whether the team exists. LiteLLM accepts any team for a new key, and can then not change the key any more.
+
+    :raises LiteLLMError: if the team cannot be read.
+    """
+    try:
+        client.get("/team/info", {"team_id": team_id})
+    except LiteLLMError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def budget_exists(client: Client, budget_id: str) -> bool:
+    """Return whether the budget exists. LiteLLM reports an internal error for a key with an unknown budget.
+
+    :raises LiteLLMError: if the budget cannot be read.
+    """
+    return bool(client.post("/budget/info", {"budgets": [budget_id]}))
+
+
+def unknown_models(models: Iterable[str], served: frozenset[str]) -> dict[str, list[str]]:
+    """Return the models that the proxy does not serve, each with the closest names that it serves."""
+    return {
+        name: _closest(name, served) for name in models if name not in _SPECIAL_MODELS and not _is_served(name, served)
+    }
+
+
+def describe_unknown(unknown: dict[str, list[str]], served: frozenset[str]) -> str:
+    """Return the unknown models and what the proxy serves as part of a sentence."""
+    parts = [
+        f"'{name}'" + (f" (did you mean {' or '.join(repr(shorten(one)) for one in closest)}?)" if closest else "")
+        for name, closest in unknown.items()
+    ]
+    listed = ", ".join(map(shorten, sorted(served)[:_MAX_LISTED])) + (", ..." if len(served) > _MAX_LISTED else "")
+    return f"{', '.join(parts)}. The proxy serves {listed or 'no models'}"
+
+
+def _closest(name: str, served: frozenset[str]) -> list[str]:
+    """Return at most three names; first those that contain the name or the reverse, which difflib may rate too low."""
+    by_lower_case = {model.lower(): model for model in sorted(served) if model}
+    lower = name.lower()
+    if not lower:
+        return []
+    overlapping = [model for model in by_lower_case if model in lower or lower in model]
+    close = difflib.get_close_matches(lower, overlapping, n=3, cutoff=0)
+    close += difflib.get_close_matches(lower, by_lower_case, n=3)
+    return [by_lower_case[model] for model in dict.fromkeys(close)][:3]
+
+
+def _is_served(name: str, served: frozenset[str]) -> bool:
+    if name in served or any("*" in name and fnmatchcase(model, name) for model in served):
+        return True
+    # A model behind a pattern may be named without its provider: gpt-4o for openai/gpt-4o and the pattern openai/*.
+    names = [name, *(model for model in served if "/" not in name and model.endswith(f"/{name}"))]
+    return any("*" in pattern and fnmatchcase(one, pattern) for pattern in served for one in names)

@@ -1,0 +1,133 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Turn outcomes into the results that users see: plain data.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .durations import Duration, format_instant, from_seconds
+from .model import ObservedKey, lifetime_start
+from .plan import TOLERANCE
+from .progress import Outcome
+from .settings import SETTINGS, setting
+
+Json = dict[str, Any]
+
+
+def result_entry(outcome: Outcome) -> Json:
+    """Return one entry of the result's `virtual_keys`. It contains the secret if that is known."""
+    desired, secret = outcome.desired, outcome.secret
+    entry: Json = {
+        "key": secret.value if secret else None,
+        "key_source": secret.source if secret else None,
+        "guid": desired.guid,
+        "operation": "failed" if outcome.error else outcome.operation,
+        **describe_key(outcome.after or outcome.before or ObservedKey(key_id="", alias=desired.alias)),
+    }
+    if desired.user:
+        entry["user"] = desired.user
+    if duration := _desired_duration(outcome):
+        entry["duration"] = str(duration)
+    if outcome.error:
+        entry["error"] = outcome.error
+    return entry
+
+
+def _desired_duration(outcome: Outcome) -> Duration | None:
+    """Return the duration in the user's unit if the key has it: a key that was extended before may have another."""
+    key, lifetime = outcome.after, outcome.desired.lifetime
+    if not key or not lifetime or not isinstance(lifetime.end, Duration) or not key.expires:
+        return None
+    if not (start := lifetime_start(key)):
+        return None
+    is_exact = abs(lifetime.end.after(start) - key.expires) <= TOLERANCE
+    return lifetime.end if is_exact or outcome.end_set else None
+
+
+def describe_key(key: ObservedKey) -> Json:
+    """Return the fields of an observed key that results contain. They contain no secret."""
+    return {
+        "key_alias": key.alias,
+        "key_id": key.key_id or None,
+        "key_name": key.key_name,
+        "models": key.value("models"),
+        "duration": lifespan(key),
+        "expires": instant_text(key.expires),
+        "created_at": instant_text(key.created_at),
+        "blocked": bool(key.value("blocked")),
+        "user_id": key.value("user_id"),
+        "team_id": key.value("team_id"),
+        "max_budget": key.value("max_budget"),
+        "spend": key.spend,
+        "metadata": key.value("metadata"),
+    }
+
+
+def lifespan(key: ObservedKey) -> str | None:
+    """Return the time from the start of the lifetime to the expiry, to the minute, such as `30d`. None without an expiry."""
+    start = lifetime_start(key)
+    if key.expires is None or start is None:
+        return None
+    seconds = round((key.expires - start) / timedelta(minutes=1)) * 60
+    return str(from_seconds(seconds)) if seconds > 0 else "0m"
+
+
+def key_status(key: ObservedKey, now: datetime) -> str:
+    """Return `blocked`, `expired` or `active`."""
+    if key.value("blocked"):
+        return "blocked"
+    return "expired" if key.expires is not None and key.expires <= now else "active"
+
+
+def difference(outcome: Outcome) -> Json | None:
+    """Return the key before and after, for diff mode; None if it did not change. It contains no secret."""
+    extra = [name for name in outcome.desired.settings if name not in SETTINGS]
+    before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
+    if before == after:
+        return None
+    header = f"virtual key {outcome.desired.name}"
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def failure(outcomes: Sequence[Outcome]) -> str | None:
+    """Return one message that names each failed key and why it failed; None if no key failed."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if not failed or len(outcomes) == 1:
+        return failed[0].error if failed else None
+    names_by_error: dict[str, list[str]] = {}
+    for outcome in failed:
+        # Hundreds of keys can fail for the same reason, which is then reported once.
+        error = str(outcome.error).replace(f"Virtual key {outcome.desired.name} ", "The virtual key ")
+        names_by_error.setdefault(error, []).append(outcome.desired.name)
+    reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
+    return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
+
+
+def not_deleted(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the ids of the keys that LiteLLM reported as deleted and that still exist."""
+    return [key_id for outcome in outcomes for key_id in outcome.not_deleted]
+
+
+def _diffable(key: ObservedKey | None, extra: Sequence[str]) -> Json:
+    if key is None:
+        return {}
+    values = {name: key.value(name) for name in (*SETTINGS, *extra)}
+    settings = {
+        name: value
+        for name, value in values.items()
+        if value not in (None, [], {}, setting(name).cleared_value) and value is not False
+    }
+    return {"key_alias": key.alias, "key_id": key.key_id or None, "expires": instant_text(key.expires), **settings}
+
+
+def instant_text(instant: datetime | None) -> str | None:
+    """Return an instant as ISO 8601, or None."""
+    return None if instant is None else format_instant(instant)

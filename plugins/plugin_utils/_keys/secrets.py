@@ -1,0 +1,92 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Validate, generate and derive the secrets of virtual keys.
+
+A secret is the `sk-…` value that a client sends. LiteLLM stores only its SHA-256 hash, which is the key id.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .._errors import OptionError
+from .._text import SECRET_PREFIX
+
+# LiteLLM >= 1.94 refuses shorter secrets from callers (its MINIMUM_CUSTOM_KEY_LENGTH).
+MIN_SECRET_LENGTH = 16
+MIN_SEED_LENGTH = 32
+
+# Letters and digits only, so that a double click selects the whole secret. 32 of them hold 190 bits.
+_ALPHABET = string.ascii_letters + string.digits
+_LENGTH = 32
+
+_NOT_ALLOWED_IN_A_HEADER = re.compile(r"[^\x21-\x7e]")
+
+Source = Literal["given", "derived", "generated", "server"]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The secret of a virtual key, and where it came from. Its repr does not show the value."""
+
+    value: str = field(repr=False)
+    source: Source
+
+    @property
+    def key_id(self) -> str:
+        """LiteLLM's id of the key: the SHA-256 of the whole secret, including `sk-`, as hexadecimal digits."""
+        return hashlib.sha256(self.value.encode()).hexdigest()
+
+
+def given(value: str) -> Secret:
+    """Return a secret that the caller knows or chooses.
+
+    :raises OptionError: if LiteLLM, or an HTTP header, would refuse it.
+    """
+    if not value.startswith(SECRET_PREFIX):
+        raise OptionError(f"key must start with '{SECRET_PREFIX}', as every virtual key of LiteLLM does")
+    if len(value) < MIN_SECRET_LENGTH:
+        raise OptionError(f"key is {len(value)} characters long; LiteLLM requires at least {MIN_SECRET_LENGTH}")
+    if _NOT_ALLOWED_IN_A_HEADER.search(value):
+        raise OptionError("key must be printable ASCII without spaces: clients send it in an HTTP header")
+    return Secret(value, "given")
+
+
+def generate() -> Secret:
+    """Return a new random secret."""
+    return Secret(_encode(secrets.token_bytes(32)), "generated")
+
+
+def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = None) -> Secret:
+    """Return the secret for a seed, an alias and a version: the same on every controller, with nothing stored.
+
+    :param master_key: must differ from the seed.
+    :raises OptionError: if the seed is too short to resist guessing, or is the master key.
+    """
+    if len(seed) < MIN_SEED_LENGTH:
+        raise OptionError(f"key_seed is {len(seed)} characters long; at least {MIN_SEED_LENGTH} are required")
+    if seed == master_key:
+        raise OptionError(
+            "key_seed must not be the master key: whoever has a virtual key could brute-force the master key offline"
+        )
+    if version < 1:
+        raise OptionError(f"key_version is {version}; it must be 1 or more")
+    # The purpose comes first (domain separation): no other use of the same seed yields the same secret.
+    message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
+    return Secret(_encode(hmac.digest(seed.encode(), message.encode(), "sha256")), "derived")
+
+
+def _encode(entropy: bytes) -> str:
+    """Return 256 bits as the text of a secret."""
+    number, base = int.from_bytes(entropy, "big"), len(_ALPHABET)
+    return SECRET_PREFIX + "".join(_ALPHABET[number // base**place % base] for place in range(_LENGTH))

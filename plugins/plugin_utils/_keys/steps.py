@@ -1,0 +1,96 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a plan. Each is one request, or none.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal
+
+from .durations import Duration
+from .model import ObservedKey
+
+
+class Never(Enum):
+    """The expiry of a key that never expires, where None means that the expiry is not changed."""
+
+    NEVER = "never"
+
+
+NEVER = Never.NEVER
+End = datetime | Duration | Never
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create the key.
+
+    :ivar end: an instant, a duration that counts from the creation, or never.
+    :ivar spend: US dollars that the key starts with; a replacement inherits them.
+    :ivar server_secret: let the proxy generate the secret, because it refuses those of callers.
+    """
+
+    alias: str
+    settings: Mapping[str, Any]
+    end: End
+    spend: float | None = None
+    server_secret: bool = False
+
+
+@dataclass(frozen=True)
+class Update:
+    """Change the settings that differ. `end` is None if the expiry is not changed."""
+
+    key_id: str
+    settings: Mapping[str, Any]
+    end: End | None
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Give the key another alias: to free its own for the successor, or to restore it. The metadata record which."""
+
+    key_id: str
+    alias: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete these keys."""
+
+    key_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Give a concurrent run the time to delete the key that it created."""
+
+
+Step = Create | Update | Rename | Delete | Wait
+
+Operation = Literal["created", "updated", "unchanged", "regenerated", "deleted", "absent"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do next about one desired key.
+
+    :ivar operation: the result for the user if the step succeeds.
+    :ivar key: the key before the step; None if there is none.
+    :ivar step: the next step; None if the key is as desired.
+    :ivar problem: why the key cannot be made as desired, as a sentence.
+    """
+
+    operation: Operation
+    key: ObservedKey | None = None
+    step: Step | None = None
+    problem: str | None = None

@@ -1,0 +1,124 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Turn error responses and failed connections into one sentence.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import socket
+from typing import Any, TypeGuard
+
+try:
+    from urllib3.exceptions import (
+        ConnectTimeoutError,
+        HTTPError,
+        NewConnectionError,
+        ProtocolError,
+        ProxyError,
+        ReadTimeoutError,
+        SSLError,
+    )
+except ImportError:  # `transport` keeps the error for the user
+    pass
+
+from .transport import MAX_RESPONSE_BYTES, ResponseTooLong
+
+
+def error_detail(body: bytes) -> str:
+    """Return the reason that LiteLLM gives in an error response, on one line; empty if there is none.
+
+    LiteLLM uses several shapes: an OpenAI error, FastAPI's detail, and a Python dict as text inside of either.
+    """
+    try:
+        detail: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(detail, dict):
+        error = detail.get("error") or detail
+        detail = error.get("message", error.get("detail", error)) if isinstance(error, dict) else error
+    if isinstance(detail, str) and detail.startswith("{"):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            detail = ast.literal_eval(detail)
+    if isinstance(detail, dict):
+        detail = detail.get("error", detail)
+    if isinstance(detail, list):  # FastAPI's validation errors
+        detail = "; ".join(map(_field_error, detail))
+    text = "" if detail is None else " ".join(str(detail).split())
+    return text.removeprefix("Authentication Error, ").partition(" You must be a LiteLLM Enterprise user")[0]
+
+
+def http_error(url: str, request: str, status: int, detail: str) -> str:
+    """Return the message for a response with an error status.
+
+    :param request: method and path, such as `GET /key/list`.
+    :param detail: the reason from `error_detail`, masked.
+    """
+    if status == 401 and "Only proxy admin" in detail:
+        return (
+            f"{url} does not accept master_key as an administrator's key (401): it belongs to a user; "
+            "pass the master key of the proxy"
+        )
+    if status == 401:
+        # LiteLLM's own message contains the unsalted hash of the key.
+        return f"{url} does not accept the master key (401); check master_key"
+    if status in (404, 405) and not detail:
+        return f"{url} has no {request} ({status}); check that url is the address of a LiteLLM proxy"
+    if status in (502, 503, 504) and not detail:
+        return f"A gateway at {url} returned {status} for {request}; check that LiteLLM is running behind it"
+    return f"LiteLLM returned {status} for {request}: {detail or 'no reason given'}"
+
+
+def transport_error(url: str, request: str, timeout: float, error: HTTPError) -> str:
+    """Return the message for a request without a response. `timeout` is in seconds."""
+    seconds, innermost = f"{timeout:g} s", _innermost(error)
+    cause = os_error_text(innermost)
+    if isinstance(error, ProxyError):
+        return f"The HTTP proxy between Ansible and {url} failed ({cause}); check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    if isinstance(innermost, socket.gaierror):
+        return f"The host name of {url} cannot be resolved; check url"
+    if isinstance(error, NewConnectionError):
+        return f"No connection to a LiteLLM proxy at {url} ({cause}); check url and that the proxy is running"
+    if isinstance(error, ConnectTimeoutError):
+        return f"No connection to {url} within {seconds}; check url and the network"
+    if isinstance(error, SSLError):
+        advice = "for a private certificate authority, set ca_path"
+        if "WRONG_VERSION_NUMBER" in cause:
+            advice = "the proxy may use http instead of https"
+        return f"The TLS connection to {url} failed ({cause}); {advice}"
+    if isinstance(error, ReadTimeoutError):
+        return f"{url} did not respond to {request} within {seconds}"
+    if isinstance(error, ResponseTooLong):
+        size = MAX_RESPONSE_BYTES >> 20
+        return f"The response of {url} to {request} is larger than {size} MB; check that url is a LiteLLM proxy"
+    if isinstance(error, ProtocolError):
+        return f"{url} closed the connection before it responded to {request}"
+    return f"{url} sent no usable response to {request} ({cause})"
+
+
+def os_error_text(error: BaseException) -> str:
+    """Return the most specific text that an exception of the operating system or of the TLS library has."""
+    return (getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)).strip()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the original exception, which urllib3 wraps several times."""
+    while inner := error.__cause__ or error.__context__ or next(filter(_is_error, error.args), None):
+        error = inner
+    return error
+
+
+def _is_error(value: object) -> TypeGuard[BaseException]:
+    return isinstance(value, BaseException)
+
+
+def _field_error(item: Any) -> str:
+    if not isinstance(item, dict) or "msg" not in item:
+        return str(item)
+    return f"{'.'.join(map(str, item.get('loc', ())))}: {item['msg']}"

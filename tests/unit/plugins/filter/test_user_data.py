@@ -1,0 +1,143 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filter `agnosticd_user_data`: from the result of `litellm_key` to what lab guides look up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.filter.agnosticd import FilterModule
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import saved_keys
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import Environment, Undefined
+
+agnosticd_user_data = FilterModule().filters()["agnosticd_user_data"]
+
+ENDPOINT = {"api_endpoint": "https://proxy.example.com", "api_base_url": "https://proxy.example.com/v1"}
+
+
+def key(user: str | None = None, secret: str | None = "sk-secret", **more: Any) -> dict[str, Any]:
+    """An entry of the result."""
+    alias = f"virtkey-abc-{user}" if user else "virtkey-abc"
+    return {
+        "key": secret,
+        "key_alias": alias,
+        "key_id": f"id of {alias}",
+        "models": ["a", "b"],
+        "duration": "7d",
+        "user_id": f"{user}@x.org",
+        **({"user": user} if user else {}),
+        **more,
+    }
+
+
+def told(*keys: dict[str, Any], further: dict[str, Any] | None = None) -> Any:
+    return agnosticd_user_data({"virtual_keys": list(keys), **ENDPOINT}, further)
+
+
+SINGLE = {
+    "litellm_api_endpoint": "https://proxy.example.com",
+    "litellm_api_base_url": "https://proxy.example.com/v1",
+    "litellm_virtual_key": "sk-secret",
+    "litellm_key_alias": "virtkey-abc",
+    "litellm_key_id": "id of virtkey-abc",
+    "litellm_available_models": ["a", "b"],
+    "litellm_available_models_list": "a, b",
+    "litellm_key_duration": "7d",
+}
+
+
+def test_a_single_user_has_data_and_no_users():
+    assert told(key()) == {"data": SINGLE, "users": {}}
+
+
+def test_each_of_many_users_is_told_all_and_the_environment_of_each():
+    users = told(key("ann", "sk-1"), key("bob", "sk-2"))["users"]
+    data = told(key("ann", "sk-1"), key("bob", "sk-2"))["data"]
+    assert users == {
+        user: {
+            **SINGLE,
+            "litellm_virtual_key": secret,
+            "litellm_key_alias": f"virtkey-abc-{user}",
+            "litellm_key_id": f"id of virtkey-abc-{user}",
+            "litellm_user_email": f"{user}@x.org",
+        }
+        for user, secret in (("ann", "sk-1"), ("bob", "sk-2"))
+    }
+    assert data == {
+        **{name: value for name, value in users["ann"].items() if name != "litellm_user_email"},
+        "litellm_user_count": 2,
+        "litellm_virtual_keys": ["sk-1", "sk-2"],
+        "litellm_key_aliases": ["virtkey-abc-ann", "virtkey-abc-bob"],
+        "litellm_key_ids": ["id of virtkey-abc-ann", "id of virtkey-abc-bob"],
+        "litellm_user_ids": ["ann@x.org", "bob@x.org"],
+        "litellm_ann_virtual_key": "sk-1",
+        "litellm_ann_key_alias": "virtkey-abc-ann",
+        "litellm_ann_key_id": "id of virtkey-abc-ann",
+        "litellm_ann_user_email": "ann@x.org",
+        "litellm_bob_virtual_key": "sk-2",
+        "litellm_bob_key_alias": "virtkey-abc-bob",
+        "litellm_bob_key_id": "id of virtkey-abc-bob",
+        "litellm_bob_user_email": "bob@x.org",
+    }
+
+
+def test_what_else_there_is_goes_to_everybody_and_hides_nothing():
+    everybody = told(key("ann"), further={"litellm_docling_model": "D", "litellm_virtual_key": "no"})
+    for data in (everybody["data"], everybody["users"]["ann"]):
+        assert data["litellm_docling_model"] == "D"
+        assert data["litellm_virtual_key"] == "sk-secret"
+
+
+def test_a_secret_that_is_not_known_is_left_out_so_that_a_saved_one_stays():
+    assert "litellm_virtual_key" not in told(key(secret=None))["data"]
+    some = told(key("ann", None), key("bob", "sk-2"))
+    assert "litellm_virtual_key" not in some["users"]["ann"]
+    assert "litellm_ann_virtual_key" not in some["data"]
+    assert "litellm_virtual_keys" not in some["data"]  # with a gap, each would have another's
+    assert some["data"]["litellm_bob_virtual_key"] == "sk-2"
+
+
+def test_the_key_of_the_environment_comes_before_those_of_its_users():
+    data = told(key("ann", "sk-1"), key(secret="sk-environment"))["data"]
+    assert (data["litellm_virtual_key"], data["litellm_user_count"]) == ("sk-environment", 1)
+
+
+def test_a_key_for_all_models_has_an_empty_list():
+    data = told(key(models=None))["data"]
+    assert (data["litellm_available_models"], data["litellm_available_models_list"]) == ([], "")
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), unique=True, max_size=6))
+def test_every_secret_that_is_told_is_found_again_beside_its_alias(users: list[str]):
+    keys = [key(user, f"sk-of-{user}") for user in users] or [key()]
+    result = told(*keys)
+    found = list(saved_keys({**result["data"], "users": result["users"]}))
+    assert {(one.alias, one.secret) for one in found} == {(one["key_alias"], one["key"]) for one in keys}
+    for one in keys:
+        mine = [saved for saved in found if saved.alias == one["key_alias"]]
+        assert ["a", "b"] in [saved.models for saved in mine]
+        if one.get("user"):
+            assert {saved.user_id for saved in mine} <= {one["user_id"], None}
+            assert one["user_id"] in [saved.user_id for saved in mine]
+
+
+@pytest.mark.parametrize("wrong", [None, "text", [], {}, {"virtual_keys": []}, {"virtual_keys": None}])
+def test_what_is_no_result_is_refused(wrong: Any):
+    with pytest.raises(AnsibleFilterError, match="takes the result of litellm_key, with at least one key in it"):
+        agnosticd_user_data(wrong)
+
+
+def test_undefined_stays_undefined():
+    assert isinstance(agnosticd_user_data(Environment().undefined("nothing")), Undefined)
+
+
+def test_it_is_there_in_templates(template):
+    result = {"virtual_keys": [key()], **ENDPOINT}
+    rendered = template("{{ (result | rhpds.litellm_virtual_keys.agnosticd_user_data).data }}", result=result)
+    assert rendered == SINGLE

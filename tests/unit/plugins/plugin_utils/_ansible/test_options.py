@@ -1,0 +1,279 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where options come from, what is made of them, and the sentence about each that cannot be used."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments._connection import ModuleDocFragment
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
+    Option,
+    coerce_options,
+    connect,
+    with_sources,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+UTILS = "ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils"
+
+
+@pytest.fixture(autouse=True)
+def _no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in CONNECTION.values():
+        for name in option.environment:
+            monkeypatch.delenv(name, raising=False)
+
+
+def sourced(given: dict[str, Any], **variables: Any) -> dict[str, Any]:
+    return with_sources(CONNECTION, given, variables.get)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "first", "second"),
+    list(product(("given", "", None), ("variable", "", None), *[("e", "")] * 2)),
+)
+def test_argument_before_variable_before_environment_and_empty_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, variable: str | None, first: str, second: str
+) -> None:
+    monkeypatch.setenv("LITELLM_URL", first and "first")
+    monkeypatch.setenv("LITELLM_PROXY_URL", second and "second")
+    expected = given or variable or (first and "first") or (second and "second") or None
+    assert sourced({"url": given}, litellm_url=variable)["url"] == expected
+
+
+@pytest.mark.parametrize("value", [False, 0, 0.0])
+def test_no_and_zero_are_given(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    monkeypatch.setenv("LITELLM_VALIDATE_CERTS", "true")
+    assert sourced({"validate_certs": value})["validate_certs"] is value
+    assert sourced({}, litellm_validate_certs=value)["validate_certs"] is value
+
+
+def test_a_variable_that_is_not_needed_is_not_looked_at() -> None:
+    # It may be a template of something that is not defined.
+    def variable(name: str) -> None:
+        assert name != "litellm_url"
+
+    assert with_sources(CONNECTION, {"url": "given"}, variable)["url"] == "given"
+
+
+def test_other_arguments_pass_and_the_given_ones_are_not_changed() -> None:
+    given = {"guid": "a", "url": ""}
+    assert sourced(given, litellm_url="x") == {**dict.fromkeys(CONNECTION), "guid": "a", "url": "x"}
+    assert given == {"guid": "a", "url": ""}
+
+
+@pytest.mark.parametrize(
+    "page", [ModuleDocFragment.DOCUMENTATION, ModuleDocFragment.PLUGINS], ids=["actions", "plugins"]
+)
+def test_the_pages_tell_the_same_options(page: str) -> None:
+    documented = yaml.safe_load(page)["options"]
+    assert list(documented) == list(CONNECTION)
+    for name, option in CONNECTION.items():
+        assert documented[name]["type"] == option.type
+        assert documented[name].get("default") == option.default
+        describe_key = str(documented[name])
+        assert option.variable
+        assert option.variable in describe_key
+        assert [describe_key.index(variable) for variable in option.environment] == sorted(
+            describe_key.index(variable) for variable in option.environment
+        )
+
+
+def test_without_any_option_the_defaults_are_as_promised() -> None:
+    assert coerce_options(CONNECTION, sourced({}), "me") == {
+        "url": None,
+        "master_key": None,
+        "validate_certs": True,
+        "ca_path": None,
+        "timeout": 30.0,
+        "retries": 3,
+        "concurrency": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("str", "text", "text"),
+        ("str", "", ""),
+        ("str", 42, "42"),
+        ("str", 1.5, "1.5"),
+        ("bool", "no", False),
+        ("bool", "True", True),
+        ("bool", 1, True),
+        ("int", "3", 3),
+        ("float", "0.5", 0.5),
+        ("float", 2, 2.0),
+        ("dict", {"a": 1}, {"a": 1}),
+        ("dict", '{"a": 1}', {"a": 1}),
+        ("dict", "a=b c=d", {"a": "b", "c": "d"}),
+        ("list of str", ["a", 1], ["a", "1"]),
+        ("list of str", ("a",), ["a"]),
+        ("list of str", [], []),
+        ("list of str", '["a", "b"]', ["a", "b"]),
+        ("list of str", "[]", []),
+        ("list", [{"a": 1}], [{"a": 1}]),
+        ("raw", 7, 7),
+        ("path", "/etc//ssl/", "/etc/ssl"),
+    ],
+)
+def test_a_value_gets_its_type(kind: str, value: Any, expected: Any) -> None:
+    result = coerce_options({"option": Option(kind)}, {"option": value}, "me")["option"]
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        ("str", True, "option must be text, but is True"),
+        ("str", ["a"], "option must be text, but is ['a']"),
+        ("path", {}, "option must be a path, but is {}"),
+        ("bool", "perhaps", "option must be true or false, but is 'perhaps'"),
+        ("bool", 2, "option must be true or false, but is 2"),
+        ("int", "three", "option must be a whole number, but is 'three'"),
+        ("int", 3.5, "option must be a whole number, but is 3.5"),
+        ("int", "3.5", "option must be a whole number, but is '3.5'"),
+        ("int", True, "option must be a whole number, but is True"),
+        ("float", "1,5", "option must be a number, but is '1,5'"),
+        ("float", True, "option must be a number, but is True"),
+        ("float", [], "option must be a number, but is []"),
+        ("dict", "text", "option must be a dictionary, but is 'text'"),
+        ("dict", ["a"], "option must be a dictionary, but is ['a']"),
+        ("list of str", "a,b", "option must be a list of names, like [a, b], but is 'a,b'"),
+        ("list of str", '["a", 1]', "option must be a list of names, like [a, b], but is '[\"a\", 1]'"),
+        ("list of str", "[a, b]", "option must be a list of names, like [a, b], but is '[a, b]'"),
+        ("list of str", '"a"', "option must be a list of names, like [a, b], but is '\"a\"'"),
+        ("list of str", ["a", {}], "option must be a list of names, like [a, b], but is ['a', {}]"),
+        ("list", "a", "option must be a list, but is 'a'"),
+        ("list", {"a": 1}, "option must be a list, but is {'a': 1}"),
+    ],
+)
+def test_a_value_of_another_type_is_quoted(kind: str, value: Any, why: str) -> None:
+    with pytest.raises(OptionError, match=f"^{re.escape(why)}$") as refused:
+        coerce_options({"option": Option(kind)}, {"option": value}, "me")
+    assert refused.value.__cause__ is None
+
+
+def test_a_secret_of_another_type_is_not_quoted() -> None:
+    with pytest.raises(OptionError, match=r"^master_key must be text, but is a value of type dict$"):
+        coerce_options(CONNECTION, {"master_key": {"sk-hidden": "sk-hidden"}}, "me")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "present"), ({"state": None}, "present"), ({"state": ""}, "present"), ({"state": "absent"}, "absent")],
+)
+def test_one_of_some_choices(options: dict[str, Any], expected: str) -> None:
+    state = Option(default="present", choices=("present", "absent"))
+    assert coerce_options({"state": state}, options, "me") == {"state": expected}
+
+
+@pytest.mark.parametrize("value", ["gone", " ", "Present"])
+def test_another_value_than_the_choices_is_quoted_with_them(value: str) -> None:
+    state = Option(default="present", choices=("present", "absent"))
+    with pytest.raises(OptionError, match=f"^state must be one of present, absent, but is '{value}'$"):
+        coerce_options({"state": state}, {"state": value}, "me")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("timeot", "me has no option 'timeot'; did you mean 'timeout'?"),
+        ("xyz", "me has no option 'xyz'; it knows ca_path, concurrency, master_key, retries, timeout, url, val"),
+        (7, "me has no option '7'; it knows ca_path"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest(name: Any, why: str) -> None:
+    with pytest.raises(OptionError, match=f"^{re.escape(why)}"):
+        coerce_options(CONNECTION, {name: 1}, "me")
+
+
+def test_a_path_may_begin_at_home_or_hold_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", "certificates")
+    result = coerce_options(CONNECTION, {"ca_path": "~/$PLACE/ca.pem"}, "me")["ca_path"]
+    assert result == f"{tmp_path}/certificates/ca.pem"
+
+
+def test_connecting_takes_the_connection_options_and_no_others() -> None:
+    options = coerce_options(CONNECTION, {"url": "https://a.example/v1", "master_key": "sk-1234", "retries": 0}, "me")
+    connection = connect({**options, "guid": "a"}, pytest.fail).connection
+    assert (connection.url, connection.master_key, connection.retries) == ("https://a.example", "sk-1234", 0)
+
+
+def test_without_urllib3_the_options_can_be_read_and_connecting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("_client", "_options"):
+        monkeypatch.delitem(sys.modules, f"{UTILS}.{module}", raising=False)
+        # What is imported now replaces this one: monkeypatch brings the old one back.
+        monkeypatch.setattr(sys.modules[UTILS], module, None, raising=False)
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    options = importlib.import_module(f"{UTILS}._options")
+    values = options.coerce_options(options.CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me")
+    with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.+\); install"):
+        options.connect(values, pytest.fail)
+
+
+def test_what_is_never_to_be_seen_is_told_to_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[str] = []
+    monkeypatch.setattr(_options, "register_secrets", registered.extend)
+    given = {"url": "http://localhost", "master_key": "sk-master", "key_seed": "a seed", "key": "sk-given-away"}
+    connect(
+        {**coerce_options(CONNECTION, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given},
+        pytest.fail,
+    )
+    assert registered == ["sk-master", "a seed"]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("https://litellm.example", False),
+        ("http://litellm.example", True),
+        ("http://10.0.0.1:4000", True),
+        ("http://[2001:db8::1]:4000/litellm", True),
+        ("http://localhost.example", True),
+        ("http://127.0.0.1.example", True),
+        ("http://localhost:4000", False),
+        ("http://LOCALHOST:4000", False),
+        ("http://127.0.0.1:4000", False),
+        ("http://127.1.2.3", False),
+        ("http://[::1]:4000", False),
+    ],
+)
+def test_secrets_that_leave_this_machine_unencrypted_are_warned_about(url: str, warned: bool) -> None:
+    warnings: list[str] = []
+    connect(coerce_options(CONNECTION, {"url": url, "master_key": "sk-1234"}, "me"), warnings.append)
+    said = f"The master key and all virtual keys travel to {url} unencrypted; let url begin with https"
+    assert warnings == [said] * warned
+
+
+@pytest.mark.parametrize(
+    ("way", "excepted", "warned"),
+    [
+        ("http://proxy.example:3128", "", True),
+        ("proxy.example:3128", "", True),
+        ("http://proxy.example:3128", "127.0.0.1", False),
+        ("http://127.0.0.1:3128", "", False),
+    ],
+)
+def test_an_http_proxy_on_another_machine_hears_what_is_meant_for_this_one(
+    monkeypatch: pytest.MonkeyPatch, way: str, excepted: str, warned: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", way)
+    monkeypatch.setenv("no_proxy", excepted)
+    warnings: list[str] = []
+    connect(
+        coerce_options(CONNECTION, {"url": "http://127.0.0.1:4000", "master_key": "sk-1234"}, "me"), warnings.append
+    )
+    assert bool(warnings) is warned

@@ -1,0 +1,378 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The grammar of time: what is read, what is refused and how, and the laws that hold for all of it."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
+    Duration,
+    DurationError,
+    InstantError,
+    format_instant,
+    from_seconds,
+    human,
+    parse,
+    parse_instant,
+    until,
+)
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+UTC = timezone(timedelta(0))  # datetime.UTC is not in Python 3.10
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+READ = {
+    # A number keeps its unit, as an extra var (a string) too.
+    168: "168h",
+    1.5: "90m",
+    0.25: "15m",
+    1.1: "66m",
+    24.0: "24h",
+    "168": "168h",
+    "1.5": "90m",
+    # So does one amount with its unit.
+    "30d": "30d",
+    "24h": "24h",
+    "90m": "90m",
+    "86400s": "86400s",
+    "1mo": "1mo",
+    "12mo": "12mo",
+    "7 days": "7d",
+    "48 hours": "48h",
+    "1 hour": "1h",
+    "1 Month": "1mo",
+    "PT24H": "24h",
+    "P1M": "1mo",
+    "PT1M": "1m",
+    # Not every release of LiteLLM knows weeks.
+    "1w": "7d",
+    "2 weeks": "14d",
+    "P1W": "7d",
+    "1.5w": "252h",
+    # Anything else is written in the largest unit that fits.
+    "1d12h": "36h",
+    "1d 12h": "36h",
+    "0d12h": "12h",
+    "1w1d": "8d",
+    "23h60m": "1d",
+    "1.5h": "90m",
+    "0.5d": "12h",
+    "1 day 12 hours": "36h",
+    "1 DAY, 12 Hours": "36h",
+    "1hr 30mins": "90m",
+    "2 hours 30 sec": "7230s",
+    "P7D": "7d",
+    "PT1H30M": "90m",
+    "P1DT12H": "36h",
+    "PT0.5H": "30m",
+    "PT0,5H": "30m",
+    timedelta(days=7): "7d",
+    timedelta(hours=36): "36h",
+    timedelta(seconds=61): "61s",
+    str(timedelta(days=7)): "7d",
+    str(timedelta(days=1, hours=12)): "36h",
+    Duration(90, "m"): "90m",
+    # What YAML leaves around a folded string.
+    " 30d\n": "30d",
+}
+
+MORE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
+REFUSED = [
+    ("", f"it is empty; {MORE}"),
+    ("  ", f"it is empty; {MORE}"),
+    (0, "it must be more than zero"),
+    ("0", "it must be more than zero"),
+    ("0s", "it must be more than zero"),
+    ("0d 0h", "it must be more than zero"),
+    (timedelta(0), "it must be more than zero"),
+    # LiteLLM's own "never".
+    (-1, "it must be more than zero"),
+    ("-1", "it must be more than zero"),
+    ("-60s", "it must be more than zero"),
+    ("1d-12h", "it must be more than zero"),
+    (timedelta(days=-1), "it must be more than zero"),
+    (str(timedelta(hours=-1)), "it must be more than zero"),
+    ("1.5s", "it does not come to whole seconds"),
+    (1 / 3, "it does not come to whole seconds"),
+    (timedelta(milliseconds=1500), "it does not come to whole seconds"),
+    ("1y", "years are not known to LiteLLM; write 365d or 12mo"),
+    ("1Y", "years are not known to LiteLLM; write 365d or 12mo"),
+    ("2 years", "years are not known to LiteLLM; write 365d or 12mo"),
+    ("P1Y", "years are not known to LiteLLM; write 365d or 12mo"),
+    ("30M", "M could mean minutes or months; write m or mo"),
+    ("30D", "the unit D is written d"),
+    ("1MO", "the unit MO is written mo"),
+    ("2 fortnights", "'fortnights' is not a unit; use mo, w, d, h, m, s, or the words for them"),
+    ("1.5mo", "months have no fixed length, so they come whole and alone; use days instead"),
+    ("1mo 1d", "months have no fixed length, so they come whole and alone; use days instead"),
+    ("P1M1D", "months have no fixed length, so they come whole and alone; use days instead"),
+    ("12h1d", "units go from the largest to the smallest, each once"),
+    ("1d1d", "units go from the largest to the smallest, each once"),
+    (float("inf"), "it is not finite"),
+    (float("nan"), "it is not finite"),
+    ("inf", MORE),
+    ("never", MORE),
+    # LiteLLM 1.95 and later know these four, and no others do.
+    ("weekly", MORE),
+    # LiteLLM reads the beginning of these, and takes it for the whole.
+    ("30d foo", MORE),
+    ("1h30", MORE),
+    ("7d;", MORE),
+    ("1e3", MORE),
+    ("1.12:30:00", MORE),
+    ("1:90:00", MORE),
+    ("12:30", MORE),
+    ("1_000", MORE),
+    ("٣d", MORE),
+    ("P", MORE),
+    ("PT", MORE),
+    ("P7", MORE),
+    ("P7DT", MORE),
+    ("PT7days", MORE),
+    (True, f"it is of type bool; {MORE}"),
+    (None, f"it is of type NoneType; {MORE}"),
+    (["7d"], f"it is of type list; {MORE}"),
+    (b"7d", f"it is of type bytes; {MORE}"),
+    ("99999999d", "it must not be longer than 7000 years"),
+    ("99999999mo", "it must not be longer than 7000 years"),
+    (1e300, "it must not be longer than 7000 years"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), READ.items(), ids=repr)
+def test_what_is_read(value, expected):
+    assert str(parse(value)) == expected
+
+
+@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=repr)
+def test_what_is_refused(value, reason):
+    with pytest.raises(DurationError) as error:
+        parse(value)
+    assert str(error.value) == f"{value!r} is not a duration: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [(7, "d", "7d"), ("7", "days", "7d"), (1, "w", "7d"), (1, "mo", "1mo"), (1.5, "d", "36h"), ("30m", "d", "30m")],
+)
+def test_the_unit_of_a_number(value, unit, expected):
+    assert str(parse(value, unit)) == expected
+
+
+@pytest.mark.parametrize("unit", ["M", "y", "", "fortnights"])
+def test_a_unit_is_checked_even_when_it_is_not_used(unit):
+    with pytest.raises(DurationError, match="'7d' is not a duration"):
+        parse("7d", unit)
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_no_seconds_are_no_duration(seconds):
+    with pytest.raises(DurationError, match=f"^{seconds} seconds is not a duration: it must be more than zero$"):
+        from_seconds(seconds)
+
+
+def test_a_long_value_is_quoted_in_part():
+    with pytest.raises(DurationError) as error:
+        parse("x" * 10_000)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("168h", "7 days"),
+        ("36h", "1 day 12 hours"),
+        ("90m", "1 hour 30 minutes"),
+        ("86461s", "1 day 1 minute 1 second"),
+        ("1mo", "1 month"),
+        ("12mo", "12 months"),
+    ],
+)
+def test_human(value, expected):
+    assert human(parse(value)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "start", "expected"),
+    [
+        ("7d", "2026-11-30T12:00:00Z", "2026-12-07T12:00:00Z"),
+        ("1mo", "2026-01-31T12:00:00Z", "2026-02-28T12:00:00Z"),
+        ("1mo", "2028-01-31T12:00:00Z", "2028-02-29T12:00:00Z"),
+        ("1mo", "2026-12-31T12:00:00Z", "2027-01-31T12:00:00Z"),
+        ("11mo", "2026-01-15T00:00:00Z", "2026-12-15T00:00:00Z"),
+        ("25mo", "2026-11-30T12:00:00Z", "2028-12-30T12:00:00Z"),
+        # The month is counted in UTC, where it is still January.
+        ("1mo", "2026-02-01T01:00:00+02:00", "2026-02-28T23:00:00Z"),
+    ],
+)
+def test_after(value, start, expected):
+    assert format_instant(parse(value).after(parse_instant(start))) == expected
+
+
+@pytest.mark.parametrize("value", ["1000d", "36mo"])
+def test_after_does_not_pass_the_end_of_the_calendar(value):
+    with pytest.raises(DurationError, match=f"{value} from 9999-01-01T00:00:00Z reaches past the year 9999"):
+        parse(value).after(datetime(9999, 1, 1, tzinfo=UTC))
+
+
+def test_months_are_counted_from_their_start():
+    assert parse("1mo").seconds(datetime(2026, 2, 1, tzinfo=UTC)) == 28 * 86400
+    assert 28 * 86400 <= parse("1mo").seconds() <= 31 * 86400
+
+
+def test_until_counts_a_begun_second():
+    assert str(until(NOON + timedelta(hours=1), NOON)) == "1h"
+    assert str(until(NOON + timedelta(hours=1), NOON + timedelta(milliseconds=900))) == "1h"
+    assert str(until(NOON, NOON - timedelta(microseconds=1))) == "1s"
+
+
+@pytest.mark.parametrize("ago", [timedelta(0), timedelta(microseconds=1), timedelta(days=400)])
+def test_until_refuses_what_is_not_ahead(ago):
+    with pytest.raises(InstantError, match="has passed: it is not after 2026-11-30T12:00:00Z"):
+        until(NOON - ago, NOON)
+
+
+INSTANTS = {
+    "2026-11-30T08:00:00Z": "2026-11-30T08:00:00+00:00",
+    # LiteLLM's, new and old, Go's, and PostgreSQL's.
+    "2026-11-30T08:00:00.123000Z": "2026-11-30T08:00:00.123000+00:00",
+    "2026-11-30T08:00:00.123000+00:00": "2026-11-30T08:00:00.123000+00:00",
+    "2026-11-30T08:00:00.123456789Z": "2026-11-30T08:00:00.123456+00:00",
+    "2026-11-30 08:00:00.1+00": "2026-11-30T08:00:00.100000+00:00",
+    "2026-11-30t08:00z": "2026-11-30T08:00:00+00:00",
+    "2026-11-30T10:30:00+02:30": "2026-11-30T08:00:00+00:00",
+    "2026-11-30T03:00:00-0500": "2026-11-30T08:00:00+00:00",
+    # No zone is UTC.
+    "2026-11-30T08:00:00": "2026-11-30T08:00:00+00:00",
+    "2026-11-30": "2026-11-30T00:00:00+00:00",
+    # What YAML makes of an instant without quotes.
+    datetime(2026, 11, 30, 8): "2026-11-30T08:00:00+00:00",
+    datetime(2026, 11, 30, 10, tzinfo=timezone(timedelta(hours=2))): "2026-11-30T08:00:00+00:00",
+    date(2026, 11, 30): "2026-11-30T00:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), INSTANTS.items(), ids=repr)
+def test_instants(value, expected):
+    assert parse_instant(value).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["", "tomorrow", "30.11.2026", "2026-11-30T8:00", "2026-11-30Z", 1796025600, None, True]
+)
+def test_what_is_not_an_instant(value):
+    with pytest.raises(InstantError) as error:
+        parse_instant(value)
+    assert str(error.value) == f"{value!r} is not an instant: write it as 2026-11-30T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-02-30", "2026-11-30T24:00:00Z", "2026-11-30T08:00:00+24:00", "9999-12-31T23:59:59-01:00"]
+)
+def test_what_the_calendar_does_not_have(value):
+    with pytest.raises(InstantError) as error:
+        parse_instant(value)
+    assert str(error.value) == f"{value!r} is not an instant: the calendar does not have it"
+
+
+# The laws.
+
+seconds = st.integers(1, 7000 * 365 * 86400)
+amounts = {"mo": 84_000, "d": 2_555_000, "h": 61_320_000, "m": 3_679_200_000, "s": 220_752_000_000}
+durations = st.sampled_from(list(amounts)).flatmap(
+    lambda unit: st.builds(Duration, st.integers(1, amounts[unit]), st.just(unit))
+)
+instants = st.datetimes(datetime(1970, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC))
+texts = st.one_of(
+    st.text(max_size=20),
+    st.from_regex(
+        r"-?[0-9]{0,9}\.?[0-9]{0,3} ?(mo|[smhdwyMDYPT]|days?|hours?|)( ?[0-9]{1,3}[smhdwo]{1,2})?", fullmatch=True
+    ),
+    st.from_regex(r"P([0-9]{1,3}[YMWD]){0,3}(T([0-9]{1,3}[HMS]){0,3})?", fullmatch=True),
+)
+anything = st.one_of(texts, st.integers(), st.floats(), st.booleans(), st.none(), st.timedeltas(), st.binary())
+
+LITELLM_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@given(seconds)
+def test_law_every_number_of_seconds_is_a_duration(desired):
+    assert from_seconds(desired).seconds() == desired
+    assert parse(f"{desired}s").seconds() == desired
+    assert parse(timedelta(seconds=desired)) == from_seconds(desired)
+
+
+@given(durations)
+def test_law_what_is_written_is_read_back(duration):
+    assert parse(str(duration)) == duration
+    assert parse(duration) == duration
+
+
+@given(durations)
+def test_law_the_words_say_the_same(duration):
+    assert parse(human(duration)).seconds(NOON.replace(year=2000)) == duration.seconds(NOON.replace(year=2000))
+
+
+@given(seconds)
+def test_law_the_largest_unit_that_fits(desired):
+    written = from_seconds(desired)
+    assert all(desired % size for size in LITELLM_SECONDS.values() if size > LITELLM_SECONDS[written.unit])
+
+
+@given(anything, st.sampled_from(["mo", "w", "d", "h", "m", "s"]))
+@example("1d12h", "h")
+@example(10**400, "h")
+def test_law_litellm_reads_the_whole_of_it_or_nothing_is_handed_out(value, unit):
+    """LiteLLM's own grammar, whose match it does not ask to be a full one (duration_parser.py, to 1.106 at least)."""
+    try:
+        duration = parse(value, unit)
+    except DurationError:
+        return
+    match = re.fullmatch(r"(\d+)(mo|[smhd])", str(duration))
+    assert match
+    assert int(match[1]) > 0
+    if match[2] != "mo":
+        assert duration.seconds() == int(match[1]) * LITELLM_SECONDS[match[2]]
+
+
+@given(durations, instants)
+def test_law_an_end_leads_back_to_its_duration(duration, start):
+    try:
+        end = duration.after(start)
+    except DurationError:
+        assume(False)
+    assert until(end, start).seconds() == duration.seconds(start) == (end - start).total_seconds()
+
+
+@given(st.datetimes(timezones=st.timezones() | st.none()))
+def test_law_an_instant_is_read_back_to_the_second(instant):
+    try:
+        written = format_instant(instant)
+    except OverflowError:
+        assume(False)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", written)
+    read = parse_instant(written)
+    assert format_instant(read) == written
+    assert timedelta(0) <= parse_instant(instant) - read < timedelta(seconds=1)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.from_regex(
+            r"[0-9]{4}-[01][0-9]-[0-3][0-9]([T ][0-9:.]{2,15}(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?", fullmatch=True
+        ),
+    )
+)
+def test_law_an_instant_is_aware_or_refused(value):
+    try:
+        instant = parse_instant(value)
+    except InstantError:
+        return
+    assert instant.utcoffset() == timedelta(0)

@@ -1,0 +1,196 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What users see of a key: plain data, and its secret in one place only."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+    DesiredKey,
+    Lifetime,
+    ObservedKey,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
+    difference,
+    failure,
+    lifespan,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given
+
+SECRET = given("sk-a-secret-of-somebody")
+ALIAS = "virtkey-abc"
+START = datetime.fromisoformat("2026-11-23T08:00:00+00:00")
+ROW = {
+    "token": SECRET.key_id,
+    "key_alias": ALIAS,
+    "key_name": "sk-...body",
+    "created_at": "2026-11-23T08:00:00.5Z",
+    "expires": "2026-11-30T08:00:07Z",
+    "spend": 0.25,
+    "models": ["gpt-4o"],
+    "user_id": "user1",
+    "team_id": None,
+    "max_budget": 5.0,
+    "metadata": {"a": 1},
+    "blocked": None,
+}
+KEY = ObservedKey.from_row(ROW)
+SHOWN = {
+    "key_alias": ALIAS,
+    "key_id": SECRET.key_id,
+    "key_name": "sk-...body",
+    "models": ["gpt-4o"],
+    "duration": "7d",
+    "expires": "2026-11-30T08:00:07Z",
+    "created_at": "2026-11-23T08:00:00Z",
+    "blocked": False,
+    "user_id": "user1",
+    "team_id": None,
+    "max_budget": 5.0,
+    "spend": 0.25,
+    "metadata": {"a": 1},
+}
+
+
+def changed(**row):
+    return ObservedKey.from_row({**ROW, **row})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (
+            Outcome(DesiredKey(ALIAS, guid="abc"), "created", None, KEY, SECRET),
+            {"key": SECRET.value, "key_source": "given", "guid": "abc", "operation": "created", **SHOWN},
+        ),
+        (
+            Outcome(DesiredKey(ALIAS), "unchanged", KEY, KEY),
+            {"key": None, "key_source": None, "guid": None, "operation": "unchanged", **SHOWN},
+        ),
+        (
+            Outcome(DesiredKey(ALIAS, present=False), "deleted", KEY, None),
+            {"key": None, "key_source": None, "guid": None, "operation": "deleted", **SHOWN},
+        ),
+        (
+            Outcome(DesiredKey(ALIAS), "created", None, KEY, SECRET, "It went wrong"),
+            {
+                "key": SECRET.value,
+                "key_source": "given",
+                "guid": None,
+                "operation": "failed",
+                "error": "It went wrong",
+                **SHOWN,
+            },
+        ),
+    ],
+)
+def test_an_entry_of_the_result(outcome, shown):
+    assert entry(outcome) == shown
+    assert json.loads(json.dumps(entry(outcome))) == shown
+
+
+def test_an_entry_for_a_key_that_is_not_there():
+    shown = entry(Outcome(DesiredKey(ALIAS, guid="abc", present=False), "absent", None, None))
+    assert {name for name, value in shown.items() if value} == {"guid", "operation", "key_alias"}
+    assert set(shown) == {"key", "key_source", "guid", "operation", *SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [(Duration(168, "h"), "168h"), (START, "7d"), (None, "7d")],
+)
+def test_the_duration_is_the_one_that_was_asked_for(end, shown):
+    assert entry(Outcome(DesiredKey(ALIAS, lifetime=Lifetime(end)), "unchanged", KEY, KEY))["duration"] == shown
+
+
+def test_the_duration_of_a_key_that_lives_longer_than_was_asked_for_is_its_own():
+    desired = DesiredKey(ALIAS, lifetime=Lifetime(Duration(3, "d"), shorten=False))
+    assert entry(Outcome(desired, "unchanged", KEY, KEY))["duration"] == "7d"
+
+
+def test_the_duration_of_a_key_that_was_renewed_is_the_one_that_it_was_renewed_for():
+    desired = DesiredKey(ALIAS, lifetime=Lifetime(Duration(3, "d")))
+    assert entry(Outcome(desired, "updated", KEY, KEY, end_set=True))["duration"] == "3d"
+
+
+@pytest.mark.parametrize(
+    ("lives", "shown"),
+    [
+        (timedelta(days=7), "7d"),
+        (timedelta(days=7, seconds=29), "7d"),
+        (timedelta(days=7, seconds=-29), "7d"),
+        (timedelta(days=1, hours=12), "36h"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(seconds=20), "0m"),
+        (timedelta(days=-1), "0m"),
+        (None, None),
+    ],
+)
+def test_how_long_a_key_lives(lives, shown):
+    key = ObservedKey("", ALIAS, created_at=START, expires=None if lives is None else START + lives)
+    assert lifespan(key) == shown
+
+
+def of(outcome):
+    """What differs. Something does."""
+    shown = difference(outcome)
+    assert shown is not None
+    return shown
+
+
+def test_a_difference_shows_before_and_after_and_no_secret():
+    after = changed(max_budget=0.0, tpm_limit=0, expires=None)
+    shown = of(Outcome(DesiredKey(ALIAS), "updated", KEY, after, SECRET))
+    assert shown["before_header"] == shown["after_header"] == f"virtual key {ALIAS}"
+    assert {name: shown["before"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
+        "max_budget": 5.0,
+        "tpm_limit": None,
+        "expires": "2026-11-30T08:00:07Z",
+    }
+    assert {name: shown["after"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
+        "max_budget": 0.0,
+        "tpm_limit": 0,
+        "expires": None,
+    }
+    assert SECRET.value not in json.dumps(shown)
+
+
+def test_no_difference():
+    assert difference(Outcome(DesiredKey(ALIAS), "unchanged", KEY, KEY)) is None
+    assert difference(Outcome(DesiredKey(ALIAS), "absent", None, None)) is None
+
+
+def test_a_key_that_comes_or_goes_is_a_difference_from_nothing():
+    assert of(Outcome(DesiredKey(ALIAS), "created", None, KEY))["before"] == {}
+    assert of(Outcome(DesiredKey(ALIAS), "deleted", KEY, None))["after"] == {}
+
+
+def test_a_replaced_key_is_a_difference():
+    """All that differs is the secret."""
+    after = changed(token="0" * 64)
+    assert difference(Outcome(DesiredKey(ALIAS), "regenerated", KEY, after, SECRET)) is not None
+
+
+def failed(alias, error=None):
+    return Outcome(DesiredKey(alias), "unchanged", None, None, None, error)
+
+
+def test_a_failure_names_each_key_and_why():
+    assert failure([failed("a"), failed("b")]) is None
+    assert failure([failed("a", "It broke")]) == "It broke"
+    assert failure([failed("a", "It broke"), failed("b"), failed("c", "It broke"), failed("d", "Odd")]) == (
+        "3 of 4 keys failed. a, c: It broke. d: Odd"
+    )
+
+
+def test_what_failed_for_one_reason_is_told_together():
+    outcomes = [failed(name, f"The key {name} is too much") for name in ("a", "b")]
+    assert failure(outcomes) == "2 of 2 keys failed. a, b: The key is too much"
+    assert failure(outcomes[:1]) == "The key a is too much"
