@@ -71,14 +71,13 @@ class ActionModule(ControllerAction):
         for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
             self.warn(warning)
         client = self.connect(options)
+        known = list(known_keys(load(output_folder(self, task_vars)), lambda name: self.fact(name, task_vars)))
         with interruptible():
             result = run_operation(
                 Run(
                     request,
                     client,
-                    known=list(
-                        known_keys(load(output_folder(self, task_vars)), lambda name: self.fact(name, task_vars))
-                    ),
+                    known=known,
                     save=lambda outcomes: self._save(request, client, outcomes, task_vars),
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,

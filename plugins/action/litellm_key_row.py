@@ -56,7 +56,7 @@ class ActionModule(ControllerAction):
 
 
 def _split_password(url: str) -> tuple[str, str]:
-    """Return the URL without its password, for the arguments of a process, which other users can read; and the password.
+    """Return the URL without its password, and the password: other users can read the arguments of a process.
 
     :raises OptionError: if the URL is invalid.
     """

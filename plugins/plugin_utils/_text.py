@@ -20,8 +20,8 @@ MASK = "********"
 
 _MAX_NAME_LENGTH = 100
 
-# The characters that RFC 6750 allows in a bearer token. LiteLLM's `key_name`, `sk-...abcd`, is not a secret; a full stop
-# at the end belongs to the sentence.
+# The characters that RFC 6750 allows in a bearer token. LiteLLM's `key_name`, `sk-...abcd`, is not a secret; a full
+# stop at the end belongs to the sentence.
 _LOOKS_LIKE_A_SECRET = re.compile(r"\bsk-(?!\.\.\.)[A-Za-z0-9._~+/=-]{7,}[A-Za-z0-9_~+/=-]")
 
 

@@ -16,7 +16,7 @@ import signal
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from ansible import context, release
@@ -42,11 +42,11 @@ class ControllerAction(ActionBase):
       2.19 and later prints an exception and its causes even with no_log.
     - The values of all options that are marked as secret are masked in messages and warnings, and are registered with
       ansible-core where it supports that.
-    - After `hide_secrets`, the result is registered as usual and is not displayed. Since that hides the diff and, before
-      ansible-core 2.19, the message of a failure, these are displayed separately, unless the task sets no_log.
+    - After `hide_secrets`, the result is registered as usual and is not displayed. Since that hides the diff, too, and
+      before ansible-core 2.19 the message of a failure, these are displayed separately, unless the task sets no_log.
     """
 
-    OPTIONS: Options = {}
+    OPTIONS: ClassVar[Options] = {}
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
@@ -110,7 +110,7 @@ class ControllerAction(ActionBase):
         self._display.warning(printable(self.masked(text)))
 
     def hide_secrets(self) -> None:
-        """Do not display the result, because it contains secrets. In an ad-hoc command it is displayed: it is all there is."""
+        """Do not display the result, because it contains secrets, except in an ad-hoc command, whose purpose it is."""
         self._hides_secrets = not context.CLIARGS.get("module_name")
 
     def platform_variable(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
@@ -149,7 +149,7 @@ class ControllerAction(ActionBase):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the signals by which Ansible ends its workers at once into a KeyboardInterrupt, so that work can be undone."""
+    """Turn the signals by which Ansible ends its workers into a KeyboardInterrupt, so that work can be undone."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(*_unused: object) -> None:

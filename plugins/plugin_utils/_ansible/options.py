@@ -4,8 +4,8 @@
 
 """Options of the plugins: their table, where their values come from, and one clear sentence for an invalid value.
 
-ansible-core's ArgumentSpecValidator neither quotes the invalid value nor keeps a secret out of its messages, and converts
-a string to a list silently. Hence this small reader of the same kind of specification.
+ansible-core's ArgumentSpecValidator neither quotes the invalid value nor keeps a secret out of its messages. Hence this
+small reader of the same kind of specification.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -142,7 +142,7 @@ def is_empty(value: Any) -> bool:
 
 
 def is_vaulted(value: Any) -> bool:
-    """Return whether this is inline vaulted text, which is a type of its own before ansible-core 2.19; str() decrypts."""
+    """Return whether this is inline vaulted text. Before ansible-core 2.19 it has a type of its own; str() decrypts."""
     return getattr(type(value), "yaml_tag", None) == "!vault"
 
 

@@ -9,6 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -49,10 +50,8 @@ def provision_messages(
 def extension_message(entry: Entry) -> str:
     """Return the message to the user after an extension."""
     length, until = entry["duration"], entry["expires"]
-    try:
+    with contextlib.suppress(DurationError):
         length = human(parse(length)) if length else "unlimited"
-    except DurationError:
-        pass
     return f"LiteLLM Virtual Key extended to {length}, until {until or 'it is deleted'}"
 
 

@@ -192,8 +192,8 @@ def _take_back(run: Run, outcomes: Sequence[Outcome], reason: str) -> None:
             one.secret = one.secret if problem else None
         elif one in lost and one.operation == "regenerated":
             one.error = (
-                f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old one "
-                "is revoked. Replace the key again (regenerate)"
+                f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old "
+                "secret is revoked. Replace the key again (regenerate)"
             )
         elif not one.error:
             one.error = f"The user data of virtual key {one.desired.name} could not be saved: {reason}"

@@ -199,12 +199,17 @@ def remove_keys(data: Data, aliases: Collection[str]) -> bool:
     for name in [name for name in data if str(name).endswith("key_aliases") and isinstance(data[name], list)]:
         changed = _remove_from_lists(data, str(name).removesuffix("key_aliases"), aliases) or changed
     users = data.get("users")
-    for user, section in list(users.items()) if isinstance(users, dict) else ():
+    return (isinstance(users, dict) and _remove_from_users(data, users, aliases)) or changed
+
+
+def _remove_from_users(data: Data, users: Data, aliases: Collection[str]) -> bool:
+    changed = False
+    for user, section in list(users.items()):
         if isinstance(section, dict) and remove_keys(section, aliases):
             changed = True
-            if all(str(name).rpartition(PREFIX)[1] for name in section):  # nothing but data of this collection is left
+            if all(PREFIX in str(name) for name in section):  # nothing but data of this collection is left
                 del users[user]
-    if isinstance(users, dict) and not users and changed:
+    if changed and not users:
         del data["users"]
     return changed
 

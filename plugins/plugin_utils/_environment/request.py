@@ -158,8 +158,7 @@ def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datet
     record = next((one for one in saved if one.settings is not None and one.expires and one.expires <= now), None)
     if not record or record.settings is None:
         return key
-    settings = {name: value for name, value in record.settings.items()}
-    return replace(key, on_missing="recreate", creation_settings=settings, lifetime_start=record.lifetime_start)
+    return replace(key, on_missing="recreate", creation_settings=record.settings, lifetime_start=record.lifetime_start)
 
 
 def _key_options(request: Request, member: Member) -> KeyOptions:

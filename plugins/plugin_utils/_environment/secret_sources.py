@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the secrets of existing keys are found. One order for actions and lookup: key_seed, user data, the play's facts.
+"""Find the secrets of existing keys, for actions and lookup in one order: key_seed, user data, the facts of the play.
 
 A secret from these sources proves nothing by itself: its hash is compared with the key id on the proxy.
 

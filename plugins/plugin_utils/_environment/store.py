@@ -4,8 +4,8 @@
 
 """Read and write AgnosticD's user data files: locked, merged, and replaced atomically.
 
-The files are those of AgnosticD's own `agnosticd_user_info`: `<action>-user-info.yaml` and `<action>-user-body.yaml` are
-lists of messages, `<action>-user-data.yaml` is a dictionary, with a dictionary for each user below `users`.
+The files are those of AgnosticD's own `agnosticd_user_info`: `<action>-user-info.yaml` and `<action>-user-body.yaml`
+are lists of messages, `<action>-user-data.yaml` is a dictionary, with a dictionary for each user below `users`.
 
 Private to this collection: names and behaviour may change in any release.
 """

@@ -63,8 +63,8 @@ def undo(run: Run) -> None:
                 update_key(run.client, restoration(one.desired, one.snapshot))
     except LiteLLMError as error:
         run.warn(
-            f"Interrupted, and the changes could not be undone: {error}. {len(created)} keys were created whose secrets "
-            f"are lost, and {len(replacing)} keys were being replaced"
+            f"Interrupted, and the changes could not be undone: {error}. {len(created)} keys were created whose "
+            f"secrets are lost, and {len(replacing)} keys were being replaced"
         )
         return
     if created:

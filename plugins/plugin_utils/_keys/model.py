@@ -83,10 +83,10 @@ class DesiredKey:
     """The desired state of one key. Settings and a lifetime that are not given are left alone.
 
     :ivar alias: identifies the key, unless `key_id` does.
-    :ivar owner: the guid of the environment that must own the key. A key whose metadata name another one is not touched.
+    :ivar owner: the guid of the environment that must own the key: one whose metadata name another is not touched.
     :ivar user: the user of the environment who gets the key, if it has several.
-    :ivar settings: values by name; the `cleared_value` of a setting clears it. Names outside of SETTINGS are fields that
-        have no option.
+    :ivar settings: values by name; the `cleared_value` of a setting clears it. Names outside of SETTINGS are fields
+        that have no option.
     :ivar creation_settings: settings for a new key, which are not reconciled later.
     :ivar lifetime_start: the time that the lifetime of a recreated key counts from; None for its creation.
     :ivar secret: the secret that the key must have; None if any will do.
@@ -206,7 +206,7 @@ class Snapshot:
 
 
 def lifetime_start(key: ObservedKey) -> datetime | None:
-    """Return the time that the lifetime of a key counts from: the creation of it, or of the first key that it replaces."""
+    """Return when the lifetime of a key started: at its creation, or at that of the first key that it replaces."""
     marker = (key.value("metadata") or {}).get(LIFETIME_START)
     try:
         return key.created_at if marker is None else parse_instant(marker)

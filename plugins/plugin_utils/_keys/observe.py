@@ -57,7 +57,7 @@ class Observer:
     def find_environment_keys_at_once(
         self, alias: str, predecessor_alias: str, max_pages: int
     ) -> list[ObservedKey] | None:
-        """Return the keys of `find_environment_keys` if one listing of at most `max_pages` pages contains them; else None.
+        """Return the keys of `find_environment_keys` if one listing of at most `max_pages` pages has them; else None.
 
         :raises LiteLLMError: if the keys cannot be read.
         """
@@ -75,8 +75,8 @@ class Observer:
         """Return every key that has this alias, or this alias, a hyphen and more text.
 
         If one short listing does not contain them, these are two requests, because the prefix `virtkey-abc` may also
-        match the environments abc1, abc2 and so on. The keys of an environment abc-1 are returned, too: its aliases look
-        like those of a user, and LiteLLM can filter neither by metadata nor by prefix.
+        match the environments abc1, abc2 and so on. The keys of an environment abc-1 are returned, too: its aliases
+        look like those of a user, and LiteLLM can filter neither by metadata nor by prefix.
 
         :param predecessor_alias: the alias of the environment's key while it is being replaced.
         :param both: whether to look up `predecessor_alias` even if there is a key with the alias.

@@ -49,8 +49,8 @@ def secret_unknown(desired: DesiredKey) -> str:
 def not_recreatable(desired: DesiredKey) -> str:
     return (
         f"Virtual key {desired.name} does not exist and cannot be recreated, because its secret is not known. "
-        "It may have been deleted after it expired. Provision it again (with the role, ACTION: provision), or create it "
-        "with a new secret (regenerate: if_unrecoverable)"
+        "It may have been deleted after it expired. Provision it again (with the role, ACTION: provision), or create "
+        "it with a new secret (regenerate: if_unrecoverable)"
     )
 
 

@@ -93,9 +93,9 @@ def _check_references(run: Run, on_unknown_models: OnUnknownModels) -> None:
 def _preview(run: Run) -> list[Outcome]:
     """Return the outcomes that check mode reports."""
     for one in run.keys:
-        if isinstance(one.plan.step, Create) and one.desired.new_secret and not one.error:
-            if problem := _owner_of_secret(run, one, one.desired.new_secret):
-                one.fail(problem)
+        is_created = isinstance(one.plan.step, Create) and not one.error
+        if is_created and (secret := one.desired.new_secret) and (problem := _owner_of_secret(run, one, secret)):
+            one.fail(problem)
     return [one.preview() for one in run.keys]
 
 
@@ -181,7 +181,7 @@ def _why_not_converged(run: Run, one: KeyProgress) -> str:
 
 
 def _owner_of_secret(run: Run, one: KeyProgress, secret: Secret) -> str | None:
-    """Return an error if the secret of a new key belongs to an existing key: LiteLLM then returns 200, writes nothing."""
+    """Return an error if the secret of a new key belongs to an existing key: LiteLLM returns 200 and writes nothing."""
     try:
         others = run.observer.find_by_id(secret.key_id)
     except LiteLLMError:

@@ -72,7 +72,7 @@ def describe_key(key: ObservedKey) -> Json:
 
 
 def lifespan(key: ObservedKey) -> str | None:
-    """Return the time from the start of the lifetime to the expiry, to the minute, such as `30d`. None without an expiry."""
+    """Return how long the key lives in total, to the minute, such as `30d`. None if it never expires."""
     start = lifetime_start(key)
     if key.expires is None or start is None:
         return None

@@ -9,6 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -22,10 +23,8 @@ from .connection import Connection
 from .error_text import error_detail, http_error, transport_error
 from .transport import TRANSIENT_STATUSES, connection_pool, retry_policies
 
-try:
+with contextlib.suppress(ImportError):  # `transport` keeps the error for the user
     from urllib3.exceptions import HTTPError, MaxRetryError
-except ImportError:  # `transport` keeps the error for the user
-    pass
 
 if TYPE_CHECKING:
     import urllib3
@@ -106,7 +105,7 @@ class Client:
             return _parse_json(response.data)
         except (ValueError, RecursionError):
             raise LiteLLMError(
-                f"The response of {url} to {request} is not valid JSON; check that url is the address of a LiteLLM proxy",
+                f"The response of {url} to {request} is not valid JSON; check that url is a LiteLLM proxy",
                 transient=True,
             ) from None
 

@@ -15,7 +15,7 @@ import json
 import socket
 from typing import Any, TypeGuard
 
-try:
+with contextlib.suppress(ImportError):  # `transport` keeps the error for the user
     from urllib3.exceptions import (
         ConnectTimeoutError,
         HTTPError,
@@ -25,8 +25,6 @@ try:
         ReadTimeoutError,
         SSLError,
     )
-except ImportError:  # `transport` keeps the error for the user
-    pass
 
 from .transport import MAX_RESPONSE_BYTES, ResponseTooLong
 

@@ -95,7 +95,7 @@ class KeyListing:
         return [row for page in pages for row in page or ()]
 
     def _with_common_prefix(self, names: Sequence[str]) -> list[Row] | None:
-        """Return one listing of the keys whose alias contains the common prefix; None if it is unsupported or too long."""
+        """Return one listing of the keys that contain the common prefix; None if it is unsupported or too long."""
         prefix = _common_prefix(names)
         if prefix in self._common_prefixes or (len(names) <= _MIN_PREFIX_SEARCH and prefix in names):
             return None
