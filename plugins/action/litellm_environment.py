@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import (
@@ -51,6 +52,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.secret_sources import known_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 
@@ -96,6 +98,8 @@ class ActionModule(ControllerAction):
             "report": result.report,
             "handover": result.handover,
             "not_deleted": result.not_deleted,
+            "delete_statement": delete_statement(result.not_deleted) if result.not_deleted else "",
+            "follow_up": [],
             "api_endpoint": client.connection.url,
             "api_base_url": f"{client.connection.url}/v1",
             "api_calls": client.api_calls,
@@ -105,6 +109,7 @@ class ActionModule(ControllerAction):
                 entry["error"] = self.masked(entry["error"])
         if request.operation == "status" and result.entries:
             shown["report"] = self._table(result.entries)
+        shown["follow_up"] = _follow_up(shown)
         if self._task.diff:
             shown["diff"] = result.diff
         if result.error:
@@ -113,7 +118,7 @@ class ActionModule(ControllerAction):
 
     def _nothing_to_do(self, report: str) -> Result:
         empty: Result = {"virtual_keys": [], "facts": {}, "messages": [], "handover": [], "not_deleted": []}
-        return {"changed": False, "operation": "", "report": report, **empty}
+        return {"changed": False, "operation": "", "report": report, "follow_up": [], **empty}
 
     def _save(
         self, request: Request, client: Client, outcomes: Sequence[Outcome], task_vars: Mapping[str, Any]
@@ -137,8 +142,13 @@ class ActionModule(ControllerAction):
 
     @staticmethod
     def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-        from datetime import datetime, timezone
-
+        # Imported here, because only this operation needs it.
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
 
         return format_table(entries, datetime.now(timezone.utc))
+
+
+def _follow_up(result: Result) -> list[str]:
+    """Return the names of the role's task files that are needed after this result."""
+    files = ["force_db_delete"] if result["not_deleted"] else []
+    return files + (["handover"] if result["handover"] else [])

@@ -41,21 +41,6 @@ options:
   key_id:
     description: The id of an existing key. It is the SHA-256 hash of the secret.
     type: str
-  users:
-    description:
-      - Manage one key for each of these users, instead of the single key that O(guid) or O(key_alias) identifies. The
-        alias of each key is that alias, a hyphen and the user. If the list is empty, the single key is managed.
-      - C({user}) in O(user_id) and in the values of O(metadata) is replaced by the user. This also applies to these
-        settings in O(on_create). If O(users_of) finds no users, metadata values that contain C({user}) are omitted.
-    type: list
-    elements: str
-  users_of:
-    description:
-      - The guid of an environment whose users should be discovered. It is used only if O(users) is empty. The action
-        finds the users whose keys have this guid as C(guid) and the user as C(user) in their metadata. With
-        O(recall=true), it also finds the users whose keys were saved.
-      - If no such keys are found, the single key that O(guid) or O(key_alias) identifies is managed.
-    type: str
   virtual_keys:
     description:
       - A list of keys to manage in one task. Each entry is a dictionary that identifies one key by C(guid),
@@ -252,12 +237,6 @@ options:
         key, such as O(models), O(max_budget) and O(metadata). An existing key keeps its values.
       - A setting that is also specified as an option of its own takes precedence over the one in this dictionary.
     type: dict
-  settings:
-    description:
-      - More options of this action, as a dictionary. It can contain options that describe the desired state of the
-        keys. They take precedence over the options of the task, except that C(metadata) is merged.
-      - This is intended for callers that pass on options from their own callers, such as roles.
-    type: dict
   extra_params:
     description:
       - More fields of the LiteLLM API, as a dictionary. They are sent unchanged and read back, so a name that the proxy
@@ -269,6 +248,8 @@ options:
         unchanged. Use V(expires_at) for a key that never expires (LiteLLM 1.80.12 or later).
     type: list
     elements: str
+seealso:
+  - module: rhpds.litellm_virtual_keys.litellm_environment
 attributes:
   check_mode:
     description: Predicts the changes without making them.
@@ -316,15 +297,6 @@ EXAMPLES = r"""
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     duration: 14 days
-
-- name: Create a key for each user of a workshop (virtkey-user123-user1 and so on)
-  rhpds.litellm_virtual_keys.litellm_key:
-    guid: user123
-    users: [user1, user2, user3]
-    user_id: "{user}@example.com"
-    duration: 7d
-    max_budget: 10
-  register: workshop
 
 - name: Create keys for several environments in one task
   rhpds.litellm_virtual_keys.litellm_key:
@@ -384,11 +356,6 @@ virtual_key:
       description: The value of O(guid), if specified.
       type: str
       sample: user123
-    user:
-      description: The user of the environment that the key is for.
-      returned: when the key is for a user from O(users) or O(users_of)
-      type: str
-      sample: user1
     operation:
       description:
         - One of V(created), V(updated), V(unchanged), V(regenerated), V(deleted), V(absent) and V(failed).
@@ -401,8 +368,8 @@ virtual_key:
       sample: [openai/granite-3-2-8b-instruct]
     duration:
       description:
-        - The specified lifetime, if it matches the lifetime of the key. Otherwise, the time from creation to expiry, to
-          the minute.
+        - The specified lifetime, if it matches the lifetime of the key. Otherwise, the time from the start of the
+          lifetime to the expiry, to the minute. The lifetime of a replaced key starts with the creation of the first.
         - It is null if the key never expires.
       type: str
       sample: 7d
@@ -442,7 +409,7 @@ virtual_key:
       description: The reason why the key does not have the desired state.
       returned: when the operation failed
       type: str
-      sample: "LiteLLM answered POST /key/generate with 500: Internal Server Error."
+      sample: "LiteLLM returned 500 for POST /key/generate: Internal Server Error."
 virtual_keys:
   description: All keys that the task manages, in the specified order. Each has the same format as RV(virtual_key).
   returned: when the proxy responded

@@ -59,7 +59,7 @@ ENVIRONMENT_OPTIONS = {
     "regenerate": KEY_OPTIONS["regenerate"],
     # Where they are reported and written.
     "save_user_data": Option("bool", True),
-    "user_messages": Option("list of str"),
+    "user_messages": Option("raw"),
     "display_key": Option("bool", True),
     "env_file": Option(),
     "env_file_owner": Option(),

@@ -43,8 +43,12 @@ def provision_messages(
         f"Key Expires: {first['expires'] or 'never'}",
         *([f"Docling Endpoint: {docling['litellm_docling_endpoint']}"] if docling else []),
         *unusable(entries, now),
-        *(options["user_messages"] or ()),
+        *_lines(options["user_messages"]),
     ]
+
+
+def _lines(value: Any) -> list[str]:
+    return [str(line) for line in ([value] if isinstance(value, str) else value or ())]
 
 
 def extension_message(entry: Entry) -> str:

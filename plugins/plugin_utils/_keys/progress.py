@@ -269,9 +269,12 @@ class KeyProgress:
         )
 
     def _not_deleted(self) -> tuple[str, ...]:
+        """Return the ids of the keys that were observed after the last of several attempts to delete them."""
         step = self.plan.step
-        is_stuck = not self.desired.present and isinstance(step, Delete) and self.not_converging
-        return step.key_ids if isinstance(step, Delete) and is_stuck else ()
+        if self.desired.present or not isinstance(step, Delete) or not self.observed_last_attempt:
+            return ()
+        attempts = sum(isinstance(one, Delete) for one in self.attempted)
+        return step.key_ids if attempts > 1 or (attempts and self.error) else ()
 
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
         differs = key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)
