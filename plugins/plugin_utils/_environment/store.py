@@ -44,7 +44,7 @@ def load(folder: Path, action: str = "provision") -> Data:
     path = _data_file(folder, action)
     try:
         state = path.stat() if path.exists() else None
-        return _cached(path, state.st_mtime_ns, state.st_size) if state else {}
+        return _cached(path, state.st_mtime_ns, state.st_size, state.st_ino) if state else {}
     except OSError as error:
         raise UserDataError(f"Cannot read user data from {folder}: {error.strerror or error}") from None
 
@@ -101,8 +101,11 @@ def _data_file(folder: Path, action: str) -> Path:
 
 
 @functools.lru_cache(maxsize=8)
-def _cached(path: Path, changed: int, size: int) -> Data:
-    """Return the file as it was at that time: a template with many lookups reads it once."""
+def _cached(path: Path, changed: int, size: int, inode: int) -> Data:
+    """Return the file as it was at that time: a template with many lookups reads it once.
+
+    Some file systems have coarse times, but each write creates a file with another inode.
+    """
     return _load(path)
 
 
