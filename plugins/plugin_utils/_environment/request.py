@@ -163,6 +163,8 @@ def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datet
 
 def _key_options(request: Request, member: Member) -> KeyOptions:
     """Return the options of `litellm_key` for one member."""
+    if request.by_key_id:
+        return {**request.defaults, "key_id": request.options["key_id"], "state": "absent"}
     arguments = {"key_alias": member.alias, **_OPERATION_OPTIONS[request.operation](request, member)}
     if request.operation in ("provision", "extend"):
         arguments = override_options(arguments, _with_metadata(request.settings, arguments))

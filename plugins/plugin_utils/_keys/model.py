@@ -26,6 +26,10 @@ DEFAULT_ALIAS_PREFIX = "virtkey-"
 # LiteLLM accepts any text; its optional format check (>= 1.82) allows 255 characters.
 MAX_ALIAS_LENGTH = 255
 
+# There was no LiteLLM before. From a later creation, the expiry of the longest lifetime has no year in the calendar.
+_FIRST_YEAR = 2016
+_LAST_YEAR_OF_CREATION = 2900
+
 
 def checked_alias(alias: str, option: str = "key_alias") -> str:
     """Return the alias if every release of LiteLLM accepts it and returns it unchanged.
@@ -172,7 +176,7 @@ class ObservedKey:
             key_id=row["token"],
             alias=row.get("key_alias"),
             key_name=row.get("key_name"),
-            created_at=_instant(row, "created_at", 2900),
+            created_at=_instant(row, "created_at", _LAST_YEAR_OF_CREATION),
             expires=_instant(row, "expires", 9029),
             spend=row.get("spend"),
             settings={name: one.read(row) for name, one in SETTINGS.items()},
@@ -209,13 +213,15 @@ def lifetime_start(key: ObservedKey) -> datetime | None:
     """Return when the lifetime of a key started: at its creation, or at that of the first key that it replaces."""
     marker = (key.value("metadata") or {}).get(LIFETIME_START)
     try:
-        return key.created_at if marker is None else parse_instant(marker)
+        start = None if marker is None else parse_instant(marker)
     except InstantError:
-        return key.created_at
+        start = None
+    # Any client can write anything into the metadata.
+    return start if start and _FIRST_YEAR <= start.year <= _LAST_YEAR_OF_CREATION else key.created_at
 
 
 def _instant(row: Row, name: str, last_year: int) -> datetime | None:
-    """Return an instant of a row, between 2016, before which there was no LiteLLM, and the last year."""
+    """Return an instant of a row if its year is plausible."""
     if row.get(name) is None:
         return None
     try:
@@ -223,7 +229,7 @@ def _instant(row: Row, name: str, last_year: int) -> datetime | None:
     except InstantError as error:
         problem = str(error)
     else:
-        if 2016 <= instant.year <= last_year:
+        if _FIRST_YEAR <= instant.year <= last_year:
             return instant
         problem = f"the year {instant.year} is out of range"
     raise _unexpected(row, f"{name}: {problem}")
