@@ -1,0 +1,146 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of settings: where LiteLLM stores each, how its values are compared, sent and cleared."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
+    LIFETIME_START,
+    SETTINGS,
+    setting,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value"),
+    [
+        ("models", {"models": ["a"]}, ["a"]),
+        ("model_aliases", {"aliases": {"a": "b"}}, {"a": "b"}),
+        ("tags", {"metadata": {"tags": ["a"]}}, ["a"]),
+        ("tags", {"metadata": None}, None),
+        ("model_rpm_limit", {"metadata": {"model_rpm_limit": {"a": 1}}}, {"a": 1}),
+        ("organization_id", {"org_id": "o"}, "o"),  # in /key/list
+        ("organization_id", {"organization_id": "o"}, "o"),  # in /key/info
+        ("soft_budget", {"soft_budget": None, "litellm_budget_table": {"soft_budget": 5.0}}, 5.0),
+        ("soft_budget", {"litellm_budget_table": None}, None),
+        ("key_type", {"allowed_routes": []}, "default"),
+        ("key_type", {}, "default"),
+        ("key_type", {"allowed_routes": ["llm_api_routes"]}, "llm_api"),
+        ("key_type", {"allowed_routes": ["/v1/models"]}, None),
+        ("a_field", {"a_field": 0}, 0),
+        ("a_field", {"metadata": {"a_field": "x"}}, "x"),
+        ("a_field", {}, None),
+    ],
+)
+def test_a_setting_is_read_from_a_row(name, row, value):
+    assert setting(name).read(row) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "desired", "present"),
+    [
+        ("models", ["a", "b"], ["b", "a"]),
+        ("models", [], None),
+        ("model_aliases", {}, None),
+        ("blocked", False, None),
+        ("max_budget", 5, 5.0),
+        ("object_permission", {"mcp_servers": ["a", "b"]}, {"mcp_servers": ["b", "a"], "vector_stores": ["c"]}),
+        ("object_permission", {"mcp_servers": []}, {"mcp_servers": None, "object_permission_id": "x"}),
+        ("object_permission", {"mcp_servers": []}, None),
+        ("object_permission", {"mcp_servers": []}, {"mcp_servers": [], "vector_stores": ["c"]}),
+        ("object_permission", {}, None),
+        (
+            "object_permission",
+            {},
+            {"object_permission_id": "x", "agents": [], "mcp_tool_permissions": None, "on": False},
+        ),
+        ("router_settings", {"num_retries": 3}, {"num_retries": 3, "timeout": None}),
+        ("router_settings", {"fallbacks": [{"a": ["b"]}]}, {"fallbacks": [{"a": ["b"], "c": 1}], "timeout": None}),
+        ("router_settings", {}, {"timeout": None}),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5.0, "reset_at": "2026-12-01T00:00:00Z"}]),
+        ("access_group_ids", ["a", "b"], ["b", "a"]),
+        ("access_group_ids", [], None),
+    ],
+)
+def test_values_that_match(name, desired, present):
+    assert setting(name).matches(desired, present)
+
+
+@pytest.mark.parametrize(
+    ("name", "desired", "present"),
+    [
+        ("models", ["a"], ["a", "b"]),
+        ("models", [], ["a"]),
+        ("max_budget", 0.0, None),
+        ("tpm_limit", 0, None),
+        ("blocked", True, None),
+        ("metadata", {"a": 1}, {"a": 2}),
+        ("object_permission", {"mcp_servers": []}, {"mcp_servers": ["a"]}),
+        ("object_permission", {}, {"mcp_servers": ["a"]}),
+        ("object_permission", {}, {"mcp_tool_permissions": {"a": ["b"]}}),
+        ("router_settings", {"num_retries": 0}, {"num_retries": None}),
+        ("router_settings", {}, {"num_retries": 0}),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 6, "reset_at": "2026-12-01T00:00:00Z"}]),
+        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5}, {"max_budget": 6}]),
+        ("budget_limits", [{"max_budget": 5}, {"max_budget": 6}], [{"max_budget": 6}, {"max_budget": 5}]),
+        ("budget_limits", [{"max_budget": 5}], None),
+        ("budget_limits", [], [{"max_budget": 5}]),
+        ("access_group_ids", ["a"], ["a", "b"]),
+        ("a_field", {"a": 1}, "a"),
+        ("a_field", False, None),
+        ("a_field", 1, None),
+    ],
+)
+def test_values_that_differ(name, desired, present):
+    assert not setting(name).matches(desired, present)
+
+
+@pytest.mark.parametrize("one", SETTINGS.values(), ids=SETTINGS)
+def test_a_cleared_value_is_accepted_by_litellm(one):
+    """Null in a JSON column breaks a key, and is refused for lists."""
+    for field, value in one.to_request(one.merge(one.cleared_value, {}), new=False).items():
+        if field in ("models", "allowed_routes", "tags", "guardrails"):
+            assert value == []
+        elif one.kind == "dict":
+            assert value == {}
+        else:
+            assert value is None
+
+
+def test_a_key_type_is_sent_as_routes_to_an_existing_key():
+    key_type = SETTINGS["key_type"]
+    assert key_type.to_request("read_only", new=True) == {"key_type": "read_only"}
+    assert key_type.to_request("read_only", new=False) == {"allowed_routes": ["info_routes"]}
+
+
+def test_metadata_are_merged_and_cleared_without_the_settings_in_them():
+    metadata = SETTINGS["metadata"]
+    assert metadata.merge({"a": 1}, {"a": 0, "b": 2, "tags": []}) == {"a": 1, "b": 2, "tags": []}
+    assert metadata.merge(None, {"a": 0, "tags": ["x"]}) == {"tags": ["x"]}
+    assert metadata.merge({"a": 1}, None) == {"a": 1}
+
+
+def test_clearing_metadata_keeps_the_start_of_the_lifetime():
+    present = {"a": 0, LIFETIME_START: "2026-11-23T08:00:00Z"}
+    assert SETTINGS["metadata"].merge(None, present) == {LIFETIME_START: "2026-11-23T08:00:00Z"}
+
+
+def test_object_permissions_are_cleared_part_by_part():
+    permission = SETTINGS["object_permission"]
+    present = {
+        "object_permission_id": "x",
+        "agents": [],
+        "vector_stores": ["v"],
+        "mcp_tool_permissions": {"a": ["b"]},
+        "mcp_tool_search_enabled": True,
+        "models": None,
+    }
+    emptied = {"vector_stores": [], "mcp_tool_permissions": {}, "mcp_tool_search_enabled": False}
+    assert permission.merge({}, present) == emptied
+    assert not permission.matches(emptied, present)
+    cleared = {**present, **emptied}
+    assert permission.matches(permission.merge({}, cleared), cleared)
+    assert permission.merge({"agents": ["a"]}, present) == {"agents": ["a"]}
