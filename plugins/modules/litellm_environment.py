@@ -12,16 +12,17 @@ author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
   - Runs one operation on all virtual keys of a lab environment, which has one key or one key per user.
-  - The secrets of new keys are saved as AgnosticD user data before the action returns, also if other keys failed or if
-    the task was interrupted. If a secret cannot be saved, its key is deleted again.
+  - The secrets of new keys are saved as AgnosticD user data before the action returns, also if other keys failed or
+    if the task was interrupted. If a secret cannot be saved, its key is deleted again.
   - The action returns facts, messages to the user, and what to write to files of users. The role
     P(rhpds.litellm_virtual_keys.ocp4_workload_litellm_virtual_keys#role) is a mapping to this action.
-  - A key belongs to the environment if its alias is O(key_alias), or if its alias starts with O(key_alias) and a hyphen
-    and its metadata, or what was saved with it, contain the guid.
+  - A key belongs to the environment if its alias is O(key_alias), or if its alias starts with O(key_alias) and a
+    hyphen and its metadata, or what was saved with it, contain the guid.
 options:
   operation:
     description:
-      - V(provision) or V(create) creates or updates the keys. A second run returns the same secrets and changes nothing.
+      - V(provision) or V(create) creates or updates the keys. A second run returns the same secrets and changes
+        nothing.
       - V(extend) extends the existing keys. A key that was saved, and that expired and was deleted since, is created
         again with its secret and all its settings. A key that was deleted before it expired is not.
       - V(stop) and V(start) block and unblock the keys, if O(block_on_stop=true).
@@ -88,8 +89,8 @@ options:
     type: float
   metadata:
     description:
-      - Metadata of the keys. The guid, and the user if there are several, are added. V({user}) in a value is replaced by
-        the user.
+      - Metadata of the keys. The guid, and the user if there are several, are added. V({user}) in a value is replaced
+        by the user.
     type: dict
   settings:
     description:
@@ -229,8 +230,8 @@ EXAMPLES = r"""
 RETURN = r"""
 virtual_keys:
   description:
-    - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns, and C(user) for the key of a user.
-      With O(operation=status) they contain C(status) and no secret.
+    - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns, and C(user) for the key of a
+      user. With O(operation=status) they contain C(status) and no secret.
   returned: success, or if some keys failed
   type: list
   elements: dict
@@ -260,8 +261,8 @@ report:
   sample: "Nothing is extended: the virtual keys already live that long, until 2026-11-30T08:00:00Z"
 handover:
   description:
-    - For each key where to write it, and which environment variables, or with C(state) V(absent) where to remove it from.
-      Empty if no such place is set.
+    - For each key where to write it, and which environment variables, or with C(state) V(absent) where to remove it
+      from. Empty if no such place is set.
   returned: success, or if some keys failed
   type: list
   elements: dict

@@ -116,12 +116,12 @@ options:
         unchanged.
     type: raw
   runtime:
-    description: The lifetime of the environment, and thus of the key. It has the same format as O(duration).
+    description: The lifetime of the environment, and thus of the key. A number is interpreted as hours.
     type: raw
   duration:
     description:
-      - The lifetime of the key, counted from its creation. A number is interpreted as hours. Other formats are V(30d),
-        V(7 days), V(1d12h), V(P7D) and V(1mo).
+      - The lifetime of the key, counted from its creation, such as V(30d), V(36h), V(7 days), V(1d12h), V(P7D) or
+        V(1mo). A number without a unit is refused.
       - A second run changes nothing, because the lifetime is counted from the creation of the key. A longer duration
         extends the key. If the key has expired and the resulting expiry is in the past, the key is renewed for the
         whole duration, counted from now.

@@ -205,11 +205,12 @@ def _text(value: Any) -> str:
 
 
 def _list_of_text(value: Any) -> list[str]:
-    if isinstance(value, str) and value.startswith("["):  # the only way to pass a list as name=value
-        value = json.loads(value)
+    if isinstance(value, str):
+        # Text with brackets that is not JSON is most often a list that lost its type in a template.
+        is_list = value.lstrip().startswith("[")
+        value = json.loads(value) if is_list else [part.strip() for part in value.split(",")]
         if not all(isinstance(member, str) for member in value):
             raise TypeError
-    # Other text is most often a list that lost its type in a template; as one name it would be a wrong one.
     if not isinstance(value, list | tuple):
         raise TypeError
     return [_text(member) for member in value]
@@ -253,6 +254,6 @@ _MEANINGS = {
     "int": "a whole number",
     "float": "a number",
     "dict": "a dictionary",
-    "list of str": "a list of names, like [a, b]",
+    "list of str": "a list of names, like [a, b], or names with commas",
     "list": "a list",
 }

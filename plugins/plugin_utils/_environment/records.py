@@ -99,10 +99,12 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
 
     :param saved: what was saved of it before.
     """
-    secret = outcome.secret.value if outcome.secret else saved.get(VIRTUAL_KEY)
+    entry, key = result_entry(outcome), outcome.after
+    secret = entry["key"]
+    if not secret and (not key or key.key_id == saved.get("key_id")):
+        secret = saved.get(VIRTUAL_KEY)
     if not secret and not outcome.unconfirmed_secret:
         return None
-    entry, key = result_entry(outcome), outcome.after
     if not key:
         return {**saved, **_unconfirmed(outcome), "guid": guid, "user": entry.get("user")}
     return {
@@ -169,13 +171,20 @@ def merge_user_data(
     }
     entries = [result_entry(one) for one in outcomes if one.after]
     if any(entry.get("user") for entry in entries):
-        by_alias = {alias: record_entry(alias, record) for alias, record in before.items() if record.get("user")}
+        # A record without a key id is that of a key that may not exist.
+        by_alias = {
+            alias: record_entry(alias, record)
+            for alias, record in before.items()
+            if record.get("user") and record.get("key_id")
+        }
         by_alias.update((entry["key_alias"], _with_saved_secret(entry, before)) for entry in entries)
         order = [entry["key_alias"] for entry in entries]
         if not set(by_alias) <= set(order):  # some users of the environment are not part of this run
             order = list(by_alias)
         entries = [by_alias[alias] for alias in order]
     data, users = build_user_data(entries, endpoint, base_url, extra) if entries else ({}, {})
+    if users:  # also with unknown secrets: a saved list could have another order
+        data[f"{PREFIX}virtual_keys"] = [entry["key"] or "" for entry in entries if entry.get("user")]
     if records:
         present = saved.get(f"{prefix}{RECORDS}")
         data[RECORDS] = {**(present if isinstance(present, Mapping) else {}), **records}
@@ -192,7 +201,7 @@ def _with_saved_secret(entry: Data, saved: Mapping[str, Mapping[str, Any]]) -> D
 def remove_keys(data: Data, aliases: Collection[str]) -> bool:
     """Remove everything about keys with these aliases from user data, and return whether there was anything."""
     changed = _remove_records(data, aliases)
-    for name in [name for name in data if str(name).endswith(KEY_ALIAS) and data[name] in aliases]:
+    for name in [name for name in data if str(name).endswith(KEY_ALIAS) and _is_one_of(data[name], aliases)]:
         stem = str(name).removesuffix(KEY_ALIAS)
         for suffix in {*OF_KEY, *OF_USER}:
             changed = data.pop(stem + suffix, None) is not None or changed
@@ -226,7 +235,7 @@ def _remove_records(data: Data, aliases: Collection[str]) -> bool:
 
 def _remove_from_lists(data: Data, stem: str, aliases: Collection[str]) -> bool:
     listed = data[f"{stem}key_aliases"]
-    kept = [index for index, alias in enumerate(listed) if alias not in aliases]
+    kept = [index for index, alias in enumerate(listed) if not _is_one_of(alias, aliases)]
     if len(kept) == len(listed):
         return False
     for name in LISTS:
@@ -240,6 +249,10 @@ def _remove_from_lists(data: Data, stem: str, aliases: Collection[str]) -> bool:
     else:
         data.pop(f"{stem}{USER_COUNT}", None)
     return True
+
+
+def _is_one_of(value: Any, aliases: Collection[str]) -> bool:
+    return isinstance(value, str) and value in aliases
 
 
 def lost_aliases(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:

@@ -155,6 +155,17 @@ def parse(value: object, unit: str = "h") -> Duration:
         raise DurationError(f"{_quote(value)} is not a duration: {exc}") from None
 
 
+def parse_with_unit(value: object) -> Duration:
+    """Parse a duration that is not a bare number: on a command line, `duration=7 days` passes only the 7.
+
+    :raises DurationError: for a bare number, and for any other value that is not a duration.
+    """
+    if isinstance(value, (int, float)) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        number = str(value).strip()
+        raise DurationError(f"duration {_quote(value)} has no unit; write {number}h for hours or {number}d for days")
+    return parse(value)
+
+
 def from_seconds(seconds: int) -> Duration:
     """Return a number of seconds in the largest of days, hours, minutes and seconds that fits exactly.
 

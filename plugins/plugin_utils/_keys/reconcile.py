@@ -61,6 +61,7 @@ def reconcile(
     """
     run = Run(client, [KeyProgress(key, key.new_secret or generate()) for key in desired], warn, report)
     observe(run, run.keys, found)
+    _warn_about_predecessors(run)
     _check_references(run, on_unknown_models)
     if check_mode:
         return _preview(run)
@@ -79,6 +80,17 @@ def reconcile(
         outcomes = _finish(run)
         save(outcomes)
     return outcomes
+
+
+def _warn_about_predecessors(run: Run) -> None:
+    """Warn about replaced keys that were not deleted, if this run does not delete them either."""
+    for one in run.keys:
+        snapshot = one.snapshot
+        if one.desired.present and not one.needs_predecessors and snapshot and snapshot.keys and snapshot.predecessors:
+            run.warn(
+                f"Virtual key {one.desired.name} was replaced, but the old secret still works, because key "
+                f"{one.desired.predecessor_alias} was not deleted. Delete it, or replace the key again (regenerate)"
+            )
 
 
 def _check_references(run: Run, on_unknown_models: OnUnknownModels) -> None:

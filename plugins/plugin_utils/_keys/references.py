@@ -10,7 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -60,7 +60,7 @@ def reference_problems(
 
 def _model_problems(
     client: Client,
-    models_by_key: Mapping[str, Iterable[str]],
+    models_by_key: Mapping[str, Sequence[str]],
     on_unknown_models: OnUnknownModels,
     warn: Callable[[str], None],
 ) -> dict[str, str]:
@@ -75,10 +75,12 @@ def _model_problems(
     for name, models in models_by_key.items():
         if unknown := unknown_models(models, served):
             message = f"Virtual key {name} refers to unknown models: {describe_unknown(unknown, served)}"
-            if on_unknown_models == "warn":
-                warn(message)
-            else:
+            if on_unknown_models == "fail":
                 problems[name] = f"{message}. To accept them, set on_unknown_models: warn"
+            elif len(unknown) == len(set(models)):  # such a key is useless
+                problems[name] = f"{message}. The key could use no model; to create it, set on_unknown_models: ignore"
+            else:
+                warn(message)
     return problems
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
-from .durations import parse, parse_instant
+from .durations import parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime, checked_alias, checked_id
 from .secrets import Secret, derive, given
 from .settings import SETTINGS, setting
@@ -137,9 +137,9 @@ def _lifetime(options: KeyOptions) -> Lifetime | None:
         return Lifetime(None)
     if options["expires_at"] not in (None, ""):
         return Lifetime(parse_instant(options["expires_at"]), shorten=shorten)
-    for name in ("runtime", "duration"):
+    for name, read in (("runtime", parse), ("duration", parse_with_unit)):
         if options[name] not in (None, ""):
-            return Lifetime(parse(options[name]), from_now=options["duration_from"] == "now", shorten=shorten)
+            return Lifetime(read(options[name]), from_now=options["duration_from"] == "now", shorten=shorten)
     return None
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from .._concurrency import run_concurrently
 from .._litellm.client import Client
 from .model import ObservedKey, Snapshot
-from .observe import Observer, group_by_alias
+from .observe import KeysByAlias, Observer, group_by_alias
 from .progress import KeyProgress
+from .settings import LIFETIME_START
 
 Report = Callable[[str], None]
 
@@ -57,7 +58,9 @@ def observe(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] 
     if found is None:
         by_alias = run.observer.find_by_alias(sorted(names), otherwise)
     else:
-        by_alias = group_by_alias(found, [*names, *otherwise.values()])
+        by_alias = group_by_alias(found, [*names, *(str(one.desired.predecessor_alias) for one in keys)])
+    if found is None:
+        by_alias.update(_predecessors_of_replacements(run, keys, by_alias))
     ids = [one.desired.key_id for one in keys if one.desired.key_id]
     found_by_id = run_concurrently(run.observer.find_by_id, ids, run.client.connection.concurrency)
     by_id = dict(zip(ids, found_by_id, strict=True))
@@ -67,3 +70,19 @@ def observe(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] 
         own = by_alias[alias] if alias else by_id[str(one.desired.key_id)]
         renamed = by_alias.get(str(one.desired.predecessor_alias), ())
         one.observe(Snapshot(own, now, tuple(key for key in renamed if key.is_being_replaced_as(alias))))
+
+
+def _predecessors_of_replacements(
+    run: Run, keys: Sequence[KeyProgress], by_alias: KeysByAlias
+) -> dict[str, tuple[ObservedKey, ...]]:
+    """Return the predecessors of keys that replaced them: one that was not deleted still works.
+
+    Looked up in the first snapshot only, and only for keys whose metadata say that they replaced another.
+    """
+    names = [
+        one.desired.predecessor_alias
+        for one in keys
+        if one.snapshot is None and one.desired.predecessor_alias not in by_alias
+        if any(LIFETIME_START in (key.value("metadata") or {}) for key in by_alias.get(str(one.desired.alias), ()))
+    ]
+    return run.observer.find_by_alias(name for name in names if name) if names else {}

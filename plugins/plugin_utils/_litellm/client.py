@@ -51,7 +51,7 @@ class Client:
         self._retry_reads, self._retry_writes = retry_policies(connection.retries)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """Send a GET request. Retried if there is no response or the error is transient.
+        """Send a GET request. Retried if there is no response, or the error is transient or LiteLLM's own 500.
 
         :raises LiteLLMError: if there is no usable response.
         """
@@ -94,7 +94,8 @@ class Client:
         if response.status >= 400 or response.status < 200:
             detail = self._masked(error_detail(response.data), secret)[:_MAX_DETAIL_LENGTH]
             message = http_error(url, request, response.status, detail)
-            raise LiteLLMError(message, transient=response.status in TRANSIENT_STATUSES, status=response.status)
+            transient = response.status in TRANSIENT_STATUSES or (method == "GET" and response.status == 500)
+            raise LiteLLMError(message, transient=transient, status=response.status)
         if response.status >= 300:
             raise LiteLLMError(
                 f"{url} redirects {request} ({response.status}), and redirects are not followed with the master key; "

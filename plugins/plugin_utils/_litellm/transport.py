@@ -128,7 +128,8 @@ class _RetryIfNotProcessed(_CappedRetry):
 
 def retry_policies(retries: int) -> tuple[urllib3.Retry, urllib3.Retry]:
     """Return the retry policies for requests that only read, and for requests that change something."""
-    reads = _retry(_CappedRetry, retries, status_forcelist=TRANSIENT_STATUSES)
+    # LiteLLM's own 500 may be temporary as well, and reading again does no harm.
+    reads = _retry(_CappedRetry, retries, status_forcelist=(500, *TRANSIENT_STATUSES))
     writes = _retry(_RetryIfNotProcessed, retries, read=False, other=0, status_forcelist=(429,))
     return reads, writes
 
