@@ -169,7 +169,8 @@ def merge_user_data(
         for one in outcomes
         if (record := make_record(one, guid, before.get(str(one.desired.alias), {})))
     }
-    entries = [result_entry(one) for one in outcomes if one.after]
+    # A key whose replacement failed can have another alias until the next run.
+    entries = [{**result_entry(one), "key_alias": str(one.desired.alias)} for one in outcomes if one.after]
     if any(entry.get("user") for entry in entries):
         # A record without a key id is that of a key that may not exist.
         by_alias = {

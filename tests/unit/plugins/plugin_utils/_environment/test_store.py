@@ -280,7 +280,7 @@ def test_an_update_creates_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
 
 def test_an_update_of_an_invalid_file_is_an_error_and_keeps_it(tmp_path: Path) -> None:
     (tmp_path / DATA).write_text(f"- {SECRET}")
-    with pytest.raises(UserDataError, match="does not contain a dictionary; repair it or move it away$"):
+    with pytest.raises(UserDataError, match="does not contain a dictionary; repair it or move it away"):
         update(tmp_path, "provision", lambda _data: True)
     assert (tmp_path / DATA).read_text() == f"- {SECRET}"
 
@@ -332,7 +332,9 @@ def test_messages_that_are_not_text_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("users", "name"), [("[]", "users"), ("text", "users"), ("{user1: text}", "user1")])
 def test_users_that_are_not_dictionaries_are_kept(tmp_path: Path, users: str, name: str) -> None:
     (tmp_path / DATA).write_text(f"users: {users}\n")
-    with pytest.raises(UserDataError, match=f"^'{name}' in {tmp_path / DATA} is not a dictionary; repair it or move the file away$"):
+    with pytest.raises(
+        UserDataError, match=f"^'{name}' in {tmp_path / DATA} is not a dictionary; repair it or move the file away$"
+    ):
         save(tmp_path, "provision", data={"a": 1}, user="user1")
     assert (tmp_path / DATA).read_text() == f"users: {users}\n"
 
