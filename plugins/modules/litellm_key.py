@@ -116,7 +116,8 @@ options:
         unchanged.
     type: raw
   runtime:
-    description: The lifetime of the environment, and thus of the key. A number is interpreted as hours.
+    description: The lifetime of the environment, and thus of the key. A number is interpreted as hours; see O(duration) for
+      other formats.
     type: raw
   duration:
     description:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is decided, and the laws that every decision keeps."""
+"""The next step for a key: single cases, and properties that hold for every plan."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
+    Duration,
+    format_instant,
+    parse,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
     DesiredKey,
     Lifetime,
@@ -23,8 +27,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.p
     predict,
     resolve_lifetime,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
+    LIFETIME_START,
     REPLACED,
     SETTINGS,
     setting,
@@ -49,7 +55,7 @@ MINE, OTHER, *_unused = SECRETS
 
 
 def key(secret=OTHER, *, age=DAY, expires=None, **row):
-    """A key as it is there; `expires` is from now on."""
+    """Return an observed key; `expires` counts from now."""
     end = None if expires is None else (NOW + expires).isoformat()
     created_at = (NOW - age).isoformat()
     return ObservedKey.from_row(
@@ -57,16 +63,19 @@ def key(secret=OTHER, *, age=DAY, expires=None, **row):
     )
 
 
-def planned(*keys, now=NOW, old=(), created=None, waited=False, **desired) -> Plan:
-    whole = resolve_lifetime(DesiredKey(**{"alias": ALIAS, **desired}), now)
-    return plan(whole, Snapshot(keys, now, tuple(old)), created, waited=waited)
+def planned(*keys, now=NOW, predecessors=(), created=None, waited=False, server_secrets=False, **options) -> Plan:
+    desired = resolve_lifetime(DesiredKey(**{"alias": ALIAS, **options}), now)
+    return plan(
+        desired, Snapshot(keys, now, tuple(predecessors)), created, waited=waited, server_secrets=server_secrets
+    )
 
 
-# Tables
+# Single cases
 
 WEEK = Duration(7, "d")
-AT = NOW + 10 * DAY
-IN_A_MINUTE = timedelta(seconds=60)
+INSTANT = NOW + 10 * DAY
+MINUTE = timedelta(seconds=60)
+SINCE_YESTERDAY = {LIFETIME_START: format_instant(NOW - DAY)}
 
 
 @pytest.mark.parametrize(
@@ -76,65 +85,65 @@ IN_A_MINUTE = timedelta(seconds=60)
         (Lifetime(None), NEVER),
         (Lifetime(WEEK), WEEK),
         (Lifetime(WEEK, from_now=True), NOW + 7 * DAY),
-        (Lifetime(AT), AT),
+        (Lifetime(INSTANT), INSTANT),
     ],
 )
-def test_the_end_of_a_new_key(lifetime, end):
+def test_the_expiry_of_a_new_key(lifetime, end):
     assert planned(lifetime=lifetime) == Plan("created", step=Create(ALIAS, {}, end))
 
 
 @pytest.mark.parametrize(
     ("lifetime", "age", "expires", "end"),
     [
-        # What there is stays when nothing is said, or when it is right to the minute.
+        # It is kept without a lifetime, and within the tolerance of a minute.
         (None, DAY, None, None),
         (None, DAY, -DAY, None),
         (Lifetime(WEEK), DAY, 6 * DAY, None),
-        (Lifetime(WEEK), DAY, 6 * DAY + IN_A_MINUTE, None),
-        (Lifetime(WEEK), DAY, 6 * DAY - IN_A_MINUTE, None),
-        (Lifetime(AT), DAY, 10 * DAY, None),
-        # It moves in both directions, and is set where there was none.
-        (Lifetime(WEEK), DAY, 6 * DAY + 2 * IN_A_MINUTE, NOW + 6 * DAY),
+        (Lifetime(WEEK), DAY, 6 * DAY + MINUTE, None),
+        (Lifetime(WEEK), DAY, 6 * DAY - MINUTE, None),
+        (Lifetime(INSTANT), DAY, 10 * DAY, None),
+        # It moves in both directions, and is set if there was none.
+        (Lifetime(WEEK), DAY, 6 * DAY + 2 * MINUTE, NOW + 6 * DAY),
         (Lifetime(WEEK), DAY, 2 * DAY, NOW + 6 * DAY),
         (Lifetime(WEEK), DAY, None, NOW + 6 * DAY),
-        (Lifetime(AT), DAY, 20 * DAY, AT),
-        (Lifetime(AT), DAY, -20 * DAY, AT),
-        # Never brought forward.
+        (Lifetime(INSTANT), DAY, 20 * DAY, INSTANT),
+        (Lifetime(INSTANT), DAY, -20 * DAY, INSTANT),
+        # It is not brought forward without shorten.
         (Lifetime(WEEK, shorten=False), DAY, 8 * DAY, None),
         (Lifetime(WEEK, shorten=False), DAY, None, None),
-        (Lifetime(AT, shorten=False), DAY, 11 * DAY, None),
+        (Lifetime(INSTANT, shorten=False), DAY, 11 * DAY, None),
         (Lifetime(WEEK, shorten=False), DAY, 2 * DAY, NOW + 6 * DAY),
-        # The time is over: a dead key begins anew, one that somebody extended lives on.
+        # The duration has passed: an expired key is renewed, and one that was extended is kept.
         (Lifetime(WEEK), 30 * DAY, -23 * DAY, NOW + 7 * DAY),
         (Lifetime(WEEK), 30 * DAY, 2 * DAY, None),
         (Lifetime(WEEK), 30 * DAY, None, None),
         (Lifetime(WEEK, shorten=False), 30 * DAY, -DAY, NOW + 7 * DAY),
-        # Dead before its time is over.
+        # The key expired before its duration has passed.
         (Lifetime(WEEK), DAY, -timedelta(hours=1), NOW + 6 * DAY),
-        # From now on, in every run.
+        # From now, in every run.
         (Lifetime(WEEK, from_now=True), 30 * DAY, 2 * DAY, NOW + 7 * DAY),
         (Lifetime(WEEK, from_now=True), 30 * DAY, 7 * DAY, None),
         # Never.
         (Lifetime(None), DAY, 2 * DAY, NEVER),
         (Lifetime(None), DAY, -2 * DAY, NEVER),
         (Lifetime(None), DAY, None, None),
-        # Months are those of the calendar: created on 22 November.
+        # Calendar months: the key was created on 22 November.
         (Lifetime(Duration(1, "mo")), DAY, 29 * DAY, None),
         (Lifetime(Duration(3, "mo")), DAY, 29 * DAY, datetime(2027, 2, 22, 8, tzinfo=NOW.tzinfo)),
     ],
 )
-def test_the_end_of_a_key_that_is_there(lifetime, age, expires, end):
+def test_the_expiry_of_an_existing_key(lifetime, age, expires, end):
     step = planned(key(age=age, expires=expires), lifetime=lifetime).step
     assert step == (None if end is None else Update(OTHER.key_id, {}, end))
 
 
 @pytest.mark.parametrize("keys", [[], [key()], [key(expires=5 * DAY)]])
-def test_an_end_in_the_past_is_a_problem(keys):
+def test_an_expiry_in_the_past_is_refused(keys):
     result = planned(*keys, lifetime=Lifetime(NOW - DAY), settings={"tpm_limit": 1})
     assert (result.step, "is in the past" in str(result.problem)) == (None, True)
 
 
-def test_an_end_in_the_past_that_the_key_has_is_none():
+def test_an_expiry_in_the_past_that_the_key_already_has_is_accepted():
     assert planned(key(expires=-DAY), lifetime=Lifetime(NOW - DAY)) == Plan("unchanged", key(expires=-DAY))
 
 
@@ -143,94 +152,109 @@ ALWAYS = {"regenerate": "always"}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "step", "problem"),
+    ("desired", "step", "problem"),
     [
         ({}, None, None),
         ({"secret": OTHER}, None, None),
-        ({"secret": MINE}, None, "exists with another secret than the one given"),
+        ({"secret": MINE}, None, "exists with another secret than the given one"),
         ({"secret_required": True}, None, "its secret is not known"),
         ({"secret_required": True, "secret": OTHER}, None, None),
         (UNRECOVERABLE, Rename, None),
         ({**UNRECOVERABLE, "secret": MINE}, Rename, None),
         ({**UNRECOVERABLE, "secret": OTHER}, None, None),
-        ({**UNRECOVERABLE, "known": (OTHER,)}, None, None),
-        # Another is wanted than the one that was saved, as with a key_version that was raised.
-        ({**UNRECOVERABLE, "known": (OTHER,), "secret": MINE}, Rename, None),
-        ({"known": (OTHER,), "secret": MINE}, None, "exists with another secret than the one given"),
+        ({**UNRECOVERABLE, "known_secrets": (OTHER,)}, None, None),
+        # The desired secret differs from the saved one, as with a new key_version.
+        ({**UNRECOVERABLE, "known_secrets": (OTHER,), "secret": MINE}, Rename, None),
+        ({"known_secrets": (OTHER,), "secret": MINE}, None, "exists with another secret than the given one"),
         (ALWAYS, Rename, None),
         ({**ALWAYS, "secret": MINE}, Rename, None),
-        ({**ALWAYS, "secret": OTHER}, None, "cannot be regenerated with the secret that it has"),
+        ({**ALWAYS, "secret": OTHER}, None, "cannot be regenerated with the secret that it already has"),
     ],
 )
-def test_what_becomes_of_a_key_with_some_secret(desired, step, problem):
+def test_a_key_with_some_secret(desired, step, problem):
     result = planned(key(OTHER), **desired)
     assert isinstance(result.step, step or type(None))
     assert (result.problem is None) == (problem is None)
     assert (problem or "") in (result.problem or "")
 
 
-def test_no_problem_tells_a_secret():
+def test_no_error_contains_a_secret():
     for desired in ({"secret": MINE}, {"secret_required": True}, {**ALWAYS, "secret": OTHER}):
         problem = str(planned(key(OTHER), **desired).problem)
         assert not any(secret.value in problem for secret in SECRETS)
 
 
 def test_the_steps_of_a_replacement():
-    old = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
+    predecessor = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
     marked = {"metadata": {REPLACED: ALIAS}}
-    renamed = replace(old, alias=f"{ALIAS}.replaced", settings={**old.settings, **marked})
+    renamed = replace(predecessor, alias=f"{ALIAS}.replaced", settings={**predecessor.settings, **marked})
     new = key(MINE, expires=5 * DAY, models=["a"], age=timedelta(0))
-    assert planned(old, **ALWAYS).step == Rename(OTHER.key_id, f"{ALIAS}.replaced", **marked)
-    created = planned(old=[renamed], **ALWAYS).step
-    assert created == Create(ALIAS, {"models": ["a"], "metadata": {}}, NOW + 5 * DAY, 1.5)
-    assert planned(new, old=[renamed], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
+    assert planned(predecessor, **ALWAYS).step == Rename(OTHER.key_id, f"{ALIAS}.replaced", **marked)
+    created = planned(predecessors=[renamed], **ALWAYS).step
+    assert created == Create(ALIAS, {"models": ["a"], "metadata": SINCE_YESTERDAY}, NOW + 5 * DAY, 1.5)
+    assert planned(new, predecessors=[renamed], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
     assert planned(new, created=MINE.key_id, **ALWAYS).step is None
 
 
-def test_a_successor_gets_what_was_asked_for_over_what_there_was():
-    old = key(models=["a"], tpm_limit=5, metadata={"a": 1, "tags": ["x"]}, blocked=False)
-    step = planned(old=[old], **ALWAYS, settings={"models": [], "metadata": {"b": 2}}, lifetime=Lifetime(WEEK)).step
+def test_a_successor_gets_the_desired_settings_over_the_inherited_ones():
+    predecessor = key(models=["a"], tpm_limit=5, metadata={"a": 1, "tags": ["x"]}, blocked=False)
+    step = planned(
+        predecessors=[predecessor], **ALWAYS, settings={"models": [], "metadata": {"b": 2}}, lifetime=Lifetime(WEEK)
+    ).step
     assert isinstance(step, Create)
-    desired = {"tpm_limit": 5, "metadata": {"a": 1, "b": 2, "tags": ["x"]}, "tags": ["x"], "blocked": False}
-    assert (step.settings, step.end) == (desired, WEEK)
+    metadata = {"a": 1, "b": 2, "tags": ["x"], **SINCE_YESTERDAY}
+    assert step.settings == {"tpm_limit": 5, "metadata": metadata, "tags": ["x"], "blocked": False}
+    assert step.end == NOW + 6 * DAY  # a week from the creation of the first key
 
 
-def test_a_successor_keeps_budget_and_routes_and_not_the_other_words_for_them():
-    old = key(budget_id="its-own", litellm_budget_table={"soft_budget": 5.0}, allowed_routes=["llm_api_routes"])
-    step = planned(old=[old], **ALWAYS).step
+def test_a_successor_inherits_budget_id_and_routes_but_not_soft_budget_and_key_type():
+    predecessor = key(budget_id="its-own", litellm_budget_table={"soft_budget": 5.0}, allowed_routes=["llm_api_routes"])
+    step = planned(predecessors=[predecessor], **ALWAYS).step
     assert isinstance(step, Create)
-    assert step.settings == {"budget_id": "its-own", "allowed_routes": ["llm_api_routes"], "metadata": {}}
+    assert step.settings == {"budget_id": "its-own", "allowed_routes": ["llm_api_routes"], "metadata": SINCE_YESTERDAY}
 
 
-def test_of_two_keys_the_younger_is_taken_back_by_who_made_it():
+def test_the_newer_of_two_keys_is_deleted_by_the_run_that_created_it():
     older, younger = key(OTHER, age=DAY), key(MINE, age=timedelta(0))
     assert planned(older, younger, created=MINE.key_id).step == Delete((MINE.key_id,))
     assert planned(older, younger, created=OTHER.key_id).step == Wait()
-    # The other run ended before it saw ours.
+    # The other run ended before it saw this key.
     assert planned(older, younger, created=OTHER.key_id, waited=True).step == Delete((OTHER.key_id,))
-    # Neither is ours.
+    # This run created neither.
     assert planned(older, younger).step is None
 
 
-@pytest.mark.parametrize("wanted", [UNRECOVERABLE, ALWAYS])
-def test_a_key_that_another_run_made_meanwhile_is_not_replaced(desired):
+@pytest.mark.parametrize("desired", [UNRECOVERABLE, ALWAYS])
+def test_a_key_that_a_concurrent_run_created_is_not_replaced(desired):
     assert planned(key(OTHER), created=MINE.key_id, **desired).step is None
 
 
-def test_a_removal_takes_all_of_the_alias_and_only_them():
+def test_a_deletion_deletes_all_keys_of_the_alias():
     keys = [key(secret) for secret in SECRETS]
-    assert planned(*keys[:2], old=keys[2:], present=False).step == Delete(tuple(one.key_id for one in SECRETS))
+    assert planned(*keys[:2], predecessors=keys[2:], present=False).step == Delete(tuple(one.key_id for one in SECRETS))
     assert planned(present=False) == Plan("absent")
 
 
-def test_an_id_without_a_key_is_a_problem_unless_it_is_to_go():
-    assert "There is no key with the id" in str(planned(alias=None, key_id="0" * 64).problem)
+def test_an_id_without_a_key_is_an_error_unless_the_key_should_be_absent():
+    assert "There is no virtual key with the id" in str(planned(alias=None, key_id="0" * 64).problem)
     assert planned(alias=None, key_id="0" * 64, present=False) == Plan("absent")
 
 
-# Laws, over a proxy that does at once and exactly what it is told
+def test_a_known_secret_is_recognized_but_not_used_for_a_new_key():
+    known_secrets = {"known_secrets": (MINE,), "secret_required": True}
+    assert planned(key(MINE), **known_secrets).problem is None
+    assert "its secret is not known" in str(planned(key(OTHER), **known_secrets).problem)
+    assert isinstance(planned(**known_secrets).step, Create)
 
-law = settings(max_examples=60, deadline=None)  # of time: the machine may be busy
+
+def test_several_keys_with_one_alias_are_not_replaced():
+    problem = planned(key(MINE), key(OTHER), **ALWAYS).problem
+    assert "2 keys have this alias" in str(problem)
+
+
+# Properties, with a proxy that processes every step at once and exactly
+
+property_test = settings(max_examples=60, deadline=None)  # the machine may be busy
 VALUES = {
     "str": st.sampled_from(["one", "two"]),
     "int": st.integers(0, 3),
@@ -239,7 +263,7 @@ VALUES = {
     "list of str": st.lists(st.sampled_from("abc"), unique=True),
     "dict": st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)),
 }
-VALUE_OF = {name: VALUES[known.kind] for name, known in SETTINGS.items()} | {
+VALUE_OF = {name: VALUES[known_secrets.kind] for name, known_secrets in SETTINGS.items()} | {
     "key_type": st.sampled_from(["default", "llm_api", "management", "read_only"])
 }
 some_settings = st.fixed_dictionaries({}, optional=VALUE_OF)
@@ -250,13 +274,13 @@ lifetimes = st.one_of(st.none(), st.builds(Lifetime, ends, st.booleans(), st.boo
 
 
 @st.composite
-def wanted_keys(draw, /, **fixed):
-    asked = draw(some_settings)
+def desired_keys(draw, /, **fixed):
+    requested = draw(some_settings)
     unset = draw(st.lists(st.sampled_from(sorted(set(SETTINGS) - {"soft_budget"})), max_size=3))
-    asked |= {name: setting(name).nothing for name in unset}
+    requested |= {name: setting(name).cleared_value for name in unset}
     for one, other in (("key_type", "allowed_routes"), ("soft_budget", "budget_id")):
-        if one in asked:
-            asked.pop(other, None)  # refused together
+        if one in requested:
+            requested.pop(other, None)  # cannot be combined
     possible = {
         "lifetime": lifetimes,
         "secret": st.sampled_from([None, *SECRETS]),
@@ -264,16 +288,16 @@ def wanted_keys(draw, /, **fixed):
         "secret_required": st.booleans(),
     }
     options = {name: draw(values) for name, values in possible.items() if name not in fixed}
-    return resolve_lifetime(DesiredKey(ALIAS, settings=asked, **options | fixed), NOW)
+    return resolve_lifetime(DesiredKey(ALIAS, settings=requested, **options | fixed), NOW)
 
 
 @st.composite
 def rows(draw, secret):
-    """A key's row, with some of its settings set and some life left or lost."""
+    """Draw the row of a key with some settings, which may have expired."""
     row = {"token": secret.key_id, "key_alias": ALIAS, "metadata": draw(VALUES["dict"]), "spend": 0.0}
     row["created_at"] = NOW - abs(draw(spans))
     row["expires"] = draw(st.one_of(st.none(), spans.map(lambda span: NOW + span)))
-    return written(row, {name: value for name, value in draw(some_settings).items() if name != "metadata"})
+    return with_settings(row, {name: value for name, value in draw(some_settings).items() if name != "metadata"})
 
 
 @st.composite
@@ -282,132 +306,132 @@ def key_rows(draw, least=0, most=2):
     return [draw(rows(secret)) for secret in secrets]
 
 
-def written(row, values):
-    """The row, with these settings as LiteLLM writes them."""
+def with_settings(row, values):
+    """Return the row with these settings, as LiteLLM stores them."""
     row = {**row, "metadata": dict(row["metadata"])}
     for name, value in sorted(values.items(), key=lambda item: item[0] != "metadata"):
-        known = setting(name)
-        if known.in_metadata:
+        known_secrets = setting(name)
+        if known_secrets.in_metadata:
             row["metadata"][name] = value
         elif name == "soft_budget":
             row["litellm_budget_table"] = {"soft_budget": value}
         else:
-            row |= known.sent(value, new=False)
+            row |= known_secrets.to_request(value, new=False)
     return row
 
 
-def seen(rows) -> Snapshot:
+def snapshot_of(rows) -> Snapshot:
     keys = [ObservedKey.from_row(row) for row in sorted(rows, key=lambda row: row["created_at"])]
-    old = tuple(one for one in keys if one.alias != ALIAS)
-    return Snapshot(tuple(one for one in keys if one.alias == ALIAS), NOW, old)
+    predecessors = tuple(one for one in keys if one.alias != ALIAS)
+    return Snapshot(tuple(one for one in keys if one.alias == ALIAS), NOW, predecessors)
 
 
-def done(step, rows, secret):
-    """The rows after this step."""
+def rows_after(step, rows, secret):
+    """Return the rows after a step."""
     if isinstance(step, Create):
         end = step.end.after(NOW) if isinstance(step.end, Duration) else None if step.end is NEVER else step.end
         new = {"token": secret.key_id, "key_alias": ALIAS, "created_at": NOW, "expires": end, "metadata": {}}
-        return [*rows, written({**new, "spend": step.spend or 0.0}, step.settings)]
+        return [*rows, with_settings({**new, "spend": step.spend or 0.0}, step.settings)]
     if isinstance(step, Delete):
         return [row for row in rows if row["token"] not in step.key_ids]
     (row,) = (row for row in rows if row["token"] == step.key_id)
     if isinstance(step, Rename):
         changed = {**row, "key_alias": step.alias}
     else:
-        changed = written(row, step.settings)
+        changed = with_settings(row, step.settings)
         if step.end is not None:
             changed["expires"] = None if step.end is NEVER else step.end
     return [changed if one is row else one for one in rows]
 
 
-def carried_out(desired, rows):
-    """All steps to the end: the rows then, the last plan and the id of the key that was made."""
+def run_to_the_end(desired, rows):
+    """Process all steps. Return the rows after them, the last plan, and the id of the created key."""
     secret, created = desired.secret or SECRETS[0], None
     for _unused in range(7):
-        result = plan(desired, seen(rows), created)
+        result = plan(desired, snapshot_of(rows), created)
         if result.step is None:
             return rows, result, created
         if isinstance(result.step, Create):
             created = secret.key_id
-        rows = done(result.step, rows, secret)
-    raise AssertionError(f"still to be done: {result.step}")
+        rows = rows_after(result.step, rows, secret)
+    raise AssertionError(f"not finished: {result.step}")
 
 
-@law
-@given(wanted_keys(), key_rows())
-def test_what_was_planned_and_done_is_as_wanted_and_nothing_is_left(desired, rows):
-    after, last, _unused = carried_out(desired, rows)
+@property_test
+@given(desired_keys(), key_rows())
+def test_after_all_steps_the_key_is_as_desired_and_nothing_is_left_to_do(desired, rows):
+    after, last, _unused = run_to_the_end(desired, rows)
     if last.problem is None:
         assert last.key is not None
         assert differences(desired, last.key) == {}
         assert {row["key_alias"] for row in after} == {ALIAS}
-        known = next(secret for secret in SECRETS if secret.key_id == last.key.key_id)
-        again = replace(desired, secret=known, regenerate="if_unrecoverable", secret_required=True)
-        assert plan(again, seen(after)) == Plan("unchanged", last.key)
+        known_secrets = next(secret for secret in SECRETS if secret.key_id == last.key.key_id)
+        again = replace(desired, secret=known_secrets, regenerate="if_unrecoverable", secret_required=True)
+        assert plan(again, snapshot_of(after)) == Plan("unchanged", last.key)
 
 
-@law
-@given(wanted_keys(regenerate="never"), key_rows(least=1))
-def test_what_is_not_asked_for_is_not_touched(desired, rows):
-    step = plan(desired, seen(rows)).step
+@property_test
+@given(desired_keys(regenerate="never"), key_rows(least=1))
+def test_only_desired_settings_are_changed(desired, rows):
+    step = plan(desired, snapshot_of(rows)).step
     assert isinstance(step, Update | None)
     if step:
         assert set(step.settings) <= set(desired.settings)
         assert desired.lifetime or step.end is None
 
 
-@law
-@given(wanted_keys(), key_rows(least=1, most=1))
-def test_metadata_that_is_not_named_stays(desired, rows):
+@property_test
+@given(desired_keys(), key_rows(least=1, most=1))
+def test_metadata_that_are_not_named_are_kept(desired, rows):
     if desired.settings.get("metadata", {}) is None:
-        return  # taken off
-    (key_id, *_rest) = [one.key_id for one in seen(rows).keys]
+        return  # cleared
+    (key_id, *_rest) = [one.key_id for one in snapshot_of(rows).keys]
     before = next(row["metadata"] for row in rows if row["token"] == key_id)
-    _unused, last, _unused = carried_out(replace(desired, secret=desired.secret and SECRETS[0]), rows)
+    _unused, last, _unused = run_to_the_end(replace(desired, secret=desired.secret and SECRETS[0]), rows)
     named = {*desired.settings, *desired.settings.get("metadata", {})}
     assert {name: value for name, value in before.items() if name not in named}.items() <= (
         last.key.value("metadata").items()
     )
 
 
-@law
-@given(wanted_keys(), key_rows(least=1, most=1))
-def test_no_end_is_brought_forward_that_was_not_asked_to_be(desired, rows):
+@property_test
+@given(desired_keys(), key_rows(least=1, most=1))
+def test_no_expiry_is_brought_forward_without_shorten(desired, rows):
     lifetime = desired.lifetime and replace(desired.lifetime, shorten=False)
-    oldest = seen(rows).keys[0]
-    _unused, last, _unused = carried_out(
+    oldest = snapshot_of(rows).keys[0]
+    _unused, last, _unused = run_to_the_end(
         replace(desired, lifetime=lifetime, secret=desired.secret and SECRETS[0]), rows
     )
     assert last.key.expires is None or (oldest.expires is not None and last.key.expires >= oldest.expires)
 
 
-@law
-@given(wanted_keys(), key_rows(most=1))
-def test_a_key_goes_only_when_another_has_taken_its_place(desired, rows):
-    after, _unused, created = carried_out(desired, rows)
+@property_test
+@given(desired_keys(), key_rows(most=1))
+def test_a_key_is_deleted_only_after_it_was_replaced(desired, rows):
+    after, _unused, created = run_to_the_end(desired, rows)
     lost = {row["token"] for row in rows} - {row["token"] for row in after}
     assert len(lost) <= (1 if created and desired.regenerate != "never" else 0)
 
 
-@law
-@given(wanted_keys(), key_rows())
-def test_the_order_of_options_makes_no_difference(desired, rows):
+@property_test
+@given(desired_keys(), key_rows())
+def test_the_order_of_settings_makes_no_difference(desired, rows):
     backwards = replace(desired, settings=dict(reversed(desired.settings.items())))
-    assert plan(backwards, seen(rows)) == plan(desired, seen(rows))
+    assert plan(backwards, snapshot_of(rows)) == plan(desired, snapshot_of(rows))
 
 
-@law
-@given(wanted_keys(present=False), key_rows())
-def test_a_removal_leaves_nothing(desired, rows):
-    assert carried_out(desired, rows)[0] == []
+@property_test
+@given(desired_keys(present=False), key_rows())
+def test_a_deletion_leaves_no_key(desired, rows):
+    assert run_to_the_end(desired, rows)[0] == []
 
 
-@law
-@given(wanted_keys(), key_rows(most=1))
-def test_what_check_mode_foresees_comes_to_be(desired, rows):
-    first = plan(desired, seen(rows))
+@property_test
+@given(desired_keys(), key_rows(most=1))
+def test_the_prediction_of_check_mode_is_correct(desired, rows):
+    first = plan(desired, snapshot_of(rows))
     expected = predict(desired, first, NOW)
-    _unused, last, created = carried_out(desired, rows)
+    _unused, last, created = run_to_the_end(desired, rows)
     if first.problem or not expected or not last.key:
         return
     assert expected.expires == last.key.expires
@@ -416,13 +440,156 @@ def test_what_check_mode_foresees_comes_to_be(desired, rows):
             assert (expected.value(name) or None) == (last.key.value(name) or None), name
 
 
-def test_a_saved_secret_is_recognised_but_never_given_to_a_new_key():
-    known = {"known": (MINE,), "secret_required": True}
-    assert planned(key(MINE), **known).problem is None
-    assert "its secret is not known" in str(planned(key(OTHER), **known).problem)
-    assert isinstance(planned(**known).step, Create)
+# The start of the lifetime
 
 
-def test_one_of_several_keys_with_one_alias_is_not_replaced():
-    problem = planned(key(MINE), key(OTHER), **ALWAYS).problem
-    assert "2 keys carry the alias" in str(problem)
+def successor(**options):
+    """Return the creation of a replacement for a key that was created ten days ago and expires in five days."""
+    step = planned(predecessors=[key(age=10 * DAY, expires=5 * DAY)], **ALWAYS, **options).step
+    assert isinstance(step, Create)
+    return step
+
+
+SINCE_TEN_DAYS = {LIFETIME_START: format_instant(NOW - 10 * DAY)}
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "end", "metadata"),
+    [
+        # Without a lifetime, the successor expires with its predecessor.
+        (None, NOW + 5 * DAY, SINCE_TEN_DAYS),
+        (Lifetime(Duration(30, "d")), NOW + 20 * DAY, SINCE_TEN_DAYS),
+        (Lifetime(Duration(1, "mo")), datetime(2026, 12, 13, 8, tzinfo=NOW.tzinfo), SINCE_TEN_DAYS),
+        (Lifetime(INSTANT), INSTANT, SINCE_TEN_DAYS),
+        (Lifetime(None), NEVER, SINCE_TEN_DAYS),
+        # The duration has passed: it counts from now, and so does every later lifetime.
+        (Lifetime(WEEK), WEEK, {}),
+        # An earlier expiry than that of the predecessor, without shorten.
+        (Lifetime(Duration(12, "d"), shorten=False), NOW + 5 * DAY, SINCE_TEN_DAYS),
+        (Lifetime(WEEK, shorten=False), WEEK, {}),
+        (Lifetime(Duration(1, "h"), shorten=False), NOW + 5 * DAY, SINCE_TEN_DAYS),
+        (Lifetime(WEEK, from_now=True), NOW + 7 * DAY, SINCE_TEN_DAYS),
+    ],
+)
+def test_the_lifetime_of_a_successor_counts_from_the_first_creation(lifetime, end, metadata):
+    step = successor(lifetime=lifetime)
+    assert (step.end, step.settings["metadata"]) == (end, metadata)
+
+
+def test_a_second_replacement_hands_on_the_start_of_the_first_key():
+    first = key(age=DAY, expires=5 * DAY, metadata=SINCE_TEN_DAYS)
+    step = planned(predecessors=[first], **ALWAYS, lifetime=Lifetime(Duration(30, "d"))).step
+    assert (step.end, step.settings["metadata"]) == (NOW + 20 * DAY, SINCE_TEN_DAYS)
+
+
+def test_clearing_metadata_in_a_replacement_keeps_the_start_of_the_lifetime():
+    assert successor(settings={"metadata": None}).settings["metadata"] == SINCE_TEN_DAYS
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "expires", "end"),
+    [
+        (Lifetime(Duration(12, "d")), 2 * DAY, None),
+        (Lifetime(Duration(14, "d")), 2 * DAY, NOW + 4 * DAY),
+        (Lifetime(WEEK), 2 * DAY, None),  # the week has passed, and the key was extended
+        (Lifetime(WEEK), -DAY, NOW + 7 * DAY),
+    ],
+)
+def test_the_lifetime_of_a_key_that_replaced_another_counts_from_the_first_creation(lifetime, expires, end):
+    step = planned(key(expires=expires, metadata=SINCE_TEN_DAYS), lifetime=lifetime).step
+    assert step == (None if end is None else Update(OTHER.key_id, {}, end))
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "end", "metadata"),
+    [
+        (Lifetime(Duration(30, "d")), NOW + 20 * DAY, SINCE_TEN_DAYS),
+        (Lifetime(INSTANT), INSTANT, SINCE_TEN_DAYS),
+        (Lifetime(WEEK), WEEK, {}),
+        (None, NEVER, SINCE_TEN_DAYS),
+    ],
+)
+def test_the_lifetime_of_a_recreated_key_counts_from_the_first_creation(lifetime, end, metadata):
+    step = planned(
+        on_missing="recreate",
+        known_secrets=(MINE,),
+        creation_settings={"max_budget": 2.0, "metadata": {"a": 1}},
+        lifetime=lifetime,
+        lifetime_start=NOW - 10 * DAY,
+    ).step
+    assert step == Create(ALIAS, {"max_budget": 2.0, "metadata": {"a": 1, **metadata}}, end)
+
+
+@property_test
+@given(desired_keys(regenerate="always", secret=None), key_rows(least=1, most=1))
+def test_replacing_a_key_twice_changes_nothing_but_the_secret(desired, rows):
+    first, last, _unused = run_to_the_end(replace(desired, secret=SECRETS[0]), rows)
+    if last.problem:
+        return
+    second, last_again, _unused = run_to_the_end(replace(desired, secret=SECRETS[1]), first)
+    if rows[0]["token"] != SECRETS[1].key_id and not last_again.problem:
+        assert last_again.key.expires == last.key.expires
+        assert last_again.key.settings == last.key.settings
+
+
+# The settings of a new key
+
+
+def test_metadata_at_creation_are_merged_with_the_desired_metadata():
+    step = planned(
+        creation_settings={"rpm_limit": 5, "metadata": {"a": 1, "b": 1}},
+        settings={"rpm_limit": 7, "metadata": {"b": 2}},
+    ).step
+    assert step == Create(ALIAS, {"rpm_limit": 7, "metadata": {"a": 1, "b": 2}}, NEVER)
+
+
+def test_settings_at_creation_are_ignored_later():
+    assert planned(key(), creation_settings={"rpm_limit": 5, "metadata": {"a": 1}}) == Plan("unchanged", key())
+
+
+# Keys of other environments
+
+
+@pytest.mark.parametrize("options", [{}, ALWAYS, {"present": False}, {"settings": {"blocked": True}}], ids=str)
+@pytest.mark.parametrize("is_predecessor", [False, True])
+def test_a_key_of_another_environment_is_not_touched(options, is_predecessor):
+    foreign, own = key(metadata={"guid": "abc-1"}), key(metadata={"guid": "abc"})
+    for one in (foreign, own):
+        found = planned(*([] if is_predecessor else [one]), predecessors=[one] * is_predecessor, owner="abc", **options)
+        is_refused = "it belongs to environment abc-1 and not to abc" in str(found.problem)
+        assert is_refused == (one is foreign)
+        assert found.step is None or not is_refused
+
+
+def test_a_key_whose_metadata_name_no_environment_can_be_managed():
+    assert planned(key(), owner="abc") == Plan("unchanged", key())
+
+
+# Secrets that the proxy generates
+
+
+def test_the_proxy_generates_the_secret_if_it_accepts_no_other():
+    assert planned(server_secrets=True).step == Create(ALIAS, {}, NEVER, server_secret=True)
+    step = planned(predecessors=[key()], server_secrets=True, **ALWAYS).step
+    assert isinstance(step, Create)
+    assert step.server_secret
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        ({"secret": MINE}, "key"),
+        ({"secret": derive("a seed of exactly 32 characters.", ALIAS)}, "key_seed"),
+        ({"known_secrets": (MINE,), "on_missing": "recreate"}, "its saved secret"),
+    ],
+)
+def test_a_desired_secret_is_an_error_if_the_proxy_generates_secrets(options, source):
+    found = planned(server_secrets=True, **options)
+    assert f"cannot be created with {source}, because the proxy accepts only secrets that it" in str(found.problem)
+    assert MINE.value not in str(found.problem)
+    assert planned(key(MINE), server_secrets=True, **options).problem is None  # nothing is created
+
+
+@pytest.mark.parametrize("options", [{}, {"present": False}, ALWAYS, {"settings": {"tpm_limit": 1}}], ids=str)
+def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
+    assert planned(key(), server_secrets=True, **options) == planned(key(), **options)
