@@ -116,8 +116,9 @@ options:
         unchanged.
     type: raw
   runtime:
-    description: The lifetime of the environment, and thus of the key. A number is interpreted as hours; see O(duration) for
-      other formats.
+    description:
+      - The lifetime of the environment, and thus of the key. A number is interpreted as hours; see O(duration) for other
+        formats.
     type: raw
   duration:
     description:

@@ -125,13 +125,14 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
     both = request.operation == "destroy" or request.options["regenerate"] != "never"
     found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=both, max_pages=max_pages)
     members = discover_members(request.guid, request.alias, run.known, found)
-    if request.operation == "destroy":
-        if request.is_selection:
+    if request.is_selection:
+        if request.operation == "destroy":
             _warn_about_others(run, named, members)
-            return named, found
-        aliases = {member.alias for member in named}
-        return [*named, *(member for member in members if member.alias not in aliases)], found
-    return named if request.is_multi_user else members, found
+        return named, found
+    if request.operation != "destroy" and not request.is_multi_user:
+        return members, found
+    aliases = {member.alias for member in named}
+    return [*named, *(member for member in members if member.alias not in aliases)], found
 
 
 def _warn_about_others(run: Run, named: Sequence[Member], members: Sequence[Member]) -> None:

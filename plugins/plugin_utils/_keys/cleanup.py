@@ -48,10 +48,12 @@ def restore_alias(client: Client, one: KeyProgress) -> None:
 
 def undo(run: Run) -> None:
     """Delete the keys that this run created unless their secrets are known elsewhere, and undo its replacements."""
-    created = [str(one.created) for one in run.keys if one.secret_unrecoverable]
+    created = [one for one in run.keys if one.secret_unrecoverable]
     replacing = [one for one in run.keys if one.desired.present and one.needs_predecessors and one.attempted]
     try:
-        _delete_existing(run.client, created)
+        _delete_existing(run.client, [str(one.created) for one in created])
+        for one in created:
+            one.deleted_again()
         observe(run, replacing)
         unfinished = [one for one in replacing if one.snapshot and one.snapshot.predecessors]
         successors = [
@@ -60,7 +62,9 @@ def undo(run: Run) -> None:
         _delete_existing(run.client, successors)
         for one in unfinished:
             if one.snapshot and all(key.key_id == one.created for key in one.snapshot.keys):
-                update_key(run.client, restoration(one.desired, one.snapshot))
+                step = restoration(one.desired, one.snapshot)
+                update_key(run.client, step)
+                one.restored(replace(one.snapshot.predecessors[0], alias=step.alias))
     except LiteLLMError as error:
         run.warn(
             f"Interrupted, and the changes could not be undone: {error}. {len(created)} keys were created whose "

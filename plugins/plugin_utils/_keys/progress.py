@@ -158,6 +158,10 @@ class KeyProgress:
         if isinstance(self.plan.step, Create) and not self.last_error and expected and self.created:
             self.plan = Plan("created", key=replace(expected, key_id=self.created))
 
+    def deleted_again(self) -> None:
+        """Record that the key that this run created was deleted again."""
+        self.plan, self.created = Plan("absent"), None
+
     def restored(self, key: ObservedKey) -> None:
         """Record that a replacement was undone and that the predecessor has its alias again."""
         self.plan = Plan("unchanged", key=key)
