@@ -12,6 +12,7 @@ the tag "next" use an ansible-core version that is not released yet; the table i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,8 @@ def run(names: list[str]) -> list[Session]:
     report = ROOT / ".cache" / "matrix.json"
     report.unlink(missing_ok=True)
     options = ("--no-error-on-missing-interpreters", "--parallel", "auto", "--report", str(report))
-    process = subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, check=False)
+    environment = {**os.environ, "TEST_MATRIX": "1"}  # every end-to-end test with every ansible-core
+    process = subprocess.run(nox(*options, "--sessions", *names), cwd=ROOT, env=environment, check=False)
     if not report.exists():
         sys.exit(f"nox exited with code {process.returncode} before it wrote a report. The reason is shown above.")
     sessions: list[Session] = json.loads(report.read_text())["sessions"]

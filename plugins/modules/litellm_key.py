@@ -117,8 +117,8 @@ options:
     type: raw
   runtime:
     description:
-      - The lifetime of the environment, and thus of the key. A number is interpreted as hours; see O(duration) for other
-        formats.
+      - The lifetime of the environment, and thus of the key. A number is interpreted as hours; see O(duration) for
+        other formats.
     type: raw
   duration:
     description:
