@@ -33,7 +33,10 @@ FACTS = (
     "litellm_key_aliases",
     "litellm_key_ids",
     "litellm_user_ids",
+    "_litellm_user_data",
 )
+# The user data of the environment that contain the saved record of each key, by alias.
+RECORDS = "litellm_keys"
 # The user data of each key, which lab guides and other roles read.
 KEY_DATA_NAMES = {
     "litellm_api_endpoint",
