@@ -19,22 +19,15 @@ import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, save, update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._environment.outcomes import (
+    DICTIONARIES,
+    TEXTS,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 SECRET = "sk-0123456789abcdef"
 DATA, INFO, BODY = (f"provision-user-{kind}.yaml" for kind in ("data", "info", "body"))
-
-# JSON values: the actions pass nothing else.
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXTS, values, max_size=3),
-    max_leaves=6,
-)
-# AgnosticD stores the data of single users in `users`.
-DICTIONARIES = st.dictionaries(TEXTS.filter(lambda name: name != "users"), VALUES, max_size=5)
-
 
 # Each example writes to the disk and waits until the data are stored.
 on_disk = settings(max_examples=25, deadline=None)

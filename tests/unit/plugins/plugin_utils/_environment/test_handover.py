@@ -1,0 +1,156 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Test where keys are written: one place for each key, and nothing but the place after a destroy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
+    check_handover,
+    environment_variables,
+    handover,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+
+BASE_URL = "https://proxy.example.com/v1"
+NOWHERE = dict.fromkeys(
+    ("env_file", "env_file_owner", "profile_file", "profile_group", "secret_name", "secret_namespace")
+)
+ROLE = "ocp4_workload_litellm_virtual_keys_"
+
+
+def entry(user: str | None = None, secret: str | None = "sk-secret") -> dict[str, Any]:
+    alias = f"virtkey-abc-{user}" if user else "virtkey-abc"
+    return {"key": secret, "key_alias": alias, "models": ["a", "b"], **({"user": user} if user else {})}
+
+
+VARIABLES = {
+    "LITELLM_API_URL": BASE_URL,
+    "LITELLM_API_KEY": "sk-secret",
+    "LITELLM_MODELS": "a,b",
+    "OPENAI_BASE_URL": BASE_URL,
+    "OPENAI_API_KEY": "sk-secret",
+}
+
+
+def test_the_variables_of_a_key() -> None:
+    assert environment_variables(entry(), BASE_URL) == VARIABLES
+    assert environment_variables({**entry(), "models": None}, BASE_URL)["LITELLM_MODELS"] == ""
+
+
+@pytest.mark.parametrize("nowhere", [None, ""])
+@pytest.mark.parametrize("remove", [False, True])
+def test_nothing_is_written_or_removed_without_a_place(nowhere: str | None, remove: bool) -> None:
+    # An owner, a group or a namespace alone are no place.
+    options = {
+        **dict.fromkeys(NOWHERE, nowhere),
+        "env_file_owner": "lab",
+        "profile_group": "g",
+        "secret_namespace": "n",
+    }
+    assert handover(options, [entry()], BASE_URL, remove=remove) == []
+
+
+def test_a_single_key_is_written_where_the_options_say() -> None:
+    options = {**NOWHERE, "env_file": "/home/lab/.env", "env_file_owner": "lab"}
+    assert handover(options, [entry()], BASE_URL, remove=False) == [
+        {
+            "key_alias": "virtkey-abc",
+            "state": "present",
+            "env_file": "/home/lab/.env",
+            "env_file_owner": "lab",
+            "profile_file": "",
+            "profile_group": "",
+            "secret_name": "",
+            "secret_namespace": "",
+            "variables": VARIABLES,
+        }
+    ]
+
+
+def test_each_user_has_a_place() -> None:
+    options = {
+        **NOWHERE,
+        "env_file": "/home/{user}/{user}.env",
+        "env_file_owner": "{user}",
+        "secret_name": "llm",
+        "secret_namespace": "ns-{user}",
+    }
+    written = handover(options, [entry("ann"), entry("bob")], BASE_URL, remove=False)
+    assert [
+        (one["env_file"], one["env_file_owner"], one["secret_name"], one["secret_namespace"]) for one in written
+    ] == [
+        ("/home/ann/ann.env", "ann", "llm", "ns-ann"),
+        ("/home/bob/bob.env", "bob", "llm", "ns-bob"),
+    ]
+
+
+def test_a_key_without_a_known_secret_is_not_written_but_removed() -> None:
+    options = {**NOWHERE, "profile_file": "/etc/profile.d/{user}.sh", "profile_group": "lab"}
+    entries = [entry("ann", None), entry("bob")]
+    assert [one["key_alias"] for one in handover(options, entries, BASE_URL, remove=False)] == ["virtkey-abc-bob"]
+    removed = handover(options, entries, BASE_URL, remove=True)
+    assert [one["profile_file"] for one in removed] == ["/etc/profile.d/ann.sh", "/etc/profile.d/bob.sh"]
+
+
+def test_a_removal_contains_no_secret() -> None:
+    options = {**NOWHERE, "env_file": "/home/lab/.env"}
+    (removed,) = handover(options, [entry()], BASE_URL, remove=True)
+    assert (removed["state"], removed["variables"]) == ("absent", {})
+    assert "sk-secret" not in str(removed)
+
+
+# Checks
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"env_file": "/home/{user}/.env"},
+        {"profile_file": "/etc/profile.d/{user}.sh", "profile_group": "lab"},
+        {"secret_name": "llm-{user}", "secret_namespace": "labs"},
+        {"secret_name": "llm", "secret_namespace": "ns-{user}"},
+    ],
+)
+def test_places_that_are_different_for_each_user(options: dict[str, str]) -> None:
+    check_handover({**NOWHERE, **options}, is_multi_user=True)
+    check_handover({**NOWHERE, **options}, is_multi_user=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env_file": "/home/lab/.env"},
+        {"profile_file": "/etc/profile.d/llm.sh", "profile_group": "{user}"},
+        {"secret_name": "llm", "secret_namespace": "labs"},
+        {"env_file": "/home/{user}/.env", "secret_name": "llm", "secret_namespace": "labs"},
+    ],
+)
+def test_several_users_need_a_place_each(options: dict[str, str]) -> None:
+    check_handover({**NOWHERE, **options}, is_multi_user=False)
+    with pytest.raises(OptionError) as error:
+        check_handover({**NOWHERE, **options}, is_multi_user=True, prefix=ROLE)
+    assert str(error.value) == (
+        f"With several users, {{user}} must be part of {ROLE}env_file, of {ROLE}profile_file, and of "
+        f"{ROLE}secret_name or {ROLE}secret_namespace"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"profile_file": "/p"}, "{0}profile_file needs {0}profile_group, the group of users who can read the profile"),
+        ({"secret_name": "llm"}, "{0}secret_name needs {0}secret_namespace"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", ROLE])
+def test_a_place_needs_all_its_options(options: dict[str, str], message: str, prefix: str) -> None:
+    for empty in (None, ""):
+        with pytest.raises(OptionError) as error:
+            check_handover({**dict.fromkeys(NOWHERE, empty), **options}, is_multi_user=False, prefix=prefix)
+        assert str(error.value) == message.format(prefix)
