@@ -10,15 +10,12 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import json
 import signal
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import yaml
 from ansible import context, release
 from ansible.plugins.action import ActionBase
 
@@ -166,6 +163,12 @@ def interruptible() -> Iterator[None]:
 
 
 def _unified_diff(diff: Mapping[str, Any]) -> str:
+    # Imported here, because only diff mode needs them.
+    import difflib
+    import json
+
+    import yaml
+
     # PyYAML refuses the string types of ansible-core 2.16 to 2.18; a round trip through JSON makes them plain.
     plain = json.loads(json.dumps(diff))
     before, after = (yaml.safe_dump(plain[name]).splitlines() if plain[name] else [] for name in ("before", "after"))
