@@ -15,7 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     Result,
     interruptible,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import known_keys_of, output_folder, save_user_info, user_info_defaults
     output_folder,
     save_user_info,
     user_info_defaults,
@@ -50,7 +50,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     parse_request,
     warnings_about,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.secret_sources import known_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
@@ -73,7 +72,7 @@ class ActionModule(ControllerAction):
         for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
             self.warn(warning)
         client = self.connect(options)
-        known = list(known_keys(load(output_folder(self, task_vars)), lambda name: self.fact(name, task_vars)))
+        known = known_keys_of(self, task_vars)
         with interruptible():
             result = run_operation(
                 Run(

@@ -74,14 +74,10 @@ class ActionModule(ControllerAction):
     def _with_known_secrets(self, desired: Sequence[DesiredKey], task_vars: Mapping[str, Any]) -> list[DesiredKey]:
         """Return the keys with the secrets that user data and the facts of the play contain."""
         # Imported here, because ansible-core compiles each module again in every run, and few tasks need these.
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import output_folder
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.secret_sources import (
-            known_keys,
-        )
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import known_keys_of
 
-        saved = list(known_keys(load(output_folder(self, task_vars)), lambda name: self.fact(name, task_vars)))
+        known = known_keys_of(self, task_vars)
         return [
-            replace(key, known_secrets=tuple(Secret(one.secret, "given") for one in saved if one.alias == key.alias))
+            replace(key, known_secrets=tuple(Secret(one.secret, "given") for one in known if one.alias == key.alias))
             for key in desired
         ]

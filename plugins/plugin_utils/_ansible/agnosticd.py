@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .._environment.records import lost_aliases
-from .._environment.store import save
+from .._environment.records import SavedKey, lost_aliases
+from .._environment.secret_sources import known_keys
+from .._environment.store import load, save
 from .._errors import OptionError, UserDataError
 from .action import ControllerAction, Result
 from .options import Option, coerce_options, to_plain
@@ -44,6 +45,14 @@ def user_info_defaults(action: ControllerAction) -> dict[str, Any]:
 def output_folder(action: ControllerAction, task_vars: Mapping[str, Any]) -> Path:
     """Return the folder of the user data files."""
     return Path(str(action.platform_variable("output_dir", task_vars, task_vars.get("playbook_dir") or ".")))
+
+
+def known_keys_of(action: ControllerAction, task_vars: Mapping[str, Any]) -> list[SavedKey]:
+    """Return the keys whose secrets are known from the user data files and the facts of the play.
+
+    :raises UserDataError: if a file cannot be read.
+    """
+    return list(known_keys(load(output_folder(action, task_vars)), lambda name: action.fact(name, task_vars)))
 
 
 def save_user_info(action: ControllerAction, own: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Result:
