@@ -15,7 +15,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     Result,
     interruptible,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import known_keys_of, output_folder, save_user_info, user_info_defaults
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
+    known_keys_of,
     output_folder,
     save_user_info,
     user_info_defaults,
