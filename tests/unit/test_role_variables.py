@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role's variables are the same in defaults/main.yml, in meta/argument_specs.yml and in the README."""
+"""The variables of the role agree everywhere.
+
+That is in defaults/main.yml, in meta/argument_specs.yml, in the README, in the tasks, and in the options of the action.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
+    ENVIRONMENT_OPTIONS,
+    ROLE_PREFIX,
+    ROLE_VARIABLES,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import build_facts
 
 ROLE = Path(__file__).parents[2] / "roles" / "ocp4_workload_litellm_virtual_keys"
 PREFIX = f"{ROLE.name}_"
@@ -28,15 +37,20 @@ ROWS = {
         r"^\| `(\w+)` \| (.+?) \| (.+) \|$", (ROLE / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
 }
-OF_THE_PLATFORM = {"ACTION", "guid", "litellm_url", "litellm_master_key", "output_dir"}
+PLATFORM_VARIABLES = {"ACTION", "guid", "litellm_url", "litellm_master_key", "output_dir"}
+TASKS: list[dict[str, Any]] = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text(encoding="utf-8"))
+# The options that the role passes to the action.
+PASSED: dict[str, str] = next(
+    task[name] for task in TASKS for name in task if name == "rhpds.litellm_virtual_keys.litellm_environment"
+)
 
 
 def is_computed(value: Any) -> bool:
     return "{{" in json.dumps(value)
 
 
-def shown(value: Any) -> str:
-    """A default as the README writes it."""
+def as_in_readme(value: Any) -> str:
+    """Return a default as the README writes it."""
     if value is None or value == "":
         return "none"
     if isinstance(value, list) and value:
@@ -44,12 +58,14 @@ def shown(value: Any) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def test_every_variable_stands_in_all_three_places() -> None:
+def test_every_variable_is_in_all_places() -> None:
     names = set(DEFAULTS)
     assert {name for name in SPECIFIED if name.startswith(PREFIX)} == names
-    assert set(SPECIFIED) - names == OF_THE_PLATFORM
-    assert {f"{PREFIX}{name}" for name in set(ROWS) - OF_THE_PLATFORM} == names
-    assert set(ROWS) >= OF_THE_PLATFORM
+    assert set(SPECIFIED) - names == PLATFORM_VARIABLES
+    assert {f"{PREFIX}{name}" for name in set(ROWS) - PLATFORM_VARIABLES} == names
+    assert set(ROWS) >= PLATFORM_VARIABLES
+    assert names == ROLE_VARIABLES
+    assert PREFIX == ROLE_PREFIX
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -57,24 +73,61 @@ def test_the_defaults_are_the_same(name: str) -> None:
     default, in_readme = DEFAULTS[name], ROWS[name.removeprefix(PREFIX)][0]
     if is_computed(default):
         assert "default" not in SPECIFIED[name]
-        assert not re.fullmatch("none|`[^`]*`", in_readme), "a default that is computed is told in words"
+        assert not re.fullmatch("none|`[^`]*`", in_readme), "a computed default is described in words"
     else:
         assert SPECIFIED[name].get("default") == default
-        assert in_readme == shown(default)
+        assert in_readme == as_in_readme(default)
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_the_choices_are_told(name: str) -> None:
+def test_the_readme_lists_all_choices(name: str) -> None:
     meaning = ROWS[name.removeprefix(PREFIX)][1]
     for choice in SPECIFIED[name].get("choices", ()):
         assert f"`{choice}`" in meaning
 
 
 def test_every_variable_is_used() -> None:
-    texts = "".join(
-        path.read_text(encoding="utf-8") for folder in ("tasks", "vars") for path in (ROLE / folder).iterdir()
-    )
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROLE / "tasks").iterdir())
     texts += (ROLE / "defaults" / "main.yml").read_text(encoding="utf-8").replace("\nocp4_", "\n")
     without_effect = {f"{PREFIX}retry_delay"}
     unused = {name for name in DEFAULTS if not re.search(rf"\b{name}\b", texts)}
     assert unused == without_effect
+
+
+# Connection options that have no variable of the role: the action reads their own variables.
+NOT_PASSED = {"url", "master_key", "ca_path", "concurrency"}
+
+
+def test_the_role_passes_every_option() -> None:
+    assert set(PASSED) == set(ENVIRONMENT_OPTIONS) - NOT_PASSED
+
+
+@pytest.mark.parametrize("option", sorted(set(ENVIRONMENT_OPTIONS) - NOT_PASSED))
+def test_an_option_is_a_variable_and_no_decision(option: str) -> None:
+    assert re.fullmatch(r"\{\{ [\w.]+( \| default\(.*\))? \}\}", PASSED[option])
+    if f"{PREFIX}{option}" in DEFAULTS:
+        assert PASSED[option] == f"{{{{ {PREFIX}{option} }}}}"
+
+
+@pytest.mark.parametrize("option", sorted(set(ENVIRONMENT_OPTIONS) - NOT_PASSED))
+def test_a_variable_has_the_default_and_choices_of_its_option(option: str) -> None:
+    variable, default = PASSED[option].strip("{} "), ENVIRONMENT_OPTIONS[option].default
+    if variable in DEFAULTS and not is_computed(DEFAULTS[variable]) and option != "models":
+        assert DEFAULTS[variable] == default or (default is None and DEFAULTS[variable] in (None, "", [], {}))
+    if variable in SPECIFIED:
+        assert tuple(SPECIFIED[variable].get("choices", ())) == ENVIRONMENT_OPTIONS[option].choices
+
+
+def test_the_role_sets_every_fact() -> None:
+    (facts,) = (task["ansible.builtin.set_fact"] for task in TASKS if "ansible.builtin.set_fact" in task)
+    assert set(facts) == set(build_facts((), "", ""))
+
+
+@pytest.mark.parametrize("path", sorted((ROLE / "tasks").iterdir()), ids=lambda path: path.name)
+def test_every_loop_has_a_variable_of_its_own(path: Path) -> None:
+    """So that the role can be included in a loop, whose variable `item` its own variables may contain."""
+    tasks = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for task in tasks:
+        if "loop" in task:
+            assert task["loop_control"]["loop_var"].startswith(f"_{ROLE.name}_")
+    assert not re.search(r"\bitem\b", json.dumps(tasks))
