@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filter `agnosticd_user_data`: from the result of `litellm_key` to what lab guides look up."""
+"""Test the filter `litellm_user_data`: from the result of `litellm_key` to the user data that lab guides read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.filter.agnosticd import FilterModule
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.filter.user_data import FilterModule
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import saved_keys
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment, Undefined
 
-agnosticd_user_data = FilterModule().filters()["agnosticd_user_data"]
+litellm_user_data = FilterModule().filters()["litellm_user_data"]
 
 ENDPOINT = {"api_endpoint": "https://proxy.example.com", "api_base_url": "https://proxy.example.com/v1"}
 
 
 def key(user: str | None = None, secret: str | None = "sk-secret", **more: Any) -> dict[str, Any]:
-    """An entry of the result."""
+    """Return an entry of the result."""
     alias = f"virtkey-abc-{user}" if user else "virtkey-abc"
     return {
         "key": secret,
@@ -36,8 +36,8 @@ def key(user: str | None = None, secret: str | None = "sk-secret", **more: Any) 
     }
 
 
-def told(*keys: dict[str, Any], further: dict[str, Any] | None = None) -> Any:
-    return agnosticd_user_data({"virtual_keys": list(keys), **ENDPOINT}, further)
+def user_data(*keys: dict[str, Any], further: dict[str, Any] | None = None) -> Any:
+    return litellm_user_data({"virtual_keys": list(keys), **ENDPOINT}, further)
 
 
 SINGLE = {
@@ -52,13 +52,13 @@ SINGLE = {
 }
 
 
-def test_a_single_user_has_data_and_no_users():
-    assert told(key()) == {"data": SINGLE, "users": {}}
+def test_a_single_key_has_data_and_no_users():
+    assert user_data(key()) == {"data": SINGLE, "users": {}}
 
 
-def test_each_of_many_users_is_told_all_and_the_environment_of_each():
-    users = told(key("ann", "sk-1"), key("bob", "sk-2"))["users"]
-    data = told(key("ann", "sk-1"), key("bob", "sk-2"))["data"]
+def test_each_user_has_complete_data_and_the_environment_those_of_all_users():
+    users = user_data(key("ann", "sk-1"), key("bob", "sk-2"))["users"]
+    data = user_data(key("ann", "sk-1"), key("bob", "sk-2"))["data"]
     assert users == {
         user: {
             **SINGLE,
@@ -87,57 +87,58 @@ def test_each_of_many_users_is_told_all_and_the_environment_of_each():
     }
 
 
-def test_what_else_there_is_goes_to_everybody_and_hides_nothing():
-    everybody = told(key("ann"), further={"litellm_docling_model": "D", "litellm_virtual_key": "no"})
+def test_further_data_are_for_everybody_and_override_nothing():
+    everybody = user_data(key("ann"), further={"litellm_docling_model": "D", "litellm_virtual_key": "no"})
     for data in (everybody["data"], everybody["users"]["ann"]):
         assert data["litellm_docling_model"] == "D"
         assert data["litellm_virtual_key"] == "sk-secret"
 
 
-def test_a_secret_that_is_not_known_is_left_out_so_that_a_saved_one_stays():
-    assert "litellm_virtual_key" not in told(key(secret=None))["data"]
-    some = told(key("ann", None), key("bob", "sk-2"))
+def test_an_unknown_secret_is_left_out_so_that_a_saved_one_is_kept():
+    assert "litellm_virtual_key" not in user_data(key(secret=None))["data"]
+    some = user_data(key("ann", None), key("bob", "sk-2"))
     assert "litellm_virtual_key" not in some["users"]["ann"]
     assert "litellm_ann_virtual_key" not in some["data"]
-    assert "litellm_virtual_keys" not in some["data"]  # with a gap, each would have another's
+    assert "litellm_virtual_keys" not in some["data"]  # with a gap, users would get the secrets of others
     assert some["data"]["litellm_bob_virtual_key"] == "sk-2"
 
 
 def test_the_key_of_the_environment_comes_before_those_of_its_users():
-    data = told(key("ann", "sk-1"), key(secret="sk-environment"))["data"]
+    data = user_data(key("ann", "sk-1"), key(secret="sk-environment"))["data"]
     assert (data["litellm_virtual_key"], data["litellm_user_count"]) == ("sk-environment", 1)
 
 
 def test_a_key_for_all_models_has_an_empty_list():
-    data = told(key(models=None))["data"]
+    data = user_data(key(models=None))["data"]
     assert (data["litellm_available_models"], data["litellm_available_models_list"]) == ([], "")
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), unique=True, max_size=6))
-def test_every_secret_that_is_told_is_found_again_beside_its_alias(users: list[str]):
+def test_every_secret_is_found_again_beside_its_alias(users: list[str]):
     keys = [key(user, f"sk-of-{user}") for user in users] or [key()]
-    result = told(*keys)
+    result = user_data(*keys)
     found = list(saved_keys({**result["data"], "users": result["users"]}))
     assert {(one.alias, one.secret) for one in found} == {(one["key_alias"], one["key"]) for one in keys}
     for one in keys:
-        mine = [saved for saved in found if saved.alias == one["key_alias"]]
-        assert ["a", "b"] in [saved.models for saved in mine]
-        if one.get("user"):
-            assert {saved.user_id for saved in mine} <= {one["user_id"], None}
-            assert one["user_id"] in [saved.user_id for saved in mine]
+        section = result["users"].get(one.get("user"), result["data"])
+        assert (section["litellm_key_alias"], section["litellm_virtual_key"]) == (one["key_alias"], one["key"])
+        assert section["litellm_available_models"] == ["a", "b"]
+        assert section.get("litellm_user_email", one["user_id"]) == one["user_id"]
 
 
 @pytest.mark.parametrize("wrong", [None, "text", [], {}, {"virtual_keys": []}, {"virtual_keys": None}])
-def test_what_is_no_result_is_refused(wrong: Any):
-    with pytest.raises(AnsibleFilterError, match="takes the result of litellm_key, with at least one key in it"):
-        agnosticd_user_data(wrong)
+def test_an_invalid_result_is_refused(wrong: Any):
+    with pytest.raises(
+        AnsibleFilterError, match="litellm_user_data needs the result of litellm_key, with at least one key"
+    ):
+        litellm_user_data(wrong)
 
 
 def test_undefined_stays_undefined():
-    assert isinstance(agnosticd_user_data(Environment().undefined("nothing")), Undefined)
+    assert isinstance(litellm_user_data(Environment().undefined("nothing")), Undefined)
 
 
-def test_it_is_there_in_templates(template):
+def test_the_filter_works_in_templates(template):
     result = {"virtual_keys": [key()], **ENDPOINT}
-    rendered = template("{{ (result | rhpds.litellm_virtual_keys.agnosticd_user_data).data }}", result=result)
+    rendered = template("{{ (result | rhpds.litellm_virtual_keys.litellm_user_data).data }}", result=result)
     assert rendered == SINGLE
