@@ -18,6 +18,8 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import ROLE, CommandResult, Json, Task
 
 PREFIX = "ocp4_workload_litellm_virtual_keys_"
+# The only task of the role that changes keys.
+MANAGE_TASK = "Manage the virtual keys of the environment"
 FACTS = (
     "litellm_virtual_key",
     "litellm_key_alias",
