@@ -17,9 +17,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
     known_keys_of,
+    merge_user_data_files,
     output_folder,
-    save_user_info,
-    user_info_defaults,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
     ENVIRONMENT_OPTIONS,
@@ -51,7 +50,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     parse_request,
     warnings_about,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import update
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
@@ -127,18 +126,17 @@ class ActionModule(ControllerAction):
 
         :raises UserDataError: if a file cannot be read or written.
         """
-        folder = output_folder(self, task_vars)
         if request.operation == "destroy":
             deleted = {str(one.desired.alias or (one.before and one.before.alias)) for one in outcomes if not one.after}
-            update(folder, "provision", lambda data: remove_keys(data, deleted))
+            update(output_folder(self, task_vars), "provision", lambda data: remove_keys(data, deleted))
         elif request.operation in ("provision", "extend"):
-            prefix = str(user_info_defaults(self).get("data_prefix") or "")
             url = client.connection.url
             extra = docling_data(request.options, url)
-            data, users = merge_user_data(load(folder), prefix, request.guid, outcomes, url, f"{url}/v1", extra)
-            if data or users:
-                # A lab guide reads the files of the provision, also after an extension.
-                save_user_info(self, {"action": "provision", "data": data, "users": users}, task_vars)
+            merge_user_data_files(
+                self,
+                task_vars,
+                lambda saved, prefix: merge_user_data(saved, prefix, request.guid, outcomes, url, f"{url}/v1", extra),
+            )
 
     @staticmethod
     def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -35,7 +35,9 @@ class ActionModule(ControllerAction):
 
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
         options = coerce_options(OPTIONS, self.arguments(task_vars), "litellm_key_row")
-        key_ids = [checked_id(key_id) for key_id in options["key_ids"] or ()]
+        if options["key_ids"] is None:
+            raise OptionError("key_ids is required: the ids of the keys whose rows are deleted")
+        key_ids = [checked_id(key_id) for key_id in options["key_ids"]]
         url, password = _split_password(options["postgres_url"] or "")
         if not key_ids:
             return {"changed": False, "key_ids": []}

@@ -10,13 +10,13 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .._environment.records import SavedKey, lost_aliases
 from .._environment.secret_sources import known_keys
-from .._environment.store import load, save
+from .._environment.store import load, merge, save
 from .._errors import OptionError, UserDataError
 from .action import ControllerAction, Result
 from .options import Option, coerce_options, to_plain
@@ -91,6 +91,32 @@ def save_user_info(action: ControllerAction, own: Mapping[str, Any], task_vars: 
     if user:
         result["user"] = user
     return result
+
+
+def merge_user_data_files(
+    action: ControllerAction,
+    task_vars: Mapping[str, Any],
+    build: Callable[[Mapping[str, Any], str], tuple[dict[str, Any], dict[str, dict[str, Any]]]],
+) -> None:
+    """Save data that depend on those that are saved already, in the files of the provision, which lab guides read.
+
+    :param build: returns the data for the environment and for each user, from the present data and the prefix of their
+        names; the returned names have no prefix.
+    :raises UserDataError: if a file cannot be read or written.
+    """
+    prefix, folder = str(user_info_defaults(action).get("data_prefix") or ""), output_folder(action, task_vars)
+    if _is_installed(_THEIR_ACTION.rpartition(".")[0]):
+        data, users = build(load(folder), prefix)
+        if (data or users) and _delegate(
+            action, {"action": "provision", "data": data, "users": users, "data_prefix": prefix}, task_vars
+        ):
+            return
+
+    def merged(present: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        data, users = to_plain(build(present, prefix), "data")
+        return _prefixed(data, prefix), {name: _prefixed(one, prefix) for name, one in users.items()}
+
+    merge(folder, "provision", merged)
 
 
 def _delegate(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:

@@ -81,6 +81,21 @@ def save(
     return before, after
 
 
+def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, Any], Mapping[str, Data]]]) -> None:
+    """Add data that depend on the present ones, which no other writer changes meanwhile.
+
+    :param build: returns the data for the environment and for each user, from the present data.
+    :raises UserDataError: if the file cannot be read or written.
+    """
+    path = _data_file(folder, action)
+    with _locked(folder):
+        present = _load(path)
+        data, users = build(present)
+        if data or users:
+            _merge(path, present, data, users, {})
+            _write(path, yaml.dump(present, Dumper=_Dumper, explicit_start=True))
+
+
 def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
     """Change the data of an action's file, if it exists.
 

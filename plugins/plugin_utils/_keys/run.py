@@ -82,7 +82,8 @@ def _predecessors_of_replacements(
     names = [
         one.desired.predecessor_alias
         for one in keys
-        if one.snapshot is None and one.desired.predecessor_alias not in by_alias
+        if one.snapshot is None and not one.needs_predecessors
+        if not by_alias.get(str(one.desired.predecessor_alias))
         if any(LIFETIME_START in (key.value("metadata") or {}) for key in by_alias.get(str(one.desired.alias), ()))
     ]
     return run.observer.find_by_alias(name for name in names if name) if names else {}
