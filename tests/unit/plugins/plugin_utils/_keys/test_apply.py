@@ -1,0 +1,154 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every step takes effect exactly once, whatever happens to its request."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import ErrorResponse, Fault
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._keys.engine import (
+    ALIAS,
+    DELETE,
+    GENERATE,
+    LIST,
+    MINE,
+    NOT_PROCESSED,
+    PROCESSED,
+    SEED,
+    UPDATE,
+    bodies,
+    fault_name,
+    is_secret_of_its_key,
+    lifetime_of,
+    replace_key,
+    run,
+    run_one,
+    succeeded,
+)
+
+# Creation
+
+
+@pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
+@pytest.mark.parametrize("secret", [None, MINE, derive(SEED, ALIAS)], ids=["generated", "given", "derived"])
+def test_a_key_is_created_once_and_its_secret_is_known_despite_a_fault(proxy, fault, secret):
+    proxy.stall_seconds = 0.15
+    proxy.fault(GENERATE, fault)
+    outcome = run_one(proxy, secret=secret, lifetime=lifetime_of("7d"), options={"timeout": 0.1})
+    assert is_secret_of_its_key(proxy, succeeded(outcome, "created"))
+    assert proxy.deleted == {}
+    assert len(bodies(proxy, GENERATE)) == (1 if fault in PROCESSED else 2)
+
+
+def test_a_500_to_a_creation_is_not_retried(proxy):
+    proxy.fault(GENERATE, Fault(status=500))
+    outcome = run_one(proxy)
+    assert outcome.error == "LiteLLM returned 500 for POST /key/generate: Internal Server Error."
+    assert (outcome.changed, outcome.secret, proxy.rows) == (False, None, {})
+    assert len(bodies(proxy, GENERATE)) == 1
+
+
+def test_a_proxy_that_stays_busy_is_an_error_after_the_retries(proxy):
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(20)))
+    outcome = run_one(proxy)
+    assert "503" in str(outcome.error)
+    assert len(bodies(proxy, GENERATE)) == 2  # retries: 1
+
+
+@pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
+def test_a_key_is_changed_despite_a_fault(proxy, fault):
+    proxy.stall_seconds = 0.15
+    proxy.add(ALIAS, metadata={"owner": "me"})
+    proxy.fault(UPDATE, fault)
+    desired = {"settings": {"tpm_limit": 1, "metadata": {"a": 1}}, "lifetime": lifetime_of("7d")}
+    succeeded(run_one(proxy, **desired, options={"timeout": 0.1}), "updated")
+    assert proxy.row(ALIAS)["metadata"] == {"owner": "me", "a": 1}
+    succeeded(run_one(proxy, **desired), "unchanged")
+
+
+@pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
+def test_a_key_is_deleted_despite_a_fault(proxy, fault):
+    proxy.stall_seconds = 0.15
+    proxy.add(ALIAS)
+    proxy.fault(DELETE, fault)
+    succeeded(run_one(proxy, present=False, options={"timeout": 0.1}), "deleted")
+    assert proxy.rows == {}
+
+
+def test_nothing_is_changed_if_the_first_snapshot_fails(proxy):
+    proxy.fault(LIST, *(Fault(status=503) for _unused in range(9)))
+    with pytest.raises(LiteLLMError, match="503"):
+        run_one(proxy)
+    assert list(proxy.counts()) == [LIST]
+
+
+def test_the_secret_of_a_created_key_is_returned_if_the_last_snapshot_fails(proxy):
+    proxy.fault(LIST, Fault("nothing"), Fault("nothing"), *(Fault(status=503) for _unused in range(9)))
+    outcome = run_one(proxy)
+    assert f"The state of virtual key {ALIAS} is unknown" in str(outcome.error)
+    assert is_secret_of_its_key(proxy, outcome)
+
+
+def test_the_last_snapshot_is_retried(proxy):
+    proxy.fault(LIST, Fault("nothing"), Fault("nothing"), *(Fault(status=503) for _unused in range(3)))
+    succeeded(run_one(proxy), "created")
+
+
+def test_after_consecutive_errors_the_other_keys_wait_for_the_next_round(proxy):
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(12)))
+    outcomes = run(proxy, *(DesiredKey(f"virtkey-abc-user{number}") for number in range(60)), concurrency=4, retries=3)
+    assert all(is_secret_of_its_key(proxy, succeeded(outcome, "created")) for outcome in outcomes)
+    assert len(bodies(proxy, GENERATE)) <= 60 + 12
+
+
+def test_a_proxy_that_always_fails_does_not_get_a_request_for_each_key(proxy):
+    proxy.fault(GENERATE, *(Fault(status=503) for _unused in range(1000)))
+    outcomes = run(proxy, *(DesiredKey(f"virtkey-abc-user{number}") for number in range(60)), concurrency=4)
+    assert all("503" in str(outcome.error) or "was not attempted" in str(outcome.error) for outcome in outcomes)
+    # In each of two rounds: the consecutive errors, and the requests that run at the same time.
+    assert len(bodies(proxy, GENERATE)) <= 2 * (4 + 4)
+
+
+def test_the_errors_of_one_key_do_not_stop_the_others(proxy):
+    names = [f"virtkey-{number}" for number in range(5)]
+    predecessors = [proxy.add(name) for name in names]
+    handle = proxy.handle
+
+    def fail_for_the_first(method, path, params):
+        if path == "/key/update" and params["key"] == predecessors[0]:
+            raise ErrorResponse(503, "busy")
+        return handle(method, path, params)
+
+    proxy.handle = fail_for_the_first
+    first, *others = run(proxy, *(DesiredKey(name, regenerate="always") for name in names))
+    assert "503" in str(first.error)
+    assert all(is_secret_of_its_key(proxy, succeeded(outcome, "regenerated")) for outcome in others)
+    assert sorted(proxy.deleted) == sorted(predecessors[1:])
+
+
+# Replacement
+
+
+@pytest.mark.parametrize("route", [UPDATE, GENERATE, DELETE])
+@pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
+def test_a_key_is_replaced_despite_a_fault(proxy, predecessor, route, fault):
+    proxy.stall_seconds = 0.15
+    proxy.fault(route, fault)
+    outcome = succeeded(replace_key(proxy, options={"timeout": 0.1}), "regenerated")
+    assert is_secret_of_its_key(proxy, outcome)
+    assert (len(proxy.rows), list(proxy.deleted)) == (1, [predecessor])
+
+
+@pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
+def test_a_key_gets_its_alias_back_despite_a_fault(proxy, fault):
+    proxy.stall_seconds = 0.15
+    proxy.add(f"{ALIAS}.replaced", metadata={REPLACED: ALIAS})
+    proxy.fault(UPDATE, fault)
+    succeeded(run_one(proxy, options={"timeout": 0.1}), "updated")
+    assert proxy.aliases() == [ALIAS]
