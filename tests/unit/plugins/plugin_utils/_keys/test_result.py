@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What users see of a key: plain data, and its secret in one place only."""
+"""The results that users see: plain data, with the secret in one place only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
+    describe_key,
     difference,
     failure,
+    key_status,
     lifespan,
+    not_deleted,
+    result_entry,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START
 
 SECRET = given("sk-a-secret-of-somebody")
 ALIAS = "virtkey-abc"
@@ -59,7 +64,7 @@ SHOWN = {
 }
 
 
-def changed(**row):
+def key_with(**row):
     return ObservedKey.from_row({**ROW, **row})
 
 
@@ -92,12 +97,12 @@ def changed(**row):
     ],
 )
 def test_an_entry_of_the_result(outcome, shown):
-    assert entry(outcome) == shown
-    assert json.loads(json.dumps(entry(outcome))) == shown
+    assert result_entry(outcome) == shown
+    assert json.loads(json.dumps(result_entry(outcome))) == shown
 
 
-def test_an_entry_for_a_key_that_is_not_there():
-    shown = entry(Outcome(DesiredKey(ALIAS, guid="abc", present=False), "absent", None, None))
+def test_the_entry_of_an_absent_key():
+    shown = result_entry(Outcome(DesiredKey(ALIAS, guid="abc", present=False), "absent", None, None))
     assert {name for name, value in shown.items() if value} == {"guid", "operation", "key_alias"}
     assert set(shown) == {"key", "key_source", "guid", "operation", *SHOWN}
 
@@ -106,22 +111,22 @@ def test_an_entry_for_a_key_that_is_not_there():
     ("end", "shown"),
     [(Duration(168, "h"), "168h"), (START, "7d"), (None, "7d")],
 )
-def test_the_duration_is_the_one_that_was_asked_for(end, shown):
-    assert entry(Outcome(DesiredKey(ALIAS, lifetime=Lifetime(end)), "unchanged", KEY, KEY))["duration"] == shown
+def test_the_duration_is_the_desired_one(end, shown):
+    assert result_entry(Outcome(DesiredKey(ALIAS, lifetime=Lifetime(end)), "unchanged", KEY, KEY))["duration"] == shown
 
 
-def test_the_duration_of_a_key_that_lives_longer_than_was_asked_for_is_its_own():
+def test_the_duration_of_a_key_with_another_lifetime_is_its_own():
     desired = DesiredKey(ALIAS, lifetime=Lifetime(Duration(3, "d"), shorten=False))
-    assert entry(Outcome(desired, "unchanged", KEY, KEY))["duration"] == "7d"
+    assert result_entry(Outcome(desired, "unchanged", KEY, KEY))["duration"] == "7d"
 
 
-def test_the_duration_of_a_key_that_was_renewed_is_the_one_that_it_was_renewed_for():
+def test_the_duration_of_a_renewed_key_is_the_desired_one():
     desired = DesiredKey(ALIAS, lifetime=Lifetime(Duration(3, "d")))
-    assert entry(Outcome(desired, "updated", KEY, KEY, end_set=True))["duration"] == "3d"
+    assert result_entry(Outcome(desired, "updated", KEY, KEY, end_set=True))["duration"] == "3d"
 
 
 @pytest.mark.parametrize(
-    ("lives", "shown"),
+    ("lifetime", "shown"),
     [
         (timedelta(days=7), "7d"),
         (timedelta(days=7, seconds=29), "7d"),
@@ -133,21 +138,21 @@ def test_the_duration_of_a_key_that_was_renewed_is_the_one_that_it_was_renewed_f
         (None, None),
     ],
 )
-def test_how_long_a_key_lives(lives, shown):
-    key = ObservedKey("", ALIAS, created_at=START, expires=None if lives is None else START + lives)
+def test_the_lifespan_of_a_key(lifetime, shown):
+    key = ObservedKey("", ALIAS, created_at=START, expires=None if lifetime is None else START + lifetime)
     assert lifespan(key) == shown
 
 
-def of(outcome):
-    """What differs. Something does."""
+def difference_of(outcome):
+    """Return the difference of an outcome that has one."""
     shown = difference(outcome)
     assert shown is not None
     return shown
 
 
-def test_a_difference_shows_before_and_after_and_no_secret():
-    after = changed(max_budget=0.0, tpm_limit=0, expires=None)
-    shown = of(Outcome(DesiredKey(ALIAS), "updated", KEY, after, SECRET))
+def test_a_difference_shows_the_key_before_and_after_without_its_secret():
+    after = key_with(max_budget=0.0, tpm_limit=0, expires=None)
+    shown = difference_of(Outcome(DesiredKey(ALIAS), "updated", KEY, after, SECRET))
     assert shown["before_header"] == shown["after_header"] == f"virtual key {ALIAS}"
     assert {name: shown["before"].get(name) for name in ("max_budget", "tpm_limit", "expires")} == {
         "max_budget": 5.0,
@@ -162,19 +167,19 @@ def test_a_difference_shows_before_and_after_and_no_secret():
     assert SECRET.value not in json.dumps(shown)
 
 
-def test_no_difference():
+def test_an_unchanged_key_has_no_difference():
     assert difference(Outcome(DesiredKey(ALIAS), "unchanged", KEY, KEY)) is None
     assert difference(Outcome(DesiredKey(ALIAS), "absent", None, None)) is None
 
 
-def test_a_key_that_comes_or_goes_is_a_difference_from_nothing():
-    assert of(Outcome(DesiredKey(ALIAS), "created", None, KEY))["before"] == {}
-    assert of(Outcome(DesiredKey(ALIAS), "deleted", KEY, None))["after"] == {}
+def test_the_difference_of_a_created_or_deleted_key():
+    assert difference_of(Outcome(DesiredKey(ALIAS), "created", None, KEY))["before"] == {}
+    assert difference_of(Outcome(DesiredKey(ALIAS), "deleted", KEY, None))["after"] == {}
 
 
-def test_a_replaced_key_is_a_difference():
-    """All that differs is the secret."""
-    after = changed(token="0" * 64)
+def test_a_replaced_key_has_a_difference():
+    """Only the secret differs."""
+    after = key_with(token="0" * 64)
     assert difference(Outcome(DesiredKey(ALIAS), "regenerated", KEY, after, SECRET)) is not None
 
 
@@ -182,7 +187,7 @@ def failed(alias, error=None):
     return Outcome(DesiredKey(alias), "unchanged", None, None, None, error)
 
 
-def test_a_failure_names_each_key_and_why():
+def test_a_failure_names_each_key_and_the_reason():
     assert failure([failed("a"), failed("b")]) is None
     assert failure([failed("a", "It broke")]) == "It broke"
     assert failure([failed("a", "It broke"), failed("b"), failed("c", "It broke"), failed("d", "Odd")]) == (
@@ -190,7 +195,44 @@ def test_a_failure_names_each_key_and_why():
     )
 
 
-def test_what_failed_for_one_reason_is_told_together():
-    outcomes = [failed(name, f"The key {name} is too much") for name in ("a", "b")]
-    assert failure(outcomes) == "2 of 2 keys failed. a, b: The key is too much"
-    assert failure(outcomes[:1]) == "The key a is too much"
+def test_keys_that_failed_for_the_same_reason_are_reported_together():
+    outcomes = [failed(name, f"Virtual key {name} is too much") for name in ("a", "b")]
+    assert failure(outcomes) == "2 of 2 keys failed. a, b: The virtual key is too much"
+    assert failure(outcomes[:1]) == "Virtual key a is too much"
+
+
+SINCE_FIRST_KEY = {LIFETIME_START: "2026-11-20T08:00:07Z"}
+
+
+def test_the_duration_of_a_replacement_counts_from_the_first_key():
+    key = key_with(metadata=SINCE_FIRST_KEY)
+    assert lifespan(key) == describe_key(key)["duration"] == "10d"
+    desired = DesiredKey(ALIAS, lifetime=Lifetime(Duration(240, "h")))
+    assert result_entry(Outcome(desired, "unchanged", key, key))["duration"] == "240h"
+
+
+def test_an_entry_of_one_of_several_users_names_the_user():
+    assert result_entry(Outcome(DesiredKey(ALIAS, user="ann"), "unchanged", KEY, KEY))["user"] == "ann"
+
+
+def test_a_description_contains_no_secret():
+    assert SECRET.value not in json.dumps(describe_key(KEY))
+    assert describe_key(KEY) == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [
+        ({}, "active"),
+        ({"expires": None}, "active"),
+        ({"expires": "2026-11-23T08:00:00Z"}, "expired"),
+        ({"expires": "2026-11-23T08:00:00Z", "blocked": True}, "blocked"),
+    ],
+)
+def test_the_status_of_a_key(row, status):
+    assert key_status(key_with(**row), START) == status
+
+
+def test_keys_that_were_not_deleted_are_listed():
+    outcomes = [failed("a"), Outcome(DesiredKey("b"), "unchanged", KEY, KEY, not_deleted=(SECRET.key_id,))]
+    assert not_deleted(outcomes) == [SECRET.key_id]
