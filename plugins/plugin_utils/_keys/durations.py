@@ -160,8 +160,8 @@ def parse_with_unit(value: object) -> Duration:
 
     :raises DurationError: for a bare number, and for any other value that is not a duration.
     """
-    if isinstance(value, (int, float)) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
-        number = str(value).strip()
+    number = str(value).strip()
+    if isinstance(value, (int, float, str)) and _NUMBER.fullmatch(number):
         raise DurationError(f"duration {_quote(value)} has no unit; write {number}h for hours or {number}d for days")
     return parse(value)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime, timedelta, timezone
 
@@ -186,7 +187,7 @@ def test_a_duration_without_a_unit_is_refused_where_a_unit_is_required(value, nu
     assert str(error.value) == (f"duration {value!r} has no unit; write {number}h for hours or {number}d for days")
 
 
-@pytest.mark.parametrize("value", ["1y", "", "soon", None, ["7d"]], ids=repr)
+@pytest.mark.parametrize("value", ["1y", "", "soon", None, ["7d"], True, math.inf, math.nan], ids=repr)
 def test_other_invalid_durations_are_refused_with_a_required_unit_too(value):
     with pytest.raises(DurationError, match="is not a duration"):
         parse_with_unit(value)
