@@ -20,6 +20,7 @@ from .._keys.observe import Observer
 from .._keys.progress import Outcome
 from .._keys.reconcile import reconcile
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
+from .._keys.secrets import Secret
 from .._litellm.client import Client
 from . import messages
 from .handover import handover
@@ -113,7 +114,7 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
     request = run.request
     named = named_members(request.alias, request.users)
     if request.by_key_id:
-        return named, None
+        return [Member(request.alias)], None
     # A named user may need as many pages as an environment with so many users has.
     max_pages = 2 + 2 * (len(request.users) // 100)
     if request.operation == "provision":
@@ -245,12 +246,19 @@ def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
 def _status(run: Run) -> Result:
     request, url = run.request, run.client.connection.url
     found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
-    aliases = {member.alias for member in discover_members(request.guid, request.alias, run.known, found)}
+    members = discover_members(request.guid, request.alias, run.known, found)
+    users = {member.alias: member.user for member in members}  # in the order of the members
     now = run.client.now()
-    keys = sorted((key for key in found if key.alias in aliases), key=lambda key: key.alias or "")
-    entries = [{**describe_key(key), "guid": request.guid, "status": key_status(key, now)} for key in keys]
-    result = Result(entries=entries)
-    result.facts = build_facts([{**entry, "key": None} for entry in entries], url, f"{url}/v1")
+    entries = [
+        {**describe_key(key), "guid": request.guid, **({"user": user} if user else {}), "status": key_status(key, now)}
+        for alias, user in users.items()
+        for key in found
+        if key.alias == alias
+    ]
+    secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
+    described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
+    result = Result(entries=entries, has_secrets=any(entry["key"] for entry in described))
+    result.facts = build_facts(described, url, f"{url}/v1")
     if not entries:
         result.report = messages.no_keys(request.guid)
     return result
