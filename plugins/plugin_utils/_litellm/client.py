@@ -116,10 +116,12 @@ class Client:
 
     def _set_clock(self, date: str | None) -> None:
         try:
-            server_time = parsedate_to_datetime(date or "").astimezone(timezone.utc)
+            server_time = parsedate_to_datetime(date or "")
+            if server_time.tzinfo is None:  # no zone, -0000 or an unknown name; in HTTP, all of them are UTC
+                server_time = server_time.replace(tzinfo=timezone.utc)
+            offset = server_time.astimezone(timezone.utc) - datetime.now(timezone.utc)
         except (ValueError, OverflowError):
             return  # fall back to the local clock
-        offset = server_time - datetime.now(timezone.utc)
         if abs(offset) < _MAX_CLOCK_OFFSET:
             self._clock_offset = offset
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import gzip
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -153,3 +155,44 @@ def test_without_a_usable_date_the_local_clock_counts(date: str) -> None:
         proxy = client(server.url)
         proxy.get("/key/list")
     assert abs(proxy.now() - datetime.now(UTC)) < timedelta(seconds=1)
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
+def _local_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A controller whose local time is not UTC."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%a, %d %b %Y %H:%M:%S",  # without a zone
+        "%a, %d %b %Y %H:%M:%S -0000",  # RFC 5322: the zone is not known
+        "%a, %d %b %Y %H:%M:%S CEST",  # the abbreviation of a zone is ambiguous, and HTTP only has GMT
+        "%a, %d %b %Y %H:%M:%S gmt",
+        "%a, %d %b %Y %H:%M:%S UTC",
+        "%a, %d %b %Y %H:%M:%S Z",
+        "%a %b %e %H:%M:%S %Y",  # asctime(), which HTTP/1.0 allowed
+        "%A, %d-%b-%y %H:%M:%S GMT",  # RFC 850
+        "%d %b %Y %H:%M:%S",
+    ],
+)
+@pytest.mark.usefixtures("_local_zone")
+def test_a_date_without_a_zone_is_utc(form: str) -> None:
+    with server_with_date((datetime.now(UTC) + timedelta(days=2)).strftime(form)) as server:
+        proxy = client(server.url)
+        proxy.get("/key/list")
+    assert abs(proxy.now() - datetime.now(UTC) - timedelta(days=2)) < timedelta(seconds=3)
+
+
+@pytest.mark.usefixtures("_local_zone")
+def test_the_zone_of_a_date_counts() -> None:
+    with server_with_date("Mon, 01 Jan 2035 00:00:00 +0200") as server:
+        proxy = client(server.url)
+        proxy.get("/key/list")
+    assert abs(proxy.now() - datetime(2034, 12, 31, 22, tzinfo=UTC)) < timedelta(seconds=3)
