@@ -2,186 +2,198 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From options to wanted keys, without Ansible: what each user gets, what `settings` may say, what was saved."""
+"""The options of `litellm_key` become desired keys, and the options of one key override the common ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import coerce_options
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import SavedKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import (
-    base_alias,
-    complete,
+    desired_key,
     desired_keys,
-    with_saved_secrets,
+    override_options,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive, given
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import SETTINGS
 
-# Names as people and platforms give them.
-NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"], include_characters="-._@"), min_size=1, max_size=20)
-USERS = st.lists(NAMES, unique=True, min_size=1, max_size=8)
-
-
-def desired(*users: str | None, **arguments: Any) -> list[DesiredKey]:
-    given_ones = complete({"url": "https://proxy", "master_key": "sk-master", **arguments})
-    return desired_keys(coerce_options(OPTIONS, given_ones, "litellm_key"), given_ones, users or (None,))
+SECRET = "sk-the-secret-that-i-chose"
+SEED = "a seed of more than 32 characters, as required"
+ID = "0123456789abcdef" * 4
 
 
-def refusal(*users: str | None, **arguments: Any) -> str:
-    with pytest.raises(OptionError) as refused:
-        desired(*users, **arguments)
-    return str(refused.value)
+def desired(**arguments: Any) -> DesiredKey:
+    return desired_key(coerce_key_options(arguments), "sk-master-key")
 
 
-# Users.
+def error_of(**arguments: Any) -> str:
+    with pytest.raises(OptionError) as error:
+        desired(**arguments)
+    return str(error.value)
 
 
-@given(USERS, NAMES)
-def test_each_user_has_an_alias_of_its_own_in_the_order_asked(users: list[str], guid: str) -> None:
-    keys = desired(*users, guid=guid, users=users)
-    assert [key.user for key in keys] == users
-    assert [key.alias for key in keys] == [f"virtkey-{guid}-{user}" for user in users]
-    assert len({key.alias for key in keys}) == len(users)
-    assert {key.guid for key in keys} == {guid}
-
-
-@given(USERS)
-def test_users_get_what_is_asked_and_differ_in_their_name_alone(users: list[str]) -> None:
-    asked = {"max_budget": 3, "user_id": "u-{user}@x.org", "metadata": {"n": 1, "of": ["{user}"], "user": "{user}"}}
-    for key in desired(*users, guid="abc", users=users, on_create=asked, **asked):
-        for settings in (key.settings, key.initial):
-            assert settings["max_budget"] == 3
-            assert settings["user_id"] == f"u-{key.user}@x.org"
-            assert settings["metadata"] == {"n": 1, "of": ["{user}"], "user": key.user}
-
-
-@given(USERS, st.data())
-def test_a_user_who_is_there_twice_is_refused(users: list[str], data: st.DataObject) -> None:
-    twice = data.draw(st.sampled_from(users))
-    assert refusal(*users, twice, guid="abc", users=users) == f"users names virtkey-abc-{twice} more than once"
-
-
-def test_the_environment_can_be_among_its_users() -> None:
-    assert [(key.alias, key.user) for key in desired(None, "ann", guid="abc", users_of="abc")] == [
-        ("virtkey-abc", None),
-        ("virtkey-abc-ann", "ann"),
-    ]
-
-
-def test_what_names_a_user_is_not_for_the_environment_that_might_have_had_users() -> None:
-    asked: dict[str, Any] = {"metadata": {"guid": "abc", "user": "{user}", "n": 1}}
-    (unsure,) = desired(guid="abc", users_of="abc", on_create=asked, **asked)
-    assert unsure.settings["metadata"] == unsure.initial["metadata"] == {"guid": "abc", "n": 1}
-    (sure,) = desired(guid="abc", on_create=asked, **asked)
-    assert sure.settings["metadata"] == sure.initial["metadata"] == asked["metadata"]
+# Identity
 
 
 @pytest.mark.parametrize(
-    ("users", "arguments", "why"),
+    ("arguments", "alias", "key_id", "guid"),
     [
-        ([""], {"guid": "abc"}, "users has an empty name"),
-        ([" ann"], {"guid": "abc", "users": ["x"]}, None),
-        (["ann "], {"guid": "abc"}, "users 'virtkey-abc-ann ' begins or ends with a blank"),
-        (["a\nb"], {"guid": "abc"}, "users 'virtkey-abc-a\\nb' contains a character that cannot be printed"),
-        (["ann"], {"guid": "abc", "key": "sk-0123456789abcdefghij"}, "key is one secret, and users are many"),
-        (["ann"], {"key_id": "a" * 64}, "users need guid or key_alias"),
-        (["ann"], {"virtual_keys": [{"guid": "a"}], "users": ["ann"]}, "users and virtual_keys both say which keys"),
-        ([None], {"virtual_keys": [{"guid": "a"}], "users_of": "a"}, "users_of and virtual_keys both say which keys"),
+        ({"guid": "abc"}, "virtkey-abc", None, "abc"),
+        ({"guid": "abc", "alias_prefix": "lab-"}, "lab-abc", None, "abc"),
+        ({"key_alias": "my-own"}, "my-own", None, None),
+        ({"key_id": ID}, None, ID, None),
     ],
 )
-def test_users_that_cannot_be(users: list[str | None], arguments: dict[str, Any], why: str | None) -> None:
-    if why is None:
-        assert [key.alias for key in desired(*users, **arguments)] == ["virtkey-abc- ann"]
-    else:
-        assert refusal(*users, **arguments).startswith(why)
+def test_a_key_is_named_by_guid_alias_or_id(
+    arguments: dict[str, Any], alias: str | None, key_id: str | None, guid: str | None
+) -> None:
+    key = desired(**arguments)
+    assert (key.alias, key.key_id, key.guid) == (alias, key_id, guid)
 
 
-def test_the_alias_that_those_of_users_begin_with() -> None:
-    def base(**arguments: Any) -> str:
-        return base_alias(coerce_options(OPTIONS, arguments, "litellm_key"))
-
-    assert base(guid="abc") == "virtkey-abc"
-    assert base(guid="abc", alias_prefix="lab-") == "lab-abc"
-    assert base(key_alias="my-own") == "my-own"
-    with pytest.raises(OptionError, match="users need guid or key_alias"):
-        base(key_id="a" * 64)
+def test_a_key_has_these_defaults() -> None:
+    assert desired(guid="abc") == DesiredKey("virtkey-abc", guid="abc")
 
 
-# Settings.
-
-
-def test_settings_come_before_the_other_options_and_metadata_are_merged() -> None:
-    (key,) = desired(
+def test_the_options_of_a_key_are_passed_on() -> None:
+    key = desired(
         guid="abc",
-        max_budget=1,
-        duration="7d",
-        metadata={"a": 1, "b": 2},
-        shorten=False,
-        settings={"max_budget": 2, "expires_at": "2099-01-01T00:00:00Z", "metadata": {"b": 3}, "shorten": True},
+        state="absent",
+        on_unknown_key="fail",
+        on_missing_key="recreate",
+        regenerate="always",
+        on_create={"rpm_limit": 5},
     )
-    assert key.settings == {"max_budget": 2, "metadata": {"a": 1, "b": 3}}
-    assert key.lifetime is not None
-    assert (key.lifetime.shorten, str(key.lifetime.end)) == (True, "2099-01-01 00:00:00+00:00")
+    assert (key.present, key.secret_required, key.on_missing, key.regenerate) == (False, True, "recreate", "always")
+    assert key.creation_settings == {"rpm_limit": 5}
 
 
-@given(
-    st.sampled_from(["state", "guid", "key_alias", "key_id", "alias_prefix", "users", "virtual_keys", "url", "oops"])
-)
-def test_settings_cannot_say_which_key_it_is_nor_where(name: str) -> None:
-    assert refusal(guid="abc", settings={name: "x"}).startswith(f"settings has '{name}'; it can have ")
+def test_an_error_names_the_position_of_the_key() -> None:
+    options = [coerce_key_options({"guid": "a"}), coerce_key_options({"guid": "b", "max_budget": -1})]
+    with pytest.raises(OptionError, match=r"^virtual_keys\[1\]: max_budget is -1; it must be 0 or more$"):
+        desired_keys(options, None)
+    with pytest.raises(OptionError, match=r"^max_budget is -1; it must be 0 or more$"):
+        desired_keys(options[1:], None)
 
 
-def test_settings_that_are_no_dictionary_are_refused_and_not_quoted() -> None:
-    assert refusal(guid="abc", settings=["sk-secret"]) == "settings must be a dictionary, but is a value of type list"
+def test_a_key_that_is_named_twice_is_an_error() -> None:
+    options = [coerce_key_options(one) for one in ({"guid": "a"}, {"guid": "b"}, {"key_alias": "virtkey-a"})]
+    with pytest.raises(OptionError, match=r"^virtual_keys names virtkey-a more than once$"):
+        desired_keys(options, None)
 
 
-@pytest.mark.parametrize("nothing", [None, {}, ""])
-def test_no_settings_change_nothing(nothing: Any) -> None:
-    assert desired(guid="abc", max_budget=1, settings=nothing) == desired(guid="abc", max_budget=1)
-
-
-# What only a new key gets, and what was saved.
+# Secrets
 
 
 @pytest.mark.parametrize(
-    ("initial", "why"),
+    ("arguments", "secret"),
     [
-        ({"guid": "x"}, "on_create: It has no option 'guid'"),
-        ({"max_budget": -1}, "on_create: max_budget is -1; it must be 0 or more"),
-        ({"rpm_limit": "many"}, "on_create: rpm_limit must be a whole number, but is 'many'"),
+        ({}, None),
+        ({"key": ""}, None),
+        ({"key": SECRET}, given(SECRET)),
+        ({"key_seed": SEED}, derive(SEED, "virtkey-abc")),
+        ({"key_seed": SEED, "key_version": 2}, derive(SEED, "virtkey-abc", 2)),
+        ({"key": SECRET, "key_seed": ""}, given(SECRET)),
     ],
 )
-def test_what_a_new_key_cannot_get(initial: dict[str, Any], why: str) -> None:
-    assert refusal(guid="abc", on_create=initial).startswith(why)
+def test_the_desired_secret(arguments: dict[str, Any], secret: Any) -> None:
+    assert desired(guid="abc", **arguments).secret == secret
 
 
-SAVED = SavedKey("virtkey-abc", "sk-0123456789abcdefghij", ["saved"], "saved@x.org")
+def test_the_seed_must_differ_from_the_master_key() -> None:
+    options = coerce_key_options({"guid": "abc", "key_seed": SEED})
+    with pytest.raises(OptionError, match="key_seed must not be the master key"):
+        desired_key(options, SEED)
 
 
-def test_a_key_that_is_to_come_back_comes_back_as_it_was_saved() -> None:
-    initial = {"models": ["asked"], "user_id": "asked@x.org", "max_budget": 1}
-    (key,) = with_saved_secrets(desired(guid="abc", on_missing_key="recreate", on_create=initial), [SAVED])
-    assert key.initial == {"models": ["saved"], "user_id": "saved@x.org", "max_budget": 1}
-    assert key.new_secret is not None
-    assert key.new_secret.value == SAVED.secret
+# Settings
 
 
-@pytest.mark.parametrize("missing", ["create", "ignore"])
-def test_a_new_key_gets_what_is_asked_and_another_secret(missing: str) -> None:
-    (key,) = with_saved_secrets(desired(guid="abc", on_missing_key=missing, on_create={"models": ["asked"]}), [SAVED])
-    assert key.initial == {"models": ["asked"]}
-    assert key.new_secret is None
-    assert [secret.value for secret in key.known] == [SAVED.secret]
+def test_settings_that_are_not_given_are_left_alone() -> None:
+    given_ones = {"max_budget": 0, "models": [], "user_id": "", "tags": None, "blocked": False}
+    assert desired(guid="abc", **given_ones).settings == {"max_budget": 0.0, "models": [], "blocked": False}
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_of_several_that_were_saved_each_value_is_taken_where_it_stands(order: int) -> None:
-    saved = [SavedKey("virtkey-abc", "sk-bare"), SAVED, SavedKey("virtkey-other", "sk-other", ["other"])][::order]
-    (key,) = with_saved_secrets(desired(guid="abc", on_missing_key="recreate"), saved)
-    assert key.initial == {"models": ["saved"], "user_id": "saved@x.org"}
-    assert {secret.value for secret in key.known} == {"sk-bare", SAVED.secret}
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_can_be_cleared(name: str) -> None:
+    assert desired(guid="abc", unset=[name]).settings == {name: SETTINGS[name].cleared_value}
+
+
+def test_the_expiry_can_be_removed() -> None:
+    key = desired(guid="abc", unset=["expires_at"])
+    assert (key.settings, key.lifetime) == ({}, Lifetime(None))
+
+
+def test_further_fields_are_settings() -> None:
+    assert desired(guid="abc", extra_params={"agent_id": "a"}, rpm_limit=1).settings == {
+        "agent_id": "a",
+        "rpm_limit": 1,
+    }
+
+
+def test_a_budget_duration_is_written_in_one_unit() -> None:
+    assert desired(guid="abc", budget_duration="7 days").settings == {"budget_duration": "7d"}
+
+
+# Lifetimes
+
+
+WEEK = Duration(7, "d")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lifetime"),
+    [
+        ({}, None),
+        ({"duration": "7d"}, Lifetime(WEEK)),
+        ({"runtime": 168}, Lifetime(Duration(168, "h"))),
+        ({"runtime": "7d", "duration": "1d"}, Lifetime(WEEK)),
+        ({"runtime": "", "duration": "7d"}, Lifetime(WEEK)),
+        ({"expires_at": "2099-01-01", "runtime": 1, "duration": "1d"}, Lifetime(parse_instant("2099-01-01"))),
+        ({"duration": "7d", "duration_from": "now"}, Lifetime(WEEK, from_now=True)),
+        ({"duration": "7d", "shorten": False}, Lifetime(WEEK, shorten=False)),
+    ],
+)
+def test_the_first_given_lifetime_counts(arguments: dict[str, Any], lifetime: Lifetime | None) -> None:
+    assert desired(guid="abc", **arguments).lifetime == lifetime
+
+
+def test_a_duration_needs_a_unit_and_a_runtime_is_in_hours() -> None:
+    assert error_of(guid="abc", duration=7) == "duration 7 has no unit; write 7h for hours or 7d for days"
+    assert desired(guid="abc", runtime=7).lifetime == Lifetime(Duration(7, "h"))
+
+
+# Options of one key that override the common ones
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "expected"),
+    [
+        ({"max_budget": 1}, {"guid": "a"}, {"max_budget": 1, "guid": "a"}),
+        ({"max_budget": 1}, {"max_budget": 2}, {"max_budget": 2}),
+        ({"max_budget": 1}, {"max_budget": 0}, {"max_budget": 0}),
+        # An empty option is not given.
+        ({"max_budget": 1, "user_id": "u"}, {"max_budget": None, "user_id": ""}, {"max_budget": 1, "user_id": "u"}),
+        # An option overrides its alternatives, too.
+        ({"expires_at": "2099-01-01"}, {"duration": "7d"}, {"duration": "7d"}),
+        ({"runtime": 5, "duration": "1d"}, {"expires_at": "2099-01-01"}, {"expires_at": "2099-01-01"}),
+        ({"key_seed": SEED}, {"key": SECRET}, {"key": SECRET}),
+        ({"key_type": "default"}, {"allowed_routes": []}, {"allowed_routes": []}),
+        ({"soft_budget": 1}, {"budget_id": "b"}, {"budget_id": "b"}),
+        # Clearing overrides a common value, and an own value overrides clearing.
+        ({"models": ["m"], "rpm_limit": 1}, {"unset": ["models"]}, {"rpm_limit": 1, "unset": ["models"]}),
+        ({"duration": "7d"}, {"unset": ["expires_at"]}, {"unset": ["expires_at"]}),
+        ({"unset": ["models", "tags"]}, {"models": ["m"]}, {"unset": ["tags"], "models": ["m"]}),
+        ({"unset": ["expires_at"]}, {"duration": "7d"}, {"unset": [], "duration": "7d"}),
+        # An invalid type is passed on, to be reported later.
+        ({"unset": "models"}, {"models": ["m"]}, {"unset": "models", "models": ["m"]}),
+    ],
+)
+def test_own_options_override_common_ones(
+    common: dict[str, Any], own: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert override_options(common, own) == expected
