@@ -123,8 +123,10 @@ def coerce_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 def unknown_role_variables(names: Iterable[str]) -> list[str]:
     """Return a warning for each variable with the role's prefix that the role does not have."""
     warnings = []
+    known = {name.removeprefix(ROLE_PREFIX) for name in ROLE_VARIABLES}
     for name in sorted(name for name in names if name.startswith(ROLE_PREFIX) and name not in ROLE_VARIABLES):
-        close = difflib.get_close_matches(name, ROLE_VARIABLES, n=1, cutoff=0.8)
-        hint = f"did you mean {close[0]}?" if close else "the role has no variable with a similar name"
+        # Compared without the prefix, which would make all names similar.
+        close = difflib.get_close_matches(name.removeprefix(ROLE_PREFIX), known, n=1)
+        hint = f"did you mean {ROLE_PREFIX}{close[0]}?" if close else "the role has no variable with a similar name"
         warnings.append(f"The role ignores the variable {name}; {hint}")
     return warnings
