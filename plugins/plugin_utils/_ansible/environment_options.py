@@ -126,7 +126,7 @@ def unknown_role_variables(names: Iterable[str]) -> list[str]:
     known = {name.removeprefix(ROLE_PREFIX) for name in ROLE_VARIABLES}
     for name in sorted(name for name in names if name.startswith(ROLE_PREFIX) and name not in ROLE_VARIABLES):
         # Compared without the prefix, which would make all names similar.
-        close = difflib.get_close_matches(name.removeprefix(ROLE_PREFIX), known, n=1)
-        hint = f"did you mean {ROLE_PREFIX}{close[0]}?" if close else "the role has no variable with a similar name"
+        close = [ROLE_PREFIX + one for one in difflib.get_close_matches(name.removeprefix(ROLE_PREFIX), known, n=1)]
+        hint = f"did you mean {close[0]}?" if close else "the role has no variable with a similar name"
         warnings.append(f"The role ignores the variable {name}; {hint}")
     return warnings
