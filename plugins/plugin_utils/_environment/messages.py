@@ -41,9 +41,18 @@ def provision_messages(
         f"Available Models: {', '.join(first['models'] or ()) or 'all'}",
         f"Key Duration: {first['duration'] or 'unlimited'}",
         f"Key Expires: {first['expires'] or 'never'}",
-        *([f"Docling Endpoint: {docling['litellm_docling_endpoint']}"] if docling else []),
+        *_docling_messages(docling),
         *unusable(entries, now),
         *_lines(options["user_messages"]),
+    ]
+
+
+def _docling_messages(docling: Mapping[str, str]) -> list[str]:
+    if not docling:
+        return []
+    return [
+        f"Docling Endpoint: {docling['litellm_docling_endpoint']}",
+        f"Docling Model: {docling['litellm_docling_model']}",
     ]
 
 

@@ -95,11 +95,12 @@ def test_a_key_without_limits() -> None:
 
 
 def test_docling_and_further_messages_come_last() -> None:
-    docling = {"litellm_docling_endpoint": "https://proxy.example.com/docling"}
+    docling = {"litellm_docling_endpoint": "https://proxy.example.com/docling", "litellm_docling_model": "Docling"}
     shown = messages(entry(blocked=True), docling=docling, user_messages=["Have fun", "and profit"])
     assert shown[5] == "Docling Endpoint: https://proxy.example.com/docling"
-    assert shown[6].startswith("Virtual key virtkey-abc does not work: ")
-    assert shown[7:] == ["Have fun", "and profit"]
+    assert shown[6] == "Docling Model: Docling"
+    assert shown[7].startswith("Virtual key virtkey-abc does not work: ")
+    assert shown[8:] == ["Have fun", "and profit"]
 
 
 @pytest.mark.parametrize(
