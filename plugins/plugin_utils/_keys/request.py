@@ -9,15 +9,14 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
-from .durations import parse, parse_instant, parse_with_unit
+from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime, checked_alias, checked_id
 from .secrets import Secret, derive, given
-from .settings import SETTINGS, setting
+from .settings import MAX_NUMBER, SETTINGS, setting
 
 IDENTITY_OPTIONS = ("guid", "key_alias", "key_id")
 LIFETIME_OPTIONS = ("expires_at", "runtime", "duration")
@@ -48,13 +47,16 @@ def desired_keys(each: Sequence[KeyOptions], master_key: str | None) -> list[Des
 
 
 def check_unique(keys: Sequence[DesiredKey], option: str) -> None:
-    """Check that no two keys have the same alias or id.
+    """Check that no two keys have the same alias, id or secret.
 
     :raises OptionError: if they do.
     """
     names = [key.alias or key.key_id for key in keys]
     if repeated := sorted({str(name) for name in names if names.count(name) > 1}):
         raise OptionError(f"{option} names {', '.join(repeated)} more than once")
+    secrets = [key.secret.value for key in keys if key.present and key.secret]
+    if len(set(secrets)) < len(secrets):
+        raise OptionError("Several virtual keys have the same secret (key); pass one for each, or a key_seed for all")
 
 
 def desired_key(options: KeyOptions, master_key: str | None) -> DesiredKey:
@@ -136,7 +138,10 @@ def _lifetime(options: KeyOptions) -> Lifetime | None:
             raise OptionError(f"{conflicting[0]} is given, but expires_at is in unset")
         return Lifetime(None)
     if options["expires_at"] not in (None, ""):
-        return Lifetime(parse_instant(options["expires_at"]), shorten=shorten)
+        end = parse_instant(options["expires_at"])
+        if end.year > MAX_YEAR:
+            raise OptionError(f"expires_at is {options['expires_at']!r}; the year must be {MAX_YEAR} or earlier")
+        return Lifetime(end, shorten=shorten)
     for name, read in (("runtime", parse), ("duration", parse_with_unit)):
         if options[name] not in (None, ""):
             return Lifetime(read(options[name]), from_now=options["duration_from"] == "now", shorten=shorten)
@@ -167,7 +172,7 @@ def _given_settings(options: Mapping[str, Any], where: str = "") -> dict[str, An
         value = options.get(name)
         if value is None or value == "":
             continue
-        if one.kind in _NUMBERS and not (math.isfinite(value) and value >= 0):
-            raise OptionError(f"{where}{name} is {value:g}; it must be 0 or more")
+        if one.kind in _NUMBERS and not 0 <= value < MAX_NUMBER:
+            raise OptionError(f"{where}{name} is {value:g}; it must be at least 0 and less than {MAX_NUMBER:g}")
         settings[name] = str(parse(value)) if name == "budget_duration" else value
     return settings

@@ -86,6 +86,16 @@ def test_a_key_that_is_named_twice_is_an_error() -> None:
         desired_keys(options, None)
 
 
+@pytest.mark.parametrize("own", [{"key": SECRET}, {"key": SECRET, "key_version": 2}])
+def test_one_secret_for_several_keys_is_an_error(own: dict[str, Any]) -> None:
+    options = [coerce_key_options({"guid": guid, **own}) for guid in "ab"]
+    with pytest.raises(OptionError, match=r"^Several virtual keys have the same secret \(key\); ") as error:
+        desired_keys(options, None)
+    assert SECRET not in str(error.value)
+    absent = coerce_key_options({"guid": "b", **own, "state": "absent"})
+    assert len(desired_keys([options[0], absent], None)) == 2
+
+
 # Secrets
 
 
