@@ -1,0 +1,407 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `litellm_environment` become a request, and the desired keys of the environment and of its users."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
+    ENVIRONMENT_OPTIONS,
+    coerce_settings,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import coerce_options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.members import (
+    Member,
+    named_members,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import SavedKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
+    Request,
+    desired_keys,
+    parse_request,
+    warnings_about,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 30, 8, tzinfo=timezone(timedelta(0)))
+DAY = timedelta(days=1)
+SECRET = "sk-0123456789abcdefghij"
+SEED = "a seed of more than 32 characters, as required"
+
+# Names as people and platforms choose them.
+NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"], include_characters="-._@"), min_size=1, max_size=20)
+USERS = st.lists(NAMES, unique=True, min_size=1, max_size=8)
+
+
+def coerced(arguments: dict[str, Any]) -> dict[str, Any]:
+    return coerce_options(ENVIRONMENT_OPTIONS, arguments, "litellm_environment")
+
+
+def parsed(prefix: str = "", **arguments: Any) -> Request:
+    options = coerced({"guid": "abc", **arguments})
+    request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), prefix)
+    assert request is not None
+    return request
+
+
+def desired(*members: Member, saved: tuple[SavedKey, ...] = (), **arguments: Any) -> list[DesiredKey]:
+    """Return the desired keys of these members, by default of the named ones."""
+    request = parsed(**arguments)
+    by_alias: dict[str, list[SavedKey]] = {}
+    for key in saved:
+        by_alias.setdefault(key.alias, []).append(key)
+    return desired_keys(request, members or named_members(request.alias, request.users), by_alias, "sk-master", NOW)
+
+
+def error_of(*members: Member, **arguments: Any) -> str:
+    with pytest.raises(OptionError) as error:
+        desired(*members, **arguments)
+    return str(error.value)
+
+
+# Operations
+
+
+@pytest.mark.parametrize(
+    ("operation", "meaning"),
+    [
+        ("provision", "provision"),
+        ("create", "provision"),
+        ("stop", "stop"),
+        ("start", "start"),
+        ("status", "status"),
+        ("destroy", "destroy"),
+        ("remove", "destroy"),
+    ],
+)
+def test_operations_have_the_names_of_the_platform(operation: str, meaning: str) -> None:
+    assert parsed(operation=operation).operation == meaning
+
+
+@pytest.mark.parametrize("operation", ["update", "Provision", ""])
+def test_other_operations_are_not_requests(operation: str) -> None:
+    assert parse_request(coerced({"operation": operation, "guid": ""}), {}, coerce_key_options({})) is None
+
+
+@pytest.mark.parametrize("guid", [None, "", "  "])
+def test_the_environment_must_be_named(guid: str | None) -> None:
+    with pytest.raises(OptionError, match=r"^guid is not set; it must name the lab environment"):
+        parsed(guid=guid)
+
+
+@pytest.mark.parametrize(
+    "lifetime",
+    [
+        {"runtime": 24},
+        {"platform_runtime": "24"},
+        {"duration": "7d"},
+        {"expires_at": "2099-01-01"},
+        {"settings": {"runtime": 24}},
+        {"settings": {"expires_at": "2099-01-01"}},
+    ],
+    ids=str,
+)
+def test_an_extension_needs_a_lifetime(lifetime: dict[str, Any]) -> None:
+    assert parsed(operation="extend", **lifetime).operation == "extend"
+    empty = {name: "" for name in lifetime if name != "settings"}
+    with pytest.raises(OptionError, match=r"^The new lifetime is not set; set role_runtime \(in hours"):
+        parsed(operation="extend", prefix="role_", **empty)
+
+
+# Users and aliases
+
+
+@pytest.mark.parametrize(
+    ("arguments", "alias"),
+    [({}, "virtkey-abc"), ({"guid": 4711}, "virtkey-4711"), ({"key_alias": "my-own"}, "my-own")],
+)
+def test_the_alias_of_an_environment(arguments: dict[str, Any], alias: str) -> None:
+    request = parsed(**arguments)
+    assert (request.alias, request.predecessor_alias) == (alias, f"{alias}.replaced")
+    assert [key.alias for key in desired(users=["ann"], **arguments)] == [f"{alias}-ann"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "users"),
+    [
+        ({}, ()),
+        ({"users": ["ann", "bob"]}, ("ann", "bob")),
+        ({"users": ["ann"], "multi_user": True, "user_count": 3}, ("ann",)),
+        ({"multi_user": True, "user_count": 3}, ("user1", "user2", "user3")),
+        ({"multi_user": True, "user_count": "2", "user_base": "lab"}, ("lab1", "lab2")),
+        ({"multi_user": True, "num_users": 2}, ("user1", "user2")),
+        ({"multi_user": True, "num_users": 5, "user_count": 1}, ("user1",)),
+        # Several users of the platform make an environment with many users, unless it is told otherwise.
+        ({"num_users": 2}, ("user1", "user2")),
+        ({"num_users": "2"}, ("user1", "user2")),
+        ({"num_users": 1}, ()),
+        ({"num_users": ""}, ()),
+        ({"num_users": 2, "multi_user": False}, ()),
+    ],
+    ids=str,
+)
+def test_the_users_of_an_environment(arguments: dict[str, Any], users: tuple[str, ...]) -> None:
+    request = parsed(**arguments)
+    assert (request.users, request.is_multi_user) == (users, bool(users))
+    assert request.is_selection == ("users" in arguments)
+
+
+@pytest.mark.parametrize("count", [None, "", 0, "0", -1, "many", 1.5])
+def test_an_invalid_number_of_users_is_refused(count: Any) -> None:
+    with pytest.raises(OptionError, match=r"^role_user_count is '.*'; with role_multi_user it must be 1 or more$"):
+        parsed(prefix="role_", multi_user=True, user_count=count)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warnings"),
+    [
+        ({"user_count": 3}, ["user_count is 3, but has no effect without multi_user: true"]),
+        ({"user_count": 1}, []),
+        ({"user_count": 3, "multi_user": False}, []),
+        ({"user_count": 3, "multi_user": True}, []),
+        ({"user_count": 3, "num_users": 3}, []),
+        ({"user_count": 3, "users": ["ann"]}, []),
+    ],
+    ids=str,
+)
+def test_a_number_of_users_without_effect_is_warned_about(arguments: dict[str, Any], warnings: list[str]) -> None:
+    assert warnings_about(coerced(arguments)) == warnings
+
+
+@given(USERS, NAMES)
+def test_each_user_has_an_own_alias_in_the_order_of_the_users(users: list[str], guid: str) -> None:
+    keys = desired(guid=guid, users=users)
+    assert [key.user for key in keys] == users
+    assert [key.alias for key in keys] == [f"virtkey-{guid}-{user}" for user in users]
+    assert len({key.alias for key in keys}) == len(users)
+    assert {key.guid for key in keys} == {guid}
+
+
+@given(USERS)
+def test_the_keys_of_users_differ_only_in_the_name_of_the_user(users: list[str]) -> None:
+    metadata = {"n": 1, "of": ["{user}"], "for": "for {user}"}
+    for key in desired(users=users, max_budget=3, settings={"user_id": "u-{user}@x.org"}, metadata=metadata):
+        assert key.settings == {
+            "max_budget": 3,
+            "user_id": f"u-{key.user}@x.org",
+            "metadata": {"guid": "abc", "user": key.user, "n": 1, "of": ["{user}"], "for": f"for {key.user}"},
+        }
+
+
+@given(USERS, st.data())
+def test_a_user_who_is_named_twice_is_refused(users: list[str], data: st.DataObject) -> None:
+    twice = data.draw(st.sampled_from(users))
+    assert error_of(users=[*users, twice]) == f"users names virtkey-abc-{twice} more than once"
+
+
+def test_the_key_of_the_environment_can_be_among_those_of_users() -> None:
+    members = Member("virtkey-abc"), Member("virtkey-abc-ann", "ann")
+    keys = desired(*members, operation="stop")
+    assert [(key.alias, key.user) for key in keys] == [("virtkey-abc", None), ("virtkey-abc-ann", "ann")]
+
+
+def test_metadata_that_name_a_user_are_left_out_for_a_single_key() -> None:
+    (key,) = desired(metadata={"owner": "me", "user": "{user}", "n": 1})
+    assert key.settings["metadata"] == {"guid": "abc", "owner": "me", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        (["ann", ""], "users contains an empty name"),
+        (["ann", " "], "users contains an empty name"),
+        (["ann "], "users 'virtkey-abc-ann ' starts or ends with white space"),
+        (["a\nb"], "users 'virtkey-abc-a\\nb' contains a character that is not printable"),
+        (["x" * 250], "users 'virtkey-abc-xxx"),
+    ],
+)
+def test_an_invalid_user_is_refused(users: list[str], message: str) -> None:
+    assert error_of(users=users).startswith(message)
+
+
+def test_the_name_of_a_user_may_start_with_a_space() -> None:
+    assert [key.alias for key in desired(users=[" ann"])] == ["virtkey-abc- ann"]
+
+
+# Provision
+
+
+def test_a_provisioned_key() -> None:
+    (key,) = desired(models=["a", "b"], max_budget=5, user_id="me@x.org", metadata={"owner": "me"}, duration="7d")
+    assert key == DesiredKey(
+        "virtkey-abc",
+        guid="abc",
+        settings={
+            "models": ["a", "b"],
+            "max_budget": 5.0,
+            "user_id": "me@x.org",
+            "metadata": {"guid": "abc", "owner": "me"},
+        },
+        creation_settings={"metadata": {"models": "a,b", "duration": "7d", "models_count": 2}},
+        lifetime=Lifetime(Duration(7, "d"), shorten=False),
+        secret_required=True,
+    )
+
+
+def test_a_provisioned_key_of_a_user() -> None:
+    _first, key = desired(multi_user=True, user_count=2, user_email_domain="x.org", include_docling=True)
+    assert (key.owner, key.user) == ("abc", "user2")
+    assert key.settings == {
+        "models": ["Docling"],
+        "user_id": "user2@x.org",
+        "metadata": {"guid": "abc", "user": "user2"},
+    }
+    assert key.creation_settings["metadata"] == {
+        "models": "Docling",
+        "duration": "",
+        "models_count": 1,
+        "user_number": 2,
+    }
+
+
+def test_secrets_are_derived_from_a_seed() -> None:
+    assert [key.secret for key in desired(users=["ann"], key_seed=SEED)] == [derive(SEED, "virtkey-abc-ann")]
+    assert desired(key_seed="")[0].secret is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        ({"duration": "30d"}, Duration(30, "d")),
+        ({"platform_runtime": "24", "duration": "30d"}, Duration(24, "h")),
+        ({"runtime": 48, "platform_runtime": 24}, Duration(48, "h")),
+        ({"runtime": "", "platform_runtime": 24}, Duration(24, "h")),
+        ({"expires_at": "2026-12-24T08:00:00Z", "runtime": 48}, datetime(2026, 12, 24, 8, tzinfo=NOW.tzinfo)),
+        ({"duration": "30d", "settings": {"duration": "1d"}}, Duration(1, "d")),
+        ({"runtime": 48, "settings": {"duration": "1d"}}, Duration(1, "d")),
+    ],
+    ids=str,
+)
+def test_the_lifetime_of_an_environment(arguments: dict[str, Any], end: Any) -> None:
+    assert desired(**arguments)[0].lifetime == Lifetime(end, shorten=False)
+
+
+# Settings
+
+
+def test_settings_override_the_other_options_and_metadata_are_merged() -> None:
+    (key,) = desired(
+        max_budget=1,
+        duration="7d",
+        metadata={"a": 1, "b": 2},
+        settings={"max_budget": 2, "expires_at": "2099-01-01T00:00:00Z", "metadata": {"b": 3}, "shorten": True},
+    )
+    assert key.settings == {"max_budget": 2, "metadata": {"guid": "abc", "a": 1, "b": 3}}
+    assert key.lifetime is not None
+    assert (key.lifetime.shorten, str(key.lifetime.end)) == (True, "2099-01-01 00:00:00+00:00")
+
+
+def test_settings_can_clear_other_options() -> None:
+    (key,) = desired(models=["a"], duration="7d", settings={"unset": ["models", "expires_at"]})
+    assert key.settings["models"] == []
+    assert key.lifetime == Lifetime(None)
+
+
+def test_one_secret_for_several_users_is_refused() -> None:
+    message = error_of(users=["ann", "bob"], settings={"key": SECRET})
+    assert message.startswith("Several virtual keys have the same secret (key); ")
+    assert SECRET not in message
+    assert len(desired(users=["ann"], settings={"key": SECRET})) == 1
+
+
+@pytest.mark.parametrize("nothing", [None, {}, ""])
+def test_empty_settings_change_nothing(nothing: Any) -> None:
+    assert desired(max_budget=1, settings=nothing) == desired(max_budget=1)
+
+
+@pytest.mark.parametrize("operation", ["stop", "start", "destroy"])
+def test_settings_do_not_apply_to_other_operations(operation: str) -> None:
+    (key,) = desired(operation=operation, settings={"max_budget": 1, "duration": "7d"}, max_budget=2, duration="8d")
+    assert (key.settings.get("max_budget"), key.lifetime) == (None, None)
+
+
+# Other operations
+
+
+@pytest.mark.parametrize(("operation", "blocked"), [("stop", True), ("start", False)])
+def test_stop_and_start_block_and_unblock_existing_keys(operation: str, blocked: bool) -> None:
+    (key,) = desired(operation=operation, models=["a"], max_budget=1)
+    assert key == DesiredKey("virtkey-abc", guid="abc", settings={"blocked": blocked}, on_missing="ignore")
+
+
+def test_a_destroy_deletes_the_key() -> None:
+    (key,) = desired(operation="destroy", models=["a"], duration="7d")
+    assert key == DesiredKey("virtkey-abc", guid="abc", present=False)
+    assert [key.owner for key in desired(operation="destroy", users=["ann"])] == ["abc"]
+
+
+def test_a_destroy_can_name_the_key_by_its_id() -> None:
+    (key,) = desired(operation="destroy", delete_method="by_key_id", key_id="a" * 64)
+    assert (key.alias, key.key_id, key.present) == (None, "a" * 64, False)
+    with pytest.raises(OptionError, match="key_id must be 64 hexadecimal digits"):
+        parsed(operation="destroy", delete_method="by_key_id", key_id="abc")
+    assert parsed(operation="provision", delete_method="by_key_id").by_key_id is False
+
+
+# Saved keys
+
+SETTINGS = {"models": ["saved"], "max_budget": 2.0, "metadata": {"guid": "abc"}}
+EXPIRED = SavedKey(
+    "virtkey-abc", SECRET, guid="abc", settings=SETTINGS, expires=NOW - DAY, lifetime_start=NOW - 8 * DAY
+)
+
+
+def extended(*saved: SavedKey) -> DesiredKey:
+    (key,) = desired(operation="extend", runtime=720, saved=saved, models=["requested"], max_budget=1)
+    assert key.lifetime == Lifetime(Duration(720, "h"), shorten=False)
+    return key
+
+
+def test_an_extension_recreates_an_expired_key_as_it_was_saved() -> None:
+    key = extended(EXPIRED)
+    assert (key.on_missing, key.settings) == ("recreate", {})
+    assert (key.creation_settings, key.lifetime_start) == (SETTINGS, NOW - 8 * DAY)
+    assert key.new_secret is not None
+    assert key.new_secret.value == SECRET
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        SavedKey("virtkey-abc", SECRET, guid="abc", settings=SETTINGS, expires=NOW + DAY),
+        SavedKey("virtkey-abc", SECRET, guid="abc", settings=SETTINGS),
+        # Earlier releases saved no settings.
+        SavedKey("virtkey-abc", SECRET, expires=NOW - DAY),
+    ],
+    ids=["not expired", "never expires", "without settings"],
+)
+def test_an_extension_recreates_no_other_key(saved: SavedKey) -> None:
+    key = extended(saved)
+    assert (key.on_missing, key.creation_settings, key.new_secret) == ("ignore", {}, None)
+    assert [secret.value for secret in key.known_secrets] == [SECRET]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_saved_secrets_all_are_known(order: int) -> None:
+    saved = [SavedKey("virtkey-abc", "sk-another-secret"), EXPIRED, SavedKey("virtkey-other", "sk-other")][::order]
+    key = extended(*saved)
+    assert (key.on_missing, key.creation_settings) == ("recreate", SETTINGS)
+    assert {secret.value for secret in key.known_secrets} == {"sk-another-secret", SECRET}
+
+
+def test_a_provision_recognizes_a_saved_key_and_gives_a_new_one_another_secret() -> None:
+    (key,) = desired(saved=(EXPIRED,), models=["requested"])
+    assert key.creation_settings == {"metadata": {"models": "requested", "duration": "", "models_count": 1}}
+    assert (key.on_missing, key.new_secret) == ("create", None)
+    assert [secret.value for secret in key.known_secrets] == [SECRET]
