@@ -16,6 +16,8 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +32,10 @@ from .._errors import UserDataError
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+# Temporary files are named `.<file>.rhpds-litellm-<8 random characters>.tmp`, so that no backup, and no temporary file
+# of another program, is taken for one of them.
+_TEMPORARY_MARKER = "rhpds-litellm-"
+_TEMPORARY_SUFFIX = ".tmp"
 # Seconds after which no process is still writing a temporary file.
 _STALE_AFTER = 3600.0
 
@@ -194,10 +200,9 @@ def _load(path: Path) -> Data:
 def _write(path: Path, text: str) -> None:
     """Replace the file atomically; only its owner can read it."""
     path = path.resolve()  # a symbolic link is kept
-    for stale in path.parent.glob(f".{path.name}.*"):  # left by a writer that was killed
-        if stale.stat().st_mtime < time.time() - _STALE_AFTER:
-            stale.unlink()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    prefix = f".{path.name}.{_TEMPORARY_MARKER}"
+    _remove_stale(path.parent, prefix)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_TEMPORARY_SUFFIX)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -207,3 +212,15 @@ def _write(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink()
         raise
+
+
+def _remove_stale(folder: Path, prefix: str) -> None:
+    """Remove the temporary files of writers that were killed. Keep everything that a writer may not have created."""
+    own_name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}" + re.escape(_TEMPORARY_SUFFIX))
+    for path in folder.iterdir():
+        if own_name.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # another writer has removed it
+                state = path.lstat()
+                is_own = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
+                if is_own and state.st_mtime < time.time() - _STALE_AFTER:
+                    path.unlink()

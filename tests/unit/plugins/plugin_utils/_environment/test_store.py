@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -215,6 +216,114 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path, executor: Callable[[], 
         ]:
             result.result()
     assert sorted(load(tmp_path)) == sorted(listed(tmp_path / INFO)) == sorted(names)
+
+
+# Temporary files that writers left behind
+
+
+def temporary_of_a_killed_writer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the temporary file that a writer leaves if it is killed right before it replaces the file."""
+    before = set(folder.iterdir())
+    with monkeypatch.context() as patched:
+        for name in ("replace", "unlink"):
+            patched.setattr(Path, name, lambda *_arguments: None)
+        save(folder, "provision", data={"killed": SECRET})
+    (left,) = set(folder.iterdir()) - before
+    return left
+
+
+def age(path: Path, hours: float) -> None:
+    then = time.time() - hours * 3600
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_the_temporary_file_of_a_killed_writer_is_removed_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = temporary_of_a_killed_writer(tmp_path, monkeypatch)
+    age(left, 0.9)
+    save(tmp_path, "provision", data={"a": 1})
+    assert left.exists()
+    age(left, 1.1)
+    save(tmp_path, "destroy", data={"a": 1})  # another file: the left one is not one of its temporary files
+    assert left.exists()
+    save(tmp_path, "provision", data={"a": 1})
+    assert not left.exists()
+    assert load(tmp_path) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f".{DATA}.before-migration.bak",
+        f".{DATA}.swp",  # Vim
+        f".{DATA}.orig",
+        f".{DATA}.a1b2c3_d",  # mkstemp of another program
+        f".{DATA}.Xy12Zq",  # rsync
+        f".{DATA}.",
+        f".{DATA}.rhpds-litellm-notes.tmp",
+        f".{DATA}.rhpds-litellm-before-migration.tmp",
+        f".{DATA}.rhpds-litellm-a1b2c3_d.tmp.bak",
+        f".{DATA}.old.rhpds-litellm-a1b2c3_d.tmp",
+    ],
+)
+def test_an_old_file_of_somebody_else_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    age(tmp_path / name, 2)
+    save(tmp_path, "provision", data={"a": 1})
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_only_regular_files_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    left = temporary_of_a_killed_writer(tmp_path, monkeypatch)
+    left.unlink()
+    (tmp_path / "precious").write_text("precious")
+    age(tmp_path / "precious", 2)
+    {
+        "directory": left.mkdir,
+        "link": lambda: left.symlink_to("precious"),
+        "pipe": lambda: os.mkfifo(left),
+    }[kind]()
+    age(left, 2)
+    save(tmp_path, "provision", data={"a": 1})
+    assert left.exists()
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a file of another user")
+def test_a_temporary_file_of_another_user_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = temporary_of_a_killed_writer(tmp_path, monkeypatch)
+    age(left, 2)
+    os.chown(left, 12345, 12345)
+    save(tmp_path, "provision", data={"a": 1})
+    assert left.exists()
+
+
+def test_a_name_that_looks_like_a_pattern_is_taken_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / DATA).symlink_to("data-[a-z]*.yaml")
+    left = temporary_of_a_killed_writer(tmp_path, monkeypatch)
+    age(left, 2)
+    other = tmp_path / left.name.replace("[a-z]*", "b")
+    other.write_text("precious")
+    age(other, 2)
+    save(tmp_path, "provision", data={"a": 1})
+    assert (left.exists(), other.exists()) == (False, True)
+
+
+def test_a_temporary_file_that_another_writer_removes_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age(temporary_of_a_killed_writer(tmp_path, monkeypatch), 2)
+    real_unlink = Path.unlink
+
+    def unlink_twice(path: Path, missing_ok: bool = False) -> None:
+        real_unlink(path, missing_ok=True)
+        real_unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_twice)
+    save(tmp_path, "provision", data={"a": 1})
+    assert load(tmp_path) == {"a": 1}
 
 
 def test_saving_returns_the_data_before_and_after(tmp_path: Path) -> None:
