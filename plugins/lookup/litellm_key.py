@@ -103,6 +103,7 @@ _raw:
   elements: raw
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,8 +141,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text i
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
 _SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}
 
-# Seconds. A template often names one key many times.
-CACHE_TTL_SECONDS = 5.0
+# Seconds. A template often names one key many times; the next task may change the key.
+CACHE_TTL_SECONDS = 1.0
 _cache: dict[tuple[object, ...], tuple[float, Snapshot]] = {}
 
 
@@ -233,7 +234,8 @@ class LookupModule(LookupBase):
     def _observe(self, names: Sequence[str]) -> dict[str, Snapshot]:
         """Return the observed state by alias or by id."""
         options = {name: self.get_option(name) for name in _SECRET_OPTIONS}
-        keys = {name: (*options.values(), name) for name in names}
+        # Ansible runs tasks in other processes, which inherit the cache of the process that templated their names.
+        keys = {name: (os.getpid(), *options.values(), name) for name in names}
         oldest = time.monotonic() - CACHE_TTL_SECONDS
         missing = [name for name, key in keys.items() if key not in _cache or _cache[key][0] < oldest]
         if missing:

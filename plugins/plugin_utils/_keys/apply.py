@@ -40,8 +40,7 @@ def apply_steps(client: Client, pending: Sequence[KeyProgress], report: Callable
 
     :param report: called with a progress message.
     """
-    deletions = [one for one in pending if isinstance(one.plan.step, Delete)]
-    batches = [deletions[start : start + DELETE_BATCH_SIZE] for start in range(0, len(deletions), DELETE_BATCH_SIZE)]
+    batches = _batches([one for one in pending if isinstance(one.plan.step, Delete)])
     run_concurrently(lambda batch: _delete_batch(client, batch), batches, 1, finish_started=True)
     _wait([one for one in pending if isinstance(one.plan.step, Wait)])
     writes = [one for one in pending if not isinstance(one.plan.step, Delete | Wait)]
@@ -69,6 +68,16 @@ def apply_steps(client: Client, pending: Sequence[KeyProgress], report: Callable
         lambda done: report(f"{done} of {len(writes)} virtual keys written"),
         finish_started=True,
     )
+
+
+def _batches(deletions: Sequence[KeyProgress]) -> list[list[KeyProgress]]:
+    """Return the deletions in batches, smaller after each failure: one bad key makes its whole batch fail."""
+    batches: list[list[KeyProgress]] = []
+    for failed_rounds in sorted({one.failed_rounds for one in deletions}):
+        alike = [one for one in deletions if one.failed_rounds == failed_rounds]
+        size = max(1, DELETE_BATCH_SIZE // 5**failed_rounds)
+        batches += [alike[start : start + size] for start in range(0, len(alike), size)]
+    return batches
 
 
 def _write(client: Client, one: KeyProgress) -> None:

@@ -78,6 +78,8 @@ _ISO_INSTANT = re.compile(
 
 # The calendar of Python, here and in LiteLLM, ends with the year 9999, and must contain the expiry of every key.
 _MAX_YEARS = 7000
+# The last year in which a key may expire: earlier than the last one that is accepted when a key is read.
+MAX_YEAR = 9000
 _MAX_TEXT = 100
 
 _HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
@@ -107,7 +109,7 @@ class Duration:
     def __post_init__(self) -> None:
         if self.amount <= 0:
             raise DurationError("it must be more than zero")
-        in_a_year = 12 if self.unit == "mo" else 366 * _SECONDS["d"] // _SECONDS[self.unit]
+        in_a_year = 12 if self.unit == "mo" else 365 * _SECONDS["d"] // _SECONDS[self.unit]
         if self.amount > _MAX_YEARS * in_a_year:
             raise DurationError(f"it must not be longer than {_MAX_YEARS} years")
 

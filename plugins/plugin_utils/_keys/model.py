@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from .._errors import LiteLLMError, OptionError
+from .._errors import OptionError
 from .._text import shorten
 from .durations import Duration, InstantError, parse_instant
 from .secrets import Secret
@@ -29,6 +29,7 @@ MAX_ALIAS_LENGTH = 255
 # There was no LiteLLM before. From a later creation, the expiry of the longest lifetime has no year in the calendar.
 _FIRST_YEAR = 2016
 _LAST_YEAR_OF_CREATION = 2900
+_LAST_YEAR = 9029
 
 
 def checked_alias(alias: str, option: str = "key_alias") -> str:
@@ -152,6 +153,8 @@ class ObservedKey:
     :ivar spend: in US dollars.
     :ivar settings: the values of all SETTINGS.
     :ivar row: everything that LiteLLM returned about the key.
+    :ivar problem: why parts of the row could not be read, as a sentence. They count as not set. Such a key can be
+        deleted, which needs only its id and alias, but not changed.
     """
 
     key_id: str
@@ -162,25 +165,35 @@ class ObservedKey:
     spend: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     row: Row = field(default_factory=dict, repr=False, compare=False)
+    problem: str | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> ObservedKey:
-        """Return the key of a row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`.
-
-        :raises LiteLLMError: if a field has an unexpected type or value.
-        """
+        """Return the key of a row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`."""
+        problems: list[str] = []
+        readable = dict(row)
         for name, kind in ROW_KINDS.items():
             if not fits(row.get(name), kind):
-                raise _unexpected(row, f"{name} is of type {type(row[name]).__name__}")
+                value = row[name]  # quoted only if it is a number: anything else may contain a secret
+                problems.append(f"{name} is {value if isinstance(value, int | float) else type(value).__name__}")
+                readable[name] = None
+        instants: dict[str, datetime | None] = {}
+        for name, last_year in (("created_at", _LAST_YEAR_OF_CREATION), ("expires", _LAST_YEAR)):
+            try:
+                instants[name] = _instant(row, name, last_year)
+            except InstantError as error:
+                problems.append(f"{name}: {error}")
+                instants[name] = None
+        shown = shorten(str(readable.get("key_alias") or readable.get("key_name") or row["token"]))
         return cls(
             key_id=row["token"],
-            alias=row.get("key_alias"),
-            key_name=row.get("key_name"),
-            created_at=_instant(row, "created_at", _LAST_YEAR_OF_CREATION),
-            expires=_instant(row, "expires", 9029),
-            spend=row.get("spend"),
-            settings={name: one.read(row) for name, one in SETTINGS.items()},
-            row=row,
+            alias=readable.get("key_alias"),
+            key_name=readable.get("key_name"),
+            **instants,
+            spend=readable.get("spend"),
+            settings={name: one.read(readable) for name, one in SETTINGS.items()},
+            row=readable,
+            problem=f"The proxy returned unexpected data for key {shown}: {'; '.join(problems)}" if problems else None,
         )
 
     def is_being_replaced_as(self, alias: str | None) -> bool:
@@ -221,20 +234,13 @@ def lifetime_start(key: ObservedKey) -> datetime | None:
 
 
 def _instant(row: Row, name: str, last_year: int) -> datetime | None:
-    """Return an instant of a row if its year is plausible."""
+    """Return an instant of a row.
+
+    :raises InstantError: if it is not an instant, or its year is not plausible.
+    """
     if row.get(name) is None:
         return None
-    try:
-        instant = parse_instant(row[name])
-    except InstantError as error:
-        problem = str(error)
-    else:
-        if _FIRST_YEAR <= instant.year <= last_year:
-            return instant
-        problem = f"the year {instant.year} is out of range"
-    raise _unexpected(row, f"{name}: {problem}")
-
-
-def _unexpected(row: Row, reason: str) -> LiteLLMError:
-    name = shorten(str(row.get("key_alias") or row.get("key_name") or row.get("token")))
-    return LiteLLMError(f"The proxy returned unexpected data for key {name}: {reason}", transient=False)
+    instant = parse_instant(row[name])
+    if not _FIRST_YEAR <= instant.year <= last_year:
+        raise InstantError(f"the year {instant.year} is out of range")
+    return instant

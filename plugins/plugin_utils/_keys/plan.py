@@ -64,6 +64,8 @@ def _plan(
         return Plan("unchanged", key=foreign, problem=problems.foreign(desired, foreign))
     if not desired.present:
         return _deletion(snapshot)
+    if unreadable := next((key for key in (*snapshot.keys, *snapshot.predecessors) if key.problem), None):
+        return Plan("unchanged", key=unreadable, problem=unreadable.problem)
     if snapshot.predecessors and desired.regenerate != "never":
         return _replacement(desired, snapshot, created)
     if snapshot.predecessors and not snapshot.keys:
@@ -257,10 +259,13 @@ def _new_end(lifetime: Lifetime, key: ObservedKey, now: datetime) -> datetime | 
     if end is None:
         return NEVER if key.expires else None
     if isinstance(end, Duration):
-        length, end = end, end.after(lifetime_start(key) or now)
+        start, is_active = lifetime_start(key), key.expires is not None and key.expires > now
+        if start is None and is_active:  # LiteLLM has forgotten when the key was created: its expiry cannot be checked
+            return None
+        length, end = end, end.after(start or now)
         if end <= now:
-            # The duration has passed. A key that is still active keeps its expiry; an expired one is renewed from now.
-            if key.expires is None or key.expires > now:
+            # The duration has passed. A key that has not expired keeps its expiry; any other is renewed from now.
+            if is_active:
                 return None
             end = length.after(now)
     has_expired = key.expires is not None and key.expires <= now < end  # renewed even within the tolerance

@@ -61,6 +61,7 @@ def reconcile(
     """
     run = Run(client, [KeyProgress(key, key.new_secret or generate()) for key in desired], warn, report)
     observe(run, run.keys, found)
+    _check_unique(run)
     _warn_about_predecessors(run)
     _check_references(run, on_unknown_models)
     if check_mode:
@@ -80,6 +81,19 @@ def reconcile(
         outcomes = _finish(run)
         save(outcomes)
     return outcomes
+
+
+def _check_unique(run: Run) -> None:
+    """Fail the keys that are named twice, by alias and by id: the last one would win."""
+    by_id: dict[str, list[KeyProgress]] = {}
+    for one in run.keys:
+        for key_id in one.snapshot.ids if one.snapshot else ():
+            by_id.setdefault(key_id, []).append(one)
+    for named in by_id.values():
+        if len(named) > 1:
+            names = " and ".join(one.desired.name for one in named)
+            for one in named:
+                one.fail(f"Virtual key {one.desired.name} is named more than once: {names} are the same key")
 
 
 def _warn_about_predecessors(run: Run) -> None:

@@ -88,7 +88,7 @@ class Setting:
         if self.kind == "list of str":
             return set(desired or ()) == set(present or ())
         if self.kind == "dict":
-            return bool((desired or {}) == (present or {}))
+            return is_same_json(desired or {}, present or {})
         if self.kind == "bool":
             return bool(desired) == bool(present)
         return bool(desired == present)
@@ -170,7 +170,16 @@ def _contains(present: Any, desired: Any) -> bool:
         if not any(isinstance(member, Mapping | list) for member in desired):  # the order of plain names is irrelevant
             desired, present = sorted(desired, key=str), sorted(present, key=str)
         return all(map(_contains, present, desired))
-    return bool(desired == present)
+    return is_same_json(desired, present)
+
+
+def is_same_json(one: Any, other: Any) -> bool:
+    """Return whether two JSON values are the same. In Python, True is equal to 1, but not in JSON."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(is_same_json(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same_json, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _is_empty(value: Any) -> bool:
@@ -211,7 +220,27 @@ SETTINGS: dict[str, Setting] = {
     )
 }
 
-_IN_METADATA = {name for name, one in SETTINGS.items() if one.in_metadata} | {LIFETIME_START}
+# What LiteLLM (1.53 to 1.110) and this collection store in the metadata: clearing the metadata keeps it.
+_IN_METADATA = {name for name, one in SETTINGS.items() if one.in_metadata} | {
+    LIFETIME_START,
+    "default_estimated_output_tokens",
+    "disable_global_guardrails",
+    "enable_prompt_caching",
+    "end_user_budget_id",
+    "enforced_params",
+    "logging",
+    "max_budget_alert_emails",
+    "mcp_rpm_limit",
+    "policies",
+    "prompts",
+    "rpm_limit_type",
+    "service_account_id",
+    "tag_rpm_limit",
+    "temp_budget_expiry",
+    "temp_budget_increase",
+    "throttle_on_budget_exceeded",
+    "tpm_limit_type",
+}
 
 
 def setting(name: str) -> Setting:
@@ -227,11 +256,13 @@ ROW_KINDS: dict[str, Kind] = {
     "litellm_budget_table": "dict",
 }
 
+# The limit of numbers, for writing and for reading.
+MAX_NUMBER = 1e18
 # JSON in Python may contain infinity, NaN, and integers too large for a float: none of them is an amount.
 _FITS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
-    "int": lambda value: isinstance(value, int | float) and -1e18 < value < 1e18,
-    "float": lambda value: isinstance(value, int | float) and -1e18 < value < 1e18,
+    "int": lambda value: isinstance(value, int | float) and -MAX_NUMBER < value < MAX_NUMBER,
+    "float": lambda value: isinstance(value, int | float) and -MAX_NUMBER < value < MAX_NUMBER,
     "bool": lambda value: isinstance(value, bool),
     "dict": lambda value: isinstance(value, dict),
     "list of str": lambda value: isinstance(value, list) and all(isinstance(member, str) for member in value),

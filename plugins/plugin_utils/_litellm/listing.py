@@ -39,6 +39,7 @@ class KeyListing:
         self._concurrency = client.connection.concurrency
         self._has_substring_filter: bool | None = None
         self._common_prefixes: set[str] = set()
+        self._is_complete = True  # the last listing had as many keys as the proxy announced
 
     def with_aliases(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
         """Return the rows of all keys that have one of these aliases; there may be others among them.
@@ -102,6 +103,9 @@ class KeyListing:
         rows = self._with_substring(prefix, max_pages=2 + 2 * (len(names) // _PAGE_SIZE))
         if rows is None:
             self._common_prefixes.add(prefix)
+        elif not self._is_complete:
+            found = {row.get("key_alias") for row in rows}
+            rows += self._one_by_one([name for name in names if name not in found])
         return rows
 
     def _with_substring(
@@ -142,7 +146,8 @@ class KeyListing:
             listed = [self._complete(row) for page in (first, *further) for row in page["keys"]]
             rows = {row["token"]: row for row in listed if row}
             # A deletion while the pages are read moves a key to a page that was read before.
-            if not further or len(rows) >= first["total_count"]:
+            self._is_complete = not further or len(rows) >= first["total_count"]
+            if self._is_complete:
                 break
         return list(rows.values())
 
