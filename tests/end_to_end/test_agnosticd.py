@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where AgnosticD's own collection is installed, it saves what users are told: here a double of it, in its place."""
+"""If AgnosticD's own collection is installed, it saves the user data. These tests install a stand-in for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, CommandResult
 
-DOUBLE = """
+STAND_IN = """
 import json, os
 from ansible.plugins.action import ActionBase
 
@@ -32,18 +32,18 @@ SECRET = "sk-0123456789abcdefghijklmnop"
 def run(ansible: Ansible) -> CommandResult:
     plugin = ansible.folder / "theirs/ansible_collections/agnosticd/core/plugins/action/agnosticd_user_info.py"
     plugin.parent.mkdir(parents=True)
-    plugin.write_text(DOUBLE)
+    plugin.write_text(STAND_IN)
     (plugin.parent.with_name("modules")).mkdir()
     (plugin.parent.with_name("modules") / plugin.name).write_text("")
-    tell = f"{COLLECTION}.agnosticd_user_info"
+    user_info = f"{COLLECTION}.agnosticd_user_info"
     play = {
         "hosts": "localhost",
         "vars": {"output_dir": str(ansible.folder), "cluster": "one"},
         "module_defaults": {"agnosticd.core.agnosticd_user_info": {"data_prefix": "hub_{{ cluster }}_"}},
         "tasks": [
-            {"name": "Tell", tell: {"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}}},
-            {"name": "In check mode", tell: {"msg": "Not yet"}, "check_mode": True},
-            {"name": "In vain", tell: {"user": "nobody", "data": {"a": 1}}, "ignore_errors": True},
+            {"name": "Save", user_info: {"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}}},
+            {"name": "Save in check mode", user_info: {"msg": "Not yet"}, "check_mode": True},
+            {"name": "Fail", user_info: {"user": "nobody", "data": {"a": 1}}, "ignore_errors": True},
         ],
     }
     paths = f"{ansible.environment['ANSIBLE_COLLECTIONS_PATH']}:{ansible.folder / 'theirs'}"
@@ -52,16 +52,16 @@ def run(ansible: Ansible) -> CommandResult:
     return done
 
 
-def test_it_gets_everything_and_the_defaults_that_the_platform_set_for_it(run: CommandResult, ansible: Ansible) -> None:
+def test_their_action_gets_all_options_and_its_module_defaults(run: CommandResult, ansible: Ansible) -> None:
     calls = [json.loads(line) for line in (ansible.folder / "theirs.jsonl").read_text().splitlines()]
     assert calls == [{"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}, "data_prefix": "hub_one_"}]
     assert not list(Path(ansible.folder).glob("*-user-*.yaml"))
 
 
-def test_messages_are_shown_and_secrets_are_not(run: CommandResult) -> None:
-    assert run.task_msg("Tell") == "user.info: Welcome"
+def test_messages_are_displayed_and_secrets_are_not(run: CommandResult) -> None:
+    assert run.task_msg("Save") == "user.info: Welcome"
     assert SECRET not in run.output
 
 
-def test_its_reason_is_told_when_it_fails(run: CommandResult) -> None:
-    assert run.task_msg("In vain") == "User data cannot be saved by agnosticd.core.agnosticd_user_info: no such user"
+def test_the_reason_of_their_failure_is_reported(run: CommandResult) -> None:
+    assert run.task_msg("Fail") == "Cannot save user data with agnosticd.core.agnosticd_user_info: no such user"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Jobs as Automation Platform runs them: ansible-runner, a credential, and nothing that outlives the job."""
+"""Run jobs as Automation Platform does: with ansible-runner, a credential, and no files that outlive the job."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import CONNECTION_OPTIONS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
@@ -26,8 +27,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-OURS = Path(__file__).resolve().parents[2] / "extensions" / "automation_platform"
-CREDENTIAL_TYPE = yaml.safe_load((OURS / "credential_type.yml").read_text())
+EXTENSION = Path(__file__).resolve().parents[2] / "extensions" / "automation_platform"
+CREDENTIAL_TYPE = yaml.safe_load((EXTENSION / "credential_type.yml").read_text())
 SEED = "a-seed-of-at-least-32-characters-for-tests"
 
 PROVISION = {
@@ -38,20 +39,20 @@ DESTROY = {"include_role": {"name": ROLE}, "vars": {"ACTION": "destroy"}}
 
 
 def inject(inputs: Json, private: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Environment and extra variables of a job with this credential, made as Automation Platform documents it.
+    """Return the environment and the extra variables of a job with this credential, as Automation Platform builds them.
 
-    What was not filled in is not defined, or false; files lie in env/ of the job's folder, and their paths are
-    tower.filename.
+    A field that was not filled in is undefined, or false if it is a boolean. Files are written to the folder env of the
+    job, and templates read their paths from tower.filename.
     """
-    known = dict(inputs)
+    fields = dict(inputs)
     for one in CREDENTIAL_TYPE["inputs"]["fields"]:
         if one["type"] == "boolean":
-            known.setdefault(one["id"], False)
+            fields.setdefault(one["id"], False)
     injectors = CREDENTIAL_TYPE["injectors"]
     tower = SimpleNamespace(filename=SimpleNamespace())
 
     def render(template: str) -> str:
-        return ImmutableSandboxedEnvironment().from_string(template).render(**known, tower=tower)
+        return ImmutableSandboxedEnvironment().from_string(template).render(**fields, tower=tower)
 
     for name, template in injectors["file"].items():
         file = private / "env" / f"tmp_{name}"
@@ -64,7 +65,7 @@ def inject(inputs: Json, private: Path) -> tuple[dict[str, str], dict[str, str]]
 
 @dataclass(frozen=True)
 class Job:
-    """What came back from a job."""
+    """The artifacts of a finished job."""
 
     artifacts: Path
 
@@ -81,13 +82,16 @@ class Job:
         (count,) = re.findall(r"changed=(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", self.stdout))
         return int(count)
 
-    def kept(self, part: str) -> dict[str, str]:
-        """What the platform keeps, by path: all but the file `command`, which holds the environment of any job."""
+    def stored(self, part: str) -> dict[str, str]:
+        """Return the files that the platform stores and that match a pattern, by path.
+
+        Do not use it for the file `command`, which contains the environment of any job.
+        """
         return {str(path): path.read_text() for path in self.artifacts.glob(part) if path.is_file()}
 
 
 class Platform:
-    """Sends a job as the control node does, runs it as the execution node does, and keeps what comes back."""
+    """Send a job as the control node does, run it as the execution node does, and store the artifacts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -100,13 +104,13 @@ class Platform:
         for part in ("project", "inventory", "env"):
             (private / part).mkdir(parents=True, mode=0o700)
         environment, injected = inject(inputs, private)
-        # Facts, so that there is a cache; but not the environment, which is one of them.
+        # Gather facts, so that there is a fact cache, but not the environment, which is one of the facts.
         play = {"hosts": "all", "gather_facts": True, "gather_subset": ["!all", "!min", "platform"], "tasks": tasks}
         (private / "project" / "play.yml").write_text(yaml.safe_dump([play]))
         (private / "inventory" / "hosts").write_text(
             "localhost ansible_connection=local ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
         )
-        # The collections of the execution environment.
+        # The collections that the execution environment contains.
         environment["ANSIBLE_COLLECTIONS_PATH"] = os.environ["ANSIBLE_COLLECTIONS_PATH"]
         (private / "env" / "envvars").write_text(yaml.safe_dump(environment))
         (private / "env" / "extravars").write_text(yaml.safe_dump({**injected, **extra_vars}))
@@ -114,10 +118,10 @@ class Platform:
         verbose = [f"-{'v' * verbosity}"] if verbosity else []
         sent = self._runner("transmit", str(private), "--playbook", "play.yml", "--ident", name, *verbose)
         worker = self._folder / name / "worker"
-        answered = self._runner("worker", "--private-data-dir", str(worker), stream=sent)
-        kept = self._folder / name / "kept"
-        self._runner("process", str(kept), "--ident", name, stream=answered)
-        return Job(kept / "artifacts" / name)
+        returned = self._runner("worker", "--private-data-dir", str(worker), stream=sent)
+        stored = self._folder / name / "stored"
+        self._runner("process", str(stored), "--ident", name, stream=returned)
+        return Job(stored / "artifacts" / name)
 
     def _runner(self, *arguments: str, stream: bytes = b"") -> bytes:
         programs = Path(sys.executable).parent
@@ -133,7 +137,7 @@ class Platform:
             input=stream,
             capture_output=True,
             timeout=180,
-            check=arguments[0] != "worker",  # which fails with the job
+            check=arguments[0] != "worker",  # it fails if the job fails
         ).stdout
 
 
@@ -147,8 +151,8 @@ def credential(proxy: Proxy) -> Json:
     return {"url": proxy.url, "master_key": proxy.master_key, "validate_certs": True}
 
 
-def test_the_credential_type_can_be_created():
-    """The rules by which Automation Platform takes one."""
+def test_automation_platform_accepts_the_credential_type():
+    """Check the rules that Automation Platform validates."""
     assert set(CREDENTIAL_TYPE) == {"name", "description", "kind", "inputs", "injectors"}
     fields = CREDENTIAL_TYPE["inputs"]["fields"]
     ids = [one["id"] for one in fields]
@@ -165,9 +169,9 @@ def test_the_credential_type_can_be_created():
     assert {one["id"] for one in fields if one.get("secret")} == {"master_key", "key_seed"}
 
 
-def test_the_credential_sets_what_the_plugins_read(tmp_path):
+def test_the_credential_sets_environment_variables_that_the_plugins_read(tmp_path):
     (tmp_path / "env").mkdir()
-    read = {name for option in CONNECTION.values() for name in option.environment}
+    read = {name for option in CONNECTION_OPTIONS.values() for name in option.environment}
     certificates = {"ca_certificate": "-----BEGIN CERTIFICATE-----\n"}
     environment, _extra_vars = inject({"url": "https://litellm.example.com", **certificates}, tmp_path)
     assert set(environment) <= read
@@ -176,7 +180,7 @@ def test_the_credential_sets_what_the_plugins_read(tmp_path):
     assert environment["LITELLM_CA_PATH"] == ""
 
 
-def test_a_play_needs_nothing_but_the_credential(platform, credential, proxy, guid):
+def test_a_play_needs_only_the_credential(platform, credential, proxy, guid):
     guid = f"{guid}-platform"
     job = platform.job(
         credential,
@@ -192,7 +196,7 @@ def test_a_play_needs_nothing_but_the_credential(platform, credential, proxy, gu
     assert proxy.rows(f"virtkey-{guid}") == []
 
 
-def test_a_later_job_knows_the_key_again_from_the_seed(platform, credential, proxy, guid):
+def test_a_later_job_derives_the_same_secret_from_the_seed(platform, credential, proxy, guid):
     guid = f"{guid}-seeded"
     credential = {**credential, "key_seed": SEED}
     first = platform.job(credential, [PROVISION], guid=guid)
@@ -201,52 +205,52 @@ def test_a_later_job_knows_the_key_again_from_the_seed(platform, credential, pro
     again = platform.job(credential, [PROVISION], guid=guid)
     assert (again.code, again.changed) == (0, 0), again.stdout
     assert proxy.row(f"virtkey-{guid}") == row
-    gone = platform.job(credential, [DESTROY], guid=guid)
-    assert gone.code == 0, gone.stdout
+    destroyed = platform.job(credential, [DESTROY], guid=guid)
+    assert destroyed.code == 0, destroyed.stdout
     assert proxy.rows(f"virtkey-{guid}") == []
 
 
 @pytest.mark.parametrize("verbosity", [0, 4])
-def test_nothing_that_is_kept_of_a_job_holds_a_secret(platform, credential, proxy, guid, tmp_path, verbosity):
-    """Not the events, nor the output, nor the fact cache; whether the job succeeds or fails."""
-    guid = f"{guid}-kept-{verbosity}"
-    place = tmp_path / "secret"
+def test_the_stored_artifacts_of_a_job_contain_no_secret(platform, credential, proxy, guid, tmp_path, verbosity):
+    """Check the events, the output and the fact cache of a job that succeeds and of one that fails."""
+    guid = f"{guid}-stored-{verbosity}"
+    file = tmp_path / "secret"
     secret_of = f"lookup('{COLLECTION}.litellm_key', guid, key_seed=ocp4_workload_litellm_virtual_keys_key_seed)"
-    made = platform.job(
+    provisioned = platform.job(
         {**credential, "key_seed": SEED},
         [
             PROVISION,
-            {"copy": {"content": f"{{{{ {secret_of} }}}}", "dest": str(place), "mode": "0600"}, "no_log": True},
+            {"copy": {"content": f"{{{{ {secret_of} }}}}", "dest": str(file), "mode": "0600"}, "no_log": True},
             {f"{COLLECTION}.litellm_key": {"guid": guid, "max_budget": 5}},
         ],
         verbosity=verbosity,
         guid=guid,
     )
-    assert (made.code, made.changed) == (0, 3), made.stdout
-    secret, wrong = place.read_text(), f"sk-wrong-{guid}"
+    assert (provisioned.code, provisioned.changed) == (0, 3), provisioned.stdout
+    secret, wrong = file.read_text(), f"sk-wrong-{guid}"
     assert proxy.chat(secret) == 200
     refused = platform.job({**credential, "master_key": wrong}, [PROVISION], verbosity=verbosity, guid=guid)
     assert refused.code != 0
     proxy.delete(f"virtkey-{guid}")
 
-    for job in (made, refused):
+    for job in (provisioned, refused):
         for part in ("stdout", "stderr", "job_events/*", "fact_cache/*"):
-            kept = job.kept(part)
-            assert kept, part
-            for path, text in kept.items():
+            stored = job.stored(part)
+            assert stored, part
+            for path, text in stored.items():
                 for value in (proxy.master_key, secret, SEED, wrong):
                     assert value not in text, path
 
 
 def test_the_execution_environment_can_be_built(tmp_path):
-    """As far as that goes without a container engine: its definition is accepted, and urllib3 is found to be needed."""
+    """Check what is possible without a container engine: the definition is valid, and urllib3 is a dependency."""
     builder = Path(sys.executable).with_name("ansible-builder")
-    definition = OURS / "execution-environment.yml"
+    definition = EXTENSION / "execution-environment.yml"
     subprocess.run([builder, "create", "--file", str(definition), "--context", str(tmp_path)], check=True)
     assert "rhpds.litellm_virtual_keys" in (tmp_path / "_build" / "requirements.yml").read_text()
-    needed = subprocess.run(
+    introspected = subprocess.run(
         [builder, "introspect", os.environ["ANSIBLE_COLLECTIONS_PATH"]], check=True, capture_output=True, text=True
     )
-    dependencies = yaml.safe_load(needed.stdout)
+    dependencies = yaml.safe_load(introspected.stdout)
     assert [line.split()[0] for line in dependencies["python"]] == ["urllib3>=1.26"]
     assert dependencies["system"] == []
