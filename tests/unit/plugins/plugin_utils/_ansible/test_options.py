@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where options come from, what is made of them, and the sentence about each that cannot be used."""
+"""The sources of options, their types and defaults, and the error message for each invalid value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments._connection import ModuleDocFragment
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible import options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
+    CONNECTION_OPTIONS,
     Option,
     coerce_options,
     connect,
@@ -29,68 +31,68 @@ UTILS = "ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils"
 
 @pytest.fixture(autouse=True)
 def _no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in CONNECTION.values():
+    for option in CONNECTION_OPTIONS.values():
         for name in option.environment:
             monkeypatch.delenv(name, raising=False)
 
 
-def sourced(given: dict[str, Any], **variables: Any) -> dict[str, Any]:
-    return with_sources(CONNECTION, given, variables.get)
+def with_all_sources(given: dict[str, Any], **variables: Any) -> dict[str, Any]:
+    return with_sources(CONNECTION_OPTIONS, given, variables.get)
 
 
 @pytest.mark.parametrize(
     ("given", "variable", "first", "second"),
     list(product(("given", "", None), ("variable", "", None), *[("e", "")] * 2)),
 )
-def test_argument_before_variable_before_environment_and_empty_is_not_given(
+def test_an_argument_precedes_a_variable_which_precedes_the_environment(
     monkeypatch: pytest.MonkeyPatch, given: str | None, variable: str | None, first: str, second: str
 ) -> None:
     monkeypatch.setenv("LITELLM_URL", first and "first")
     monkeypatch.setenv("LITELLM_PROXY_URL", second and "second")
     expected = given or variable or (first and "first") or (second and "second") or None
-    assert sourced({"url": given}, litellm_url=variable)["url"] == expected
+    assert with_all_sources({"url": given}, litellm_url=variable)["url"] == expected
 
 
 @pytest.mark.parametrize("value", [False, 0, 0.0])
-def test_no_and_zero_are_given(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+def test_false_and_zero_are_given(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
     monkeypatch.setenv("LITELLM_VALIDATE_CERTS", "true")
-    assert sourced({"validate_certs": value})["validate_certs"] is value
-    assert sourced({}, litellm_validate_certs=value)["validate_certs"] is value
+    assert with_all_sources({"validate_certs": value})["validate_certs"] is value
+    assert with_all_sources({}, litellm_validate_certs=value)["validate_certs"] is value
 
 
-def test_a_variable_that_is_not_needed_is_not_looked_at() -> None:
-    # It may be a template of something that is not defined.
+def test_a_variable_that_is_not_needed_is_not_read() -> None:
+    # It may be a template with an undefined variable.
     def variable(name: str) -> None:
         assert name != "litellm_url"
 
-    assert with_sources(CONNECTION, {"url": "given"}, variable)["url"] == "given"
+    assert with_sources(CONNECTION_OPTIONS, {"url": "given"}, variable)["url"] == "given"
 
 
-def test_other_arguments_pass_and_the_given_ones_are_not_changed() -> None:
+def test_other_arguments_are_kept_and_the_given_ones_are_not_modified() -> None:
     given = {"guid": "a", "url": ""}
-    assert sourced(given, litellm_url="x") == {**dict.fromkeys(CONNECTION), "guid": "a", "url": "x"}
+    assert with_all_sources(given, litellm_url="x") == {**dict.fromkeys(CONNECTION_OPTIONS), "guid": "a", "url": "x"}
     assert given == {"guid": "a", "url": ""}
 
 
 @pytest.mark.parametrize(
     "page", [ModuleDocFragment.DOCUMENTATION, ModuleDocFragment.PLUGINS], ids=["actions", "plugins"]
 )
-def test_the_pages_tell_the_same_options(page: str) -> None:
+def test_the_documentation_fragments_have_the_same_options(page: str) -> None:
     documented = yaml.safe_load(page)["options"]
-    assert list(documented) == list(CONNECTION)
-    for name, option in CONNECTION.items():
+    assert list(documented) == list(CONNECTION_OPTIONS)
+    for name, option in CONNECTION_OPTIONS.items():
         assert documented[name]["type"] == option.type
         assert documented[name].get("default") == option.default
-        describe_key = str(documented[name])
+        description = str(documented[name])
         assert option.variable
-        assert option.variable in describe_key
-        assert [describe_key.index(variable) for variable in option.environment] == sorted(
-            describe_key.index(variable) for variable in option.environment
+        assert option.variable in description
+        assert [description.index(variable) for variable in option.environment] == sorted(
+            description.index(variable) for variable in option.environment
         )
 
 
-def test_without_any_option_the_defaults_are_as_promised() -> None:
-    assert coerce_options(CONNECTION, sourced({}), "me") == {
+def test_the_defaults_of_the_connection_options() -> None:
+    assert coerce_options(CONNECTION_OPTIONS, with_all_sources({}), "me") == {
         "url": None,
         "master_key": None,
         "validate_certs": True,
@@ -122,12 +124,16 @@ def test_without_any_option_the_defaults_are_as_promised() -> None:
         ("list of str", [], []),
         ("list of str", '["a", "b"]', ["a", "b"]),
         ("list of str", "[]", []),
+        ("list of str", "a", ["a"]),
+        ("list of str", "a,b , c d", ["a", "b", "c d"]),
+        ("list of str", '"a"', ['"a"']),
+        ("list of str", ' ["a"]', ["a"]),
         ("list", [{"a": 1}], [{"a": 1}]),
         ("raw", 7, 7),
         ("path", "/etc//ssl/", "/etc/ssl"),
     ],
 )
-def test_a_value_gets_its_type(kind: str, value: Any, expected: Any) -> None:
+def test_a_value_is_converted_to_its_type(kind: str, value: Any, expected: Any) -> None:
     result = coerce_options({"option": Option(kind)}, {"option": value}, "me")["option"]
     assert result == expected
     assert type(result) is type(expected)
@@ -150,37 +156,43 @@ def test_a_value_gets_its_type(kind: str, value: Any, expected: Any) -> None:
         ("float", [], "option must be a number, but is []"),
         ("dict", "text", "option must be a dictionary, but is 'text'"),
         ("dict", ["a"], "option must be a dictionary, but is ['a']"),
-        ("list of str", "a,b", "option must be a list of names, like [a, b], but is 'a,b'"),
-        ("list of str", '["a", 1]', "option must be a list of names, like [a, b], but is '[\"a\", 1]'"),
-        ("list of str", "[a, b]", "option must be a list of names, like [a, b], but is '[a, b]'"),
-        ("list of str", '"a"', "option must be a list of names, like [a, b], but is '\"a\"'"),
-        ("list of str", ["a", {}], "option must be a list of names, like [a, b], but is ['a', {}]"),
+        (
+            "list of str",
+            '["a", 1]',
+            "option must be a list of names, like [a, b], or names with commas, but is '[\"a\", 1]'",
+        ),
+        ("list of str", "[a, b]", "option must be a list of names, like [a, b], or names with commas, but is '[a, b]'"),
+        (
+            "list of str",
+            ["a", {}],
+            "option must be a list of names, like [a, b], or names with commas, but is ['a', {}]",
+        ),
         ("list", "a", "option must be a list, but is 'a'"),
         ("list", {"a": 1}, "option must be a list, but is {'a': 1}"),
     ],
 )
-def test_a_value_of_another_type_is_quoted(kind: str, value: Any, why: str) -> None:
-    with pytest.raises(OptionError, match=f"^{re.escape(why)}$") as refused:
+def test_a_value_of_a_wrong_type_is_quoted(kind: str, value: Any, why: str) -> None:
+    with pytest.raises(OptionError, match=f"^{re.escape(why)}$") as error:
         coerce_options({"option": Option(kind)}, {"option": value}, "me")
-    assert refused.value.__cause__ is None
+    assert error.value.__cause__ is None
 
 
-def test_a_secret_of_another_type_is_not_quoted() -> None:
+def test_a_secret_of_a_wrong_type_is_not_quoted() -> None:
     with pytest.raises(OptionError, match=r"^master_key must be text, but is a value of type dict$"):
-        coerce_options(CONNECTION, {"master_key": {"sk-hidden": "sk-hidden"}}, "me")
+        coerce_options(CONNECTION_OPTIONS, {"master_key": {"sk-hidden": "sk-hidden"}}, "me")
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [({}, "present"), ({"state": None}, "present"), ({"state": ""}, "present"), ({"state": "absent"}, "absent")],
 )
-def test_one_of_some_choices(options: dict[str, Any], expected: str) -> None:
+def test_a_choice_or_its_default(options: dict[str, Any], expected: str) -> None:
     state = Option(default="present", choices=("present", "absent"))
     assert coerce_options({"state": state}, options, "me") == {"state": expected}
 
 
 @pytest.mark.parametrize("value", ["gone", " ", "Present"])
-def test_another_value_than_the_choices_is_quoted_with_them(value: str) -> None:
+def test_a_value_that_is_not_a_choice_is_quoted_with_the_choices(value: str) -> None:
     state = Option(default="present", choices=("present", "absent"))
     with pytest.raises(OptionError, match=f"^state must be one of present, absent, but is '{value}'$"):
         coerce_options({"state": state}, {"state": value}, "me")
@@ -190,53 +202,59 @@ def test_another_value_than_the_choices_is_quoted_with_them(value: str) -> None:
     ("name", "why"),
     [
         ("timeot", "me has no option 'timeot'; did you mean 'timeout'?"),
-        ("xyz", "me has no option 'xyz'; it knows ca_path, concurrency, master_key, retries, timeout, url, val"),
-        (7, "me has no option '7'; it knows ca_path"),
+        ("xyz", "me has no option 'xyz'; its options are ca_path, concurrency, master_key, retries, timeout, url, val"),
+        (7, "me has no option '7'; its options are ca_path"),
     ],
 )
-def test_an_unknown_option_is_named_with_the_nearest(name: Any, why: str) -> None:
+def test_an_unknown_option_is_named_with_a_similar_one(name: Any, why: str) -> None:
     with pytest.raises(OptionError, match=f"^{re.escape(why)}"):
-        coerce_options(CONNECTION, {name: 1}, "me")
+        coerce_options(CONNECTION_OPTIONS, {name: 1}, "me")
 
 
-def test_a_path_may_begin_at_home_or_hold_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_home_directory_and_variables_in_a_path_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PLACE", "certificates")
-    result = coerce_options(CONNECTION, {"ca_path": "~/$PLACE/ca.pem"}, "me")["ca_path"]
+    result = coerce_options(CONNECTION_OPTIONS, {"ca_path": "~/$PLACE/ca.pem"}, "me")["ca_path"]
     assert result == f"{tmp_path}/certificates/ca.pem"
 
 
-def test_connecting_takes_the_connection_options_and_no_others() -> None:
-    options = coerce_options(CONNECTION, {"url": "https://a.example/v1", "master_key": "sk-1234", "retries": 0}, "me")
+def test_connect_uses_only_the_connection_options() -> None:
+    options = coerce_options(
+        CONNECTION_OPTIONS, {"url": "https://a.example/v1", "master_key": "sk-1234", "retries": 0}, "me"
+    )
     connection = connect({**options, "guid": "a"}, pytest.fail).connection
     assert (connection.url, connection.master_key, connection.retries) == ("https://a.example", "sk-1234", 0)
 
 
-def test_without_urllib3_the_options_can_be_read_and_connecting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("_client", "_options"):
-        monkeypatch.delitem(sys.modules, f"{UTILS}.{module}", raising=False)
-        # What is imported now replaces this one: monkeypatch brings the old one back.
-        monkeypatch.setattr(sys.modules[UTILS], module, None, raising=False)
+def test_without_urllib3_options_can_be_read_and_connecting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith((f"{UTILS}._litellm", f"{UTILS}._ansible"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for package in ("_litellm", "_ansible"):
+        # The modules that are imported below replace these; monkeypatch restores them.
+        monkeypatch.setattr(sys.modules[UTILS], package, None, raising=False)
     monkeypatch.setitem(sys.modules, "urllib3", None)
-    options = importlib.import_module(f"{UTILS}._options")
-    values = options.coerce_options(options.CONNECTION, {"url": "https://a.example", "master_key": "sk-1234"}, "me")
-    with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing where Ansible runs \(.+\); install"):
+    monkeypatch.setitem(sys.modules, "urllib3.exceptions", None)
+    options = importlib.import_module(f"{UTILS}._ansible.options")
+    values = options.coerce_options(
+        options.CONNECTION_OPTIONS, {"url": "https://a.example", "master_key": "sk-1234"}, "me"
+    )
+    with pytest.raises(OptionError, match=r"^The Python package urllib3 is missing on the controller \(.+\); install"):
         options.connect(values, pytest.fail)
 
 
-def test_what_is_never_to_be_seen_is_told_to_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_master_key_and_seed_are_registered_as_secrets_with_ansible_core(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[str] = []
-    monkeypatch.setattr(_options, "register_secrets", registered.extend)
+    monkeypatch.setattr(options, "register_secrets", registered.extend)
     given = {"url": "http://localhost", "master_key": "sk-master", "key_seed": "a seed", "key": "sk-given-away"}
     connect(
-        {**coerce_options(CONNECTION, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given},
+        {**coerce_options(CONNECTION_OPTIONS, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given},
         pytest.fail,
     )
     assert registered == ["sk-master", "a seed"]
 
 
 @pytest.mark.parametrize(
-    ("url", "warned"),
+    ("url", "is_warned"),
     [
         ("https://litellm.example", False),
         ("http://litellm.example", True),
@@ -251,15 +269,15 @@ def test_what_is_never_to_be_seen_is_told_to_ansible_core(monkeypatch: pytest.Mo
         ("http://[::1]:4000", False),
     ],
 )
-def test_secrets_that_leave_this_machine_unencrypted_are_warned_about(url: str, warned: bool) -> None:
+def test_an_unencrypted_connection_to_another_machine_is_warned_about(url: str, is_warned: bool) -> None:
     warnings: list[str] = []
-    connect(coerce_options(CONNECTION, {"url": url, "master_key": "sk-1234"}, "me"), warnings.append)
-    said = f"The master key and all virtual keys travel to {url} unencrypted; let url begin with https"
-    assert warnings == [said] * warned
+    connect(coerce_options(CONNECTION_OPTIONS, {"url": url, "master_key": "sk-1234"}, "me"), warnings.append)
+    warning = f"The master key and all virtual keys are sent to {url} unencrypted; use an https:// URL"
+    assert warnings == [warning] * is_warned
 
 
 @pytest.mark.parametrize(
-    ("way", "excepted", "warned"),
+    ("http_proxy", "no_proxy", "is_warned"),
     [
         ("http://proxy.example:3128", "", True),
         ("proxy.example:3128", "", True),
@@ -267,13 +285,14 @@ def test_secrets_that_leave_this_machine_unencrypted_are_warned_about(url: str, 
         ("http://127.0.0.1:3128", "", False),
     ],
 )
-def test_an_http_proxy_on_another_machine_hears_what_is_meant_for_this_one(
-    monkeypatch: pytest.MonkeyPatch, way: str, excepted: str, warned: bool
+def test_an_unencrypted_connection_through_another_machine_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, http_proxy: str, no_proxy: str, is_warned: bool
 ) -> None:
-    monkeypatch.setenv("http_proxy", way)
-    monkeypatch.setenv("no_proxy", excepted)
+    monkeypatch.setenv("http_proxy", http_proxy)
+    monkeypatch.setenv("no_proxy", no_proxy)
     warnings: list[str] = []
     connect(
-        coerce_options(CONNECTION, {"url": "http://127.0.0.1:4000", "master_key": "sk-1234"}, "me"), warnings.append
+        coerce_options(CONNECTION_OPTIONS, {"url": "http://127.0.0.1:4000", "master_key": "sk-1234"}, "me"),
+        warnings.append,
     )
-    assert bool(warnings) is warned
+    assert bool(warnings) is is_warned
