@@ -202,7 +202,7 @@ EXAMPLES = r"""
     guid: user123
     models: [openai/granite-3-2-8b-instruct]
     duration: 7d
-  register: environment
+  register: lab
 
 - name: Create a key for each user of a workshop (virtkey-user124-user1 to virtkey-user124-user20)
   rhpds.litellm_virtual_keys.litellm_environment:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""ansible-doc shows every page, and the examples on them run."""
+"""Show the documentation of every plugin with ansible-doc, and run its examples."""
 
 from __future__ import annotations
 
@@ -50,22 +50,21 @@ def test_ansible_doc_shows_every_plugin(ansible, kind):
 def test_ansible_doc_shows_the_role(ansible):
     run = ansible.run("ansible-doc", "-t", "role", ROLE, ANSIBLE_NOCOLOR="1")
     assert run.code == 0, run.output
-    # Of a collection of its own, ansible-core 2.20 and later miss the version when they look for roles.
+    # ansible-core 2.20 and later warn about the missing version of their own collection when they list roles.
     assert [line for line in run.stderr.splitlines() if line and "/_protomatter' does not have" not in line] == []
     for name in ("ACTION", "guid", "litellm_url", "litellm_master_key", f"{ROLE.rsplit('.', maxsplit=1)[-1]}_models"):
         assert re.search(rf"^[-=] {name}\b", run.stdout, re.MULTILINE), name
 
 
 def examples(ansible: Ansible, kind: str, name: str) -> str:
+    """Return the examples of a plugin as YAML text."""
     run = ansible.run("ansible-doc", "-t", kind, "--json", f"{COLLECTION}.{name}")
     return str(json.loads(run.stdout)[f"{COLLECTION}.{name}"]["examples"])
 
 
 def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
-    """Those of the actions and the lookup, in one play, for an environment and its users that have keys."""
-    ours = f"{guid}-"  # in place of user123 and the like: the proxy may be that of other sessions, too
+    """Run the examples of the actions, the lookup and the user data filter in one play, after keys were provisioned."""
     guid = f"{guid}-docs"
-    named = tuple(f"virtkey-{ours}{one}" for one in ("123", *(f"123-user{n}" for n in (1, 2, 3)), "124", "125"))
     common = {
         "guid": guid,
         "litellm_url": proxy.url,
@@ -90,28 +89,38 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
             "no_log": True,
         },
     ]
-    texts = [examples(ansible, "lookup", "litellm_key"), examples(ansible, "filter", "agnosticd_user_data")]
-    texts += [examples(ansible, "module", name) for name in PAGES["module"]]
-    texts = [re.sub(r"\buser(?=12[0-9]\b)", ours, text) for text in texts]
-    tasks: list[Json] = [task for text in texts for task in yaml.safe_load(text)]
+    texts = {
+        "lookup": examples(ansible, "lookup", "litellm_key"),
+        "filter": examples(ansible, "filter", "litellm_user_data"),
+        **{name: examples(ansible, "module", name) for name in PAGES["module"]},
+    }
+    # Each page gets guids of its own for user123 and the like: other test sessions may use the proxy, too.
+    texts = {page: re.sub(r"\buser(?=12[0-9]\b)", f"{guid}-{page}-", text) for page, text in texts.items()}
+    tasks: list[Json] = [task for text in texts.values() for task in yaml.safe_load(text)]
     try:
         run = ansible.play({"hosts": "localhost", "vars": common, "tasks": [*provision, *tasks]})
         assert run.code == 0, run.output
+        assert "reserved name" not in run.text
         shown = {task.name for task in run.tasks}
         assert {task["name"] for task in tasks if "when" not in task} <= shown
-        secret = ansible.file("provision-user-data.yaml")["litellm_virtual_key"]
+        secret = ansible.file("provision-user-data.yaml")["litellm_keys"][f"virtkey-{guid}"]["virtual_key"]
         assert (ansible.folder / ".env").read_text().splitlines() == [
             f"OPENAI_BASE_URL={proxy.url}/v1",
             f"OPENAI_API_KEY={secret}",
         ]
-    finally:
-        proxy.delete(*named)
 
-    commands = re.findall(r"^# (ansible(?:-playbook)? .*)$", "".join(texts), re.MULTILINE)
-    assert commands
-    for command in commands:
-        program, *arguments = shlex.split(command)
-        run = ansible.run(program, *arguments)
-        assert run.code == 0, run.output
-        assert proxy.rows(f"virtkey-{ours}123")
-        proxy.delete(f"virtkey-{ours}123")
+        commands = [
+            (page, command)
+            for page, text in texts.items()
+            for command in re.findall(r"^# (ansible(?:-playbook)? .*)$", text, re.MULTILINE)
+        ]
+        assert commands
+        for page, command in commands:
+            program, *arguments = shlex.split(command)
+            run = ansible.run(program, *arguments)
+            assert run.code == 0, run.output
+            assert proxy.rows(f"virtkey-{guid}-{page}-123")
+            proxy.delete(f"virtkey-{guid}-{page}-123")
+    finally:
+        query = f"substring_matching=true&size=100&return_full_object=true&key_alias=virtkey-{guid}"
+        proxy.delete(*(row["key_alias"] for row in proxy.request("GET", f"/key/list?{query}")[1]["keys"]))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""LiteLLM's own parser reads every duration that we write as exactly the time that was meant."""
+"""Check that LiteLLM's parser reads every duration that the collection writes as the exact intended time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ json.dump([duration_in_seconds(text) for text in json.load(sys.stdin)], sys.stdo
 """
 
 
-def ways_to_write():
-    """Many times, each written in many ways, with the seconds that are meant."""
-    some = random.Random(0)
+def spellings():
+    """Return many durations, each in many spellings, with the intended number of seconds."""
+    generator = random.Random(0)
     for _unused in range(1000):
-        meant = timedelta(
-            days=some.choice([0, some.randrange(1000)]),
-            hours=some.choice([0, some.randrange(24)]),
-            minutes=some.choice([0, some.randrange(60)]),
-            seconds=some.choice([1, 1 + some.randrange(59)]),
+        intended = timedelta(
+            days=generator.choice([0, generator.randrange(1000)]),
+            hours=generator.choice([0, generator.randrange(24)]),
+            minutes=generator.choice([0, generator.randrange(60)]),
+            seconds=generator.choice([1, 1 + generator.randrange(59)]),
         )
-        seconds = int(meant.total_seconds())
-        days, (hours, rest) = meant.days, divmod(meant.seconds, 3600)
+        seconds = int(intended.total_seconds())
+        days, (hours, rest) = intended.days, divmod(intended.seconds, 3600)
         minutes, rest = divmod(rest, 60)
         for value in (
-            meant,
-            str(meant),
+            intended,
+            str(intended),
             f"{seconds}s",
             f"{days}d{hours}h{minutes}m{rest}s",
             f"{days} days {hours} hours {minutes} minutes {rest} seconds",
@@ -58,16 +58,19 @@ def ways_to_write():
 
 
 def months(version):
-    """Calendar months from now. Before 1.82.2 LiteLLM counts more than one wrong past December."""
+    """Return calendar months, counted from now.
+
+    LiteLLM before 1.82.2 miscalculates more than one month if the end of the year is between.
+    """
     for count in range(1, 100 if version >= (1, 82, 2) else 2):
         yield f"{count}mo", parse(f"{count}mo").seconds()
 
 
 @pytest.mark.skipif(not INSTALLED, reason="tests/sandbox/sandbox.py has not installed LiteLLM here")
 @pytest.mark.parametrize("release", INSTALLED, ids=lambda folder: folder.name)
-def test_litellm_reads_what_was_meant(release):
+def test_litellm_reads_the_intended_time(release):
     version = tuple(int(part) for part in release.name.split("-")[0].split("."))
-    values, meant = zip(*ways_to_write(), *months(version), strict=True)
+    values, intended = zip(*spellings(), *months(version), strict=True)
     written = [str(parse(value)) for value in values]
     result = subprocess.run(
         [release / "venv" / "bin" / "python", "-c", READ_ALL],
@@ -79,8 +82,8 @@ def test_litellm_reads_what_was_meant(release):
         check=True,
     )
     wrong = [
-        f"{value!r} became {text}, which LiteLLM reads as {read} seconds, not {desired}"
-        for value, text, read, desired in zip(values, written, json.loads(result.stdout), meant, strict=True)
-        if read != desired
+        f"{value!r} became {text}, which LiteLLM reads as {read} seconds, not {expected}"
+        for value, text, read, expected in zip(values, written, json.loads(result.stdout), intended, strict=True)
+        if read != expected
     ]
     assert not wrong

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What cannot be done fails with one clear sentence, before any request where that can be."""
+"""Check that every failure is one clear sentence, before any request if possible."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WRONG = "sk-wrong-master-key-of-some-length"
 
 @dataclass(frozen=True)
 class Case:
-    """A task that fails, and what it says. Unless it says otherwise, its proxy is one that is not there."""
+    """A task that fails, and its message. By default, its proxy does not exist."""
 
-    sentence: str
+    message: str
     options: Json
     variables: Json | None = None
 
@@ -41,31 +41,31 @@ CASES = {
         {"litellm_url": "{url}", "litellm_master_key": WRONG},
     ),
     "proxy-not-running": Case(
-        f"No LiteLLM proxy answers at {NOWHERE} (Connection refused); check url, and that the proxy runs",
+        f"No connection to a LiteLLM proxy at {NOWHERE} (Connection refused); check url and that the proxy is running",
         {**A_KEY, "retries": 0},
     ),
     "master-key-without-sk": Case(
-        "master_key must start with 'sk-': it is the key itself, not its hash",
+        "master_key must start with 'sk-': pass the key itself, not its hash",
         A_KEY,
         {"litellm_master_key": NOT_A_MASTER_KEY},
     ),
     "no-master-key": Case(
-        "master_key is not set: give the option, the variable litellm_master_key "
+        "master_key is not set; set the option, the variable litellm_master_key "
         "or the environment variable LITELLM_MASTER_KEY",
         A_KEY,
         {"litellm_master_key": ""},
     ),
     "no-url": Case(
-        "url is not set: give the option, the variable litellm_url or the environment variable LITELLM_URL",
+        "url is not set; set the option, the variable litellm_url or the environment variable LITELLM_URL",
         A_KEY,
         {"litellm_url": ""},
     ),
     "url-without-scheme": Case(
-        "url 'litellm.example.com' is not usable; it must look like https://litellm.example.com",
+        "url 'litellm.example.com' is invalid; it must look like https://litellm.example.com",
         {**A_KEY, "url": "litellm.example.com"},
     ),
     "url-with-credentials": Case(
-        "url must not contain credentials; the master key goes into master_key",
+        "url must not contain credentials; pass the master key as master_key",
         {**A_KEY, "url": "https://admin:secret@litellm.example.com"},
     ),
     "no-guid": Case(
@@ -80,25 +80,27 @@ CASES = {
     "unknown-option": Case(
         "litellm_key has no option 'modles'; did you mean 'models'?", {**A_KEY, "modles": ["granite"]}
     ),
-    "models-as-text": Case(
-        "models must be a list of names, like [a, b], but is 'granite,mistral'", {**A_KEY, "models": "granite,mistral"}
+    "models-as-text-of-a-list": Case(
+        """models must be a list of names, like [a, b], or names with commas, but is "['granite', 'mistral']\"""",
+        {**A_KEY, "models": "['granite', 'mistral']"},
     ),
     "years": Case(
-        "'1y' is not a duration: years are not known to LiteLLM; write 365d or 12mo", {**A_KEY, "duration": "1y"}
+        "'1y' is not a duration: LiteLLM has no unit for years; write 365d or 12mo", {**A_KEY, "duration": "1y"}
     ),
-    "less-than-nothing": Case("'-1' is not a duration: it must be more than zero", {**A_KEY, "duration": "-1"}),
-    "nothing": Case("'0s' is not a duration: it must be more than zero", {**A_KEY, "duration": "0s"}),
+    "no-unit": Case("duration '7' has no unit; write 7h for hours or 7d for days", {**A_KEY, "duration": "7"}),
+    "negative": Case("'-1h' is not a duration: it must be more than zero", {**A_KEY, "duration": "-1h"}),
+    "zero": Case("'0s' is not a duration: it must be more than zero", {**A_KEY, "duration": "0s"}),
     "soon": Case(f"'soon' is not a duration: {HOW_TO_WRITE}", {**A_KEY, "duration": "soon"}),
     "unknown-state": Case("state must be one of present, absent, but is 'gone'", {**A_KEY, "state": "gone"}),
-    "short-secret": Case("key is 8 characters long; LiteLLM takes 16 or more", {**A_KEY, "key": "sk-short"}),
+    "short-secret": Case("key is 8 characters long; LiteLLM requires at least 16", {**A_KEY, "key": "sk-short"}),
 }
 
 
 @pytest.fixture(scope="module")
 def failures(ansible: Ansible, proxy: Proxy) -> CommandResult:
-    """All cases in one run: each is a host of its own, and includes its own task."""
+    """Run all cases at once: each is a host that includes its own task."""
 
-    def here(values: Json) -> Json:
+    def with_url(values: Json) -> Json:
         return {
             name: value.replace("{url}", proxy.url) if isinstance(value, str) else value
             for name, value in values.items()
@@ -107,67 +109,67 @@ def failures(ansible: Ansible, proxy: Proxy) -> CommandResult:
     hosts = {}
     for name, case in CASES.items():
         common = {"litellm_url": NOWHERE, "litellm_master_key": "sk-some-master-key"}
-        hosts[name] = here({**common, **(case.variables or {})})
-        (ansible.folder / f"{name}.yml").write_text(yaml.safe_dump([{"name": name, ACTION: here(case.options)}]))
+        hosts[name] = with_url({**common, **(case.variables or {})})
+        (ansible.folder / f"{name}.yml").write_text(yaml.safe_dump([{"name": name, ACTION: with_url(case.options)}]))
     (ansible.folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     play = {"hosts": "all", "tasks": [{"ansible.builtin.include_tasks": "{{ inventory_hostname }}.yml"}]}
     return ansible.play(play, "-i", "inventory.yml", LITELLM_URL=None, LITELLM_MASTER_KEY=None)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_failure_says_one_clear_sentence(failures, proxy, name):
+def test_the_message_is_one_clear_sentence(failures, proxy, name):
     (task,) = [task for task in failures.tasks if task.host == name and task.name == name]
-    sentence = CASES[name].sentence.replace("{url}", proxy.url)
+    message = CASES[name].message.replace("{url}", proxy.url)
     assert task.status == "fatal"
-    assert task.result["msg"] == sentence
+    assert task.result["msg"] == message
     assert failures.recap(name)["failed"] == 1
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_failure_shows_nothing_but_its_sentence(failures, name):
-    """Once as the task's result, and once more where ansible-core 2.19 shows each error with its place."""
+def test_a_failure_displays_only_its_message(failures, name):
+    """The result of the task contains it; ansible-core 2.19 and later displays it once more, with its location."""
     (task,) = [task for task in failures.tasks if task.host == name and task.name == name]
     assert set(task.result) == {"changed", "msg"}
     (block,) = [block for block in failures.stdout.split("\nTASK ") if block.startswith(f"[{name}]")]
-    said = " ".join((block + failures.stderr).split()).count(task.result["msg"])
-    assert said in (1, 2)
+    count = " ".join((block + failures.stderr).split()).count(task.result["msg"])
+    assert count in (1, 2)
 
 
-def test_a_failing_run_says_so_and_shows_no_traceback(failures):
+def test_a_failing_run_displays_no_traceback(failures):
     assert failures.code == 2
     for sign in ("Traceback", "exception", "Unexpected", "WARNING", "AnsibleTagged", "\\n"):
         assert sign not in failures.output, sign
 
 
 @pytest.mark.parametrize("secret", [WRONG, NOT_A_MASTER_KEY, "sk-some-master-key", "sk-short", "admin:secret"])
-def test_a_failure_shows_no_secret(failures, secret):
+def test_a_failure_displays_no_secret(failures, secret):
     assert secret not in failures.output
     assert secret not in failures.log
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
-        ("", CASES["no-guid"].sentence),
-        ("guid=e2e-failure modles=granite", CASES["unknown-option"].sentence),
-        ("guid=e2e-failure duration=1y", CASES["years"].sentence),
+        ("", CASES["no-guid"].message),
+        ("guid=e2e-failure modles=granite", CASES["unknown-option"].message),
+        ("guid=e2e-failure duration=1y", CASES["years"].message),
     ],
 )
-def test_an_ad_hoc_command_fails_as_clearly(ansible, arguments, sentence):
+def test_an_ad_hoc_command_fails_with_the_same_message(ansible, arguments, message):
     run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", arguments, LITELLM_URL=NOWHERE)
     assert run.code == 2
-    assert sentence in run.stdout
-    assert run.text.count(sentence) in (1, 2)
+    assert message in run.stdout
+    assert run.text.count(message) in (1, 2)
     assert "Traceback" not in run.output
 
 
-def test_the_role_asks_for_the_guid(ansible):
+def test_the_role_requires_the_guid(ansible):
     role = {"name": "rhpds.litellm_virtual_keys.ocp4_workload_litellm_virtual_keys"}
     run = ansible.play(
         {"hosts": "localhost", "vars": {"ACTION": "destroy"}, "tasks": [{"ansible.builtin.include_role": role}]},
         LITELLM_URL=NOWHERE,
     )
     assert run.code == 2
-    sentence = "guid is not set: it names the lab environment whose virtual key this is"
-    assert run.failed.result["msg"] == sentence
+    message = "guid is not set; it must name the lab environment that the virtual keys belong to"
+    assert run.failed.result["msg"] == message
     assert "Traceback" not in run.output
