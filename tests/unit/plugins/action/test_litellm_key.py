@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action as Ansible loads and runs it: what it takes, what it refuses and how, and what it gives back."""
+"""The action `litellm_key` as Ansible loads and runs it: invalid and valid options, its result, and saved secrets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ import pytest
 import yaml
 from ansible import context
 from ansible.utils.display import Display
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import agnosticd_user_info, litellm_key_info
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments import _connection
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils import _arguments, _reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import Option
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
@@ -29,66 +26,81 @@ except ImportError:  # ansible-core before 2.19 trusts every string
 
 NAME = "rhpds.litellm_virtual_keys.litellm_key"
 SECRET = "sk-the-secret-that-i-chose"
-SEED = "a seed of more than 32 characters, as asked"
+SEED = "a seed of more than 32 characters, as required"
 ALIAS = "virtkey-abc"
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(_reconcile, "_pause", lambda attempt: None)
+    monkeypatch.setattr(reconcile, "_pause", lambda attempt: None)
 
 
 @pytest.fixture
-def act(run_action):
-    def run(check_mode=False, diff=False, variables=None, **arguments):
-        return run_action(NAME, arguments, check_mode=check_mode, diff=diff, variables=variables)
+def run(run_action):
+    def run_task(check_mode=False, diff=False, no_log=False, variables=None, **arguments):
+        return run_action(NAME, arguments, check_mode=check_mode, diff=diff, no_log=no_log, variables=variables)
 
-    return run
+    return run_task
 
 
 @pytest.fixture
-def refused(act, proxy):
-    """The sentence with which the action refuses, before it sends anything."""
+def error_of(run, proxy):
+    """Return the message of a failure before any request."""
 
-    def run(**arguments):
-        result = act(**arguments)
+    def error(**arguments):
+        result = run(**arguments)
         assert (result["failed"], result["changed"], proxy.requests) == (True, False, [])
         assert "\n" not in result["msg"]
         assert "virtual_keys" not in result
         return result["msg"]
 
-    return run
+    return error
 
 
-# What it refuses
+# Invalid options
 
-DURATIONS = ["1y", "-1", -1, "0s", 0, "soon", "0.5s", "1.5mo", "7 dogs", "1d12", "inf", float("nan"), True, ["7d"]]
+INVALID_DURATIONS = [
+    "1y",
+    "-1",
+    -1,
+    "0s",
+    0,
+    "soon",
+    "0.5s",
+    "1.5mo",
+    "7 dogs",
+    "1d12",
+    "inf",
+    float("nan"),
+    True,
+    ["7d"],
+]
 
 
 @pytest.mark.parametrize("name", ["duration", "runtime"])
-@pytest.mark.parametrize("value", DURATIONS, ids=map(repr, DURATIONS))
-def test_what_is_no_duration_is_quoted(refused, name, value):
-    assert repr(value) in refused(guid="abc", **{name: value})
+@pytest.mark.parametrize("value", INVALID_DURATIONS, ids=map(repr, INVALID_DURATIONS))
+def test_an_invalid_duration_is_quoted(error_of, name, value):
+    assert repr(value) in error_of(guid="abc", **{name: value})
 
 
 @pytest.mark.parametrize("value", ["tomorrow", "2026-02-30", "2026-13-01T00:00:00Z", 1767225600, "7d"])
-def test_what_is_no_instant_is_quoted(refused, value):
-    assert repr(value) in refused(guid="abc", expires_at=value)
+def test_an_invalid_instant_is_quoted(error_of, value):
+    assert repr(value) in error_of(guid="abc", expires_at=value)
 
 
-NO_ALIASES = ["", " ", "a\tb", "a\x7f", "a\n", "a/../b", "x" * 300]
+INVALID_ALIASES = ["", " ", "a\tb", "a\x7f", "a\n", "a/../b", "x" * 300]
 
 
 @pytest.mark.parametrize("name", ["guid", "key_alias"])
-@pytest.mark.parametrize("value", NO_ALIASES, ids=map(repr, NO_ALIASES))
-def test_what_is_no_alias_is_refused(refused, name, value):
-    message = refused(**{name: value})
+@pytest.mark.parametrize("value", INVALID_ALIASES, ids=map(repr, INVALID_ALIASES))
+def test_an_invalid_alias_is_refused(error_of, name, value):
+    message = error_of(**{name: value})
     assert name in message
     assert len(message) < 250
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "parts"),
     [
         # Which key
         ({}, ["exactly one of guid, key_alias and key_id", "none is given"]),
@@ -100,9 +112,9 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"key_id": "0" * 63}, ["64 hexadecimal digits"]),
         ({"guid": ["a"]}, ["guid must be text", "['a']"]),
         ({"guid": "a", "guids": "b"}, ["no option 'guids'", "did you mean 'guid'?"]),
-        ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "it knows alias_prefix"]),
+        ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "its options are alias_prefix"]),
         ({"guid": "a", "keys": []}, ["no option 'keys'"]),
-        ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid and virtual_keys both say which keys"]),
+        ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid and virtual_keys both name keys"]),
         # Choices and types
         ({"guid": "a", "state": "gone"}, ["state must be one of present, absent", "'gone'"]),
         ({"guid": "a", "regenerate": True}, ["regenerate must be text", "True"]),
@@ -110,10 +122,9 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"guid": "a", "key_type": "admin"}, ["key_type must be one of default, llm_api", "'admin'"]),
         ({"guid": "a", "on_unknown_models": "ask"}, ["'ask'"]),
         ({"guid": "a", "duration_from": "birth"}, ["creation, now", "'birth'"]),
-        ({"guid": "a", "models": "gpt-4o"}, ["models must be a list", "'gpt-4o'"]),
-        ({"guid": "a", "models": "gpt-4o,gpt-5"}, ["models must be a list", "'gpt-4o,gpt-5'"]),
+        ({"guid": "a", "models": "[gpt-4o, gpt-5]"}, ["models must be a list", "'[gpt-4o, gpt-5]'"]),
         ({"guid": "a", "models": [{"a": 1}]}, ["models must be a list"]),
-        ({"guid": "a", "tags": "a"}, ["tags must be a list", "'a'"]),
+        ({"guid": "a", "tags": 7}, ["tags must be a list", "7"]),
         ({"guid": "a", "metadata": "a"}, ["metadata must be a dictionary", "'a'"]),
         ({"guid": "a", "metadata": ["a"]}, ["metadata must be a dictionary", "['a']"]),
         ({"guid": "a", "blocked": "perhaps"}, ["blocked must be true or false", "'perhaps'"]),
@@ -121,7 +132,7 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"guid": "a", "virtual_keys": "a"}, ["virtual_keys must be a list"]),
         # Numbers
         *(
-            ({"guid": "a", name: -1}, [f"{name} is -1; it must be 0 or more"])
+            ({"guid": "a", name: -1}, [f"{name} is -1; it must be at least 0"])
             for name in ("max_budget", "soft_budget", "tpm_limit", "rpm_limit", "max_parallel_requests")
         ),
         ({"guid": "a", "max_budget": "much"}, ["max_budget must be a number", "'much'"]),
@@ -131,20 +142,20 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         ({"guid": "a", "tpm_limit": True}, ["tpm_limit must be a whole number", "True"]),
         ({"guid": "a", "budget_duration": "often"}, ["'often' is not a duration"]),
         ({"guid": "a", "key_seed": SEED, "key_version": 0}, ["key_version is 0; it must be 1 or more"]),
-        # What goes together
+        # Options that exclude each other
         ({"guid": "a", "key": SECRET, "key_seed": SEED}, ["key and key_seed cannot both be given"]),
         ({"guid": "a", "key_type": "default", "allowed_routes": []}, ["key_type and allowed_routes"]),
         ({"guid": "a", "soft_budget": 1, "budget_id": "b"}, ["soft_budget and budget_id"]),
         ({"key_id": "0" * 64, "regenerate": "always"}, ["regenerate needs guid or key_alias"]),
         ({"key_id": "0" * 64, "key_seed": SEED}, ["key_seed needs guid or key_alias"]),
-        ({"guid": "a", "unset": ["colour"]}, ["unset has 'colour'"]),
-        ({"guid": "a", "unset": "models"}, ["unset must be a list", "'models'"]),
-        ({"guid": "a", "unset": ["tpm_limit"], "tpm_limit": 5}, ["tpm_limit is both given and in unset"]),
+        ({"guid": "a", "unset": ["colour"]}, ["unset contains 'colour'"]),
+        ({"guid": "a", "unset": {"models": 1}}, ["unset must be a list", "{'models': 1}"]),
+        ({"guid": "a", "unset": ["tpm_limit"], "tpm_limit": 5}, ["tpm_limit is given and is also in unset"]),
         ({"guid": "a", "unset": ["expires_at"], "duration": "7d"}, ["duration", "unset"]),
-        ({"guid": "a", "extra_params": {"max_budget": 1}}, ["'max_budget', which is an option of its own"]),
-        ({"guid": "a", "extra_params": {"aliases": {}}}, ["'aliases', which is an option of its own"]),
-        ({"guid": "a", "extra_params": {"key": SECRET}}, ["'key', which is an option of its own"]),
-        ({"guid": "a", "extra_params": {"expires": "2030-01-01"}}, ["extra_params cannot have 'expires'"]),
+        ({"guid": "a", "extra_params": {"max_budget": 1}}, ["'max_budget', which is an option"]),
+        ({"guid": "a", "extra_params": {"aliases": {}}}, ["'aliases', which is an option"]),
+        ({"guid": "a", "extra_params": {"key": SECRET}}, ["'key', which is an option"]),
+        ({"guid": "a", "extra_params": {"expires": "2030-01-01"}}, ["extra_params cannot contain 'expires'"]),
         # Connection
         ({"guid": "a", "url": "ftp://host"}, ["'ftp://host'"]),
         ({"guid": "a", "timeout": 0}, ["timeout is 0"]),
@@ -155,10 +166,10 @@ def test_what_is_no_alias_is_refused(refused, name, value):
         " ".join(f"{name}={shown}" for name, shown in value.items())[:70] if isinstance(value, dict) else ""
     ),
 )
-def test_what_cannot_be_is_refused_with_one_sentence_before_any_request(refused, options, words):
-    message = refused(**options)
-    for word in words:
-        assert word in message
+def test_invalid_options_are_refused_with_one_message_before_any_request(error_of, options, parts):
+    message = error_of(**options)
+    for part in parts:
+        assert part in message
 
 
 @pytest.mark.parametrize(
@@ -166,36 +177,36 @@ def test_what_cannot_be_is_refused_with_one_sentence_before_any_request(refused,
     [
         ({"key": "the-wrong-beginning"}, "the-wrong-beginning"),
         ({"key": "sk-tooshort"}, "sk-tooshort"),
-        ({"key": "sk-with a blank in it"}, "with a blank"),
+        ({"key": "sk-with a space in it"}, "with a space"),
         ({"key": ["sk-in-a-list-by-mistake"]}, "sk-in-a-list"),
         ({"key": {"value": "sk-in-a-dictionary"}}, "sk-in-a-dict"),
         ({"key_seed": "8 letter"}, "8 letter"),
         ({"key_seed": {"seed": SEED}}, SEED),
         ({"key_seed": MASTER_KEY}, MASTER_KEY),
         ({"master_key": "pk-not-a-master-key"}, "pk-not-a-master-key"),
-        ({"master_key": "sk-with a blank"}, "with a blank"),
+        ({"master_key": "sk-with a space"}, "with a space"),
         ({"url": f"http://user:{SECRET}@host"}, SECRET),
         ({"duration": SECRET, "key": SECRET}, SECRET),
         ({"duration": SEED, "key_seed": SEED}, SEED),
     ],
 )
-def test_a_refusal_does_not_quote_a_secret(refused, options, secret):
-    assert secret not in refused(guid="abc", **options)
-    assert secret not in refused(virtual_keys=[{"guid": "a"}, {"guid": "abc", **options}])
+def test_an_error_message_does_not_quote_a_secret(error_of, options, secret):
+    assert secret not in error_of(guid="abc", **options)
+    assert secret not in error_of(virtual_keys=[{"guid": "a"}, {"guid": "abc", **options}])
 
 
 @pytest.mark.parametrize("key_seed", ["8 letter", MASTER_KEY + " but longer"])
-def test_a_seed_that_is_the_master_key_or_short_is_refused(act, refused, proxy, key_seed):
+def test_a_short_seed_and_the_master_key_as_a_seed_are_refused(run, error_of, proxy, key_seed):
     if key_seed.startswith(MASTER_KEY):
         connection = {"litellm_url": proxy.url, "litellm_master_key": key_seed.replace(" ", "-")}
-        message = refused(guid="abc", key_seed=key_seed.replace(" ", "-"), variables=connection)
+        message = error_of(guid="abc", key_seed=key_seed.replace(" ", "-"), variables=connection)
         assert "key_seed must not be the master key" in message
     else:
-        assert "key_seed is 8 characters long; it must have 32 or more" in refused(guid="abc", key_seed=key_seed)
+        assert "key_seed is 8 characters long; at least 32 are required" in error_of(guid="abc", key_seed=key_seed)
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "parts"),
     [
         ([{"guid": "a"}, {"guid": "b"}, {"guid": "a"}], ["virtkey-a more than once"]),
         ([{"guid": "a"}, {"key_alias": "virtkey-a"}], ["virtkey-a more than once"]),
@@ -208,13 +219,13 @@ def test_a_seed_that_is_the_master_key_or_short_is_refused(act, refused, proxy, 
         ([{"guid": "a", "colour": "red"}], ["virtual_keys[0]", "no option 'colour'"]),
     ],
 )
-def test_many_keys_with_one_that_cannot_be_are_refused(refused, keys, words):
-    message = refused(virtual_keys=keys)
-    for word in words:
-        assert word in message
+def test_a_list_with_an_invalid_key_is_refused(error_of, keys, parts):
+    message = error_of(virtual_keys=keys)
+    for part in parts:
+        assert part in message
 
 
-# What it takes
+# Valid options
 
 
 @pytest.mark.parametrize(
@@ -238,8 +249,8 @@ def test_many_keys_with_one_that_cannot_be_are_refused(refused, keys, words):
         ({"guid": "abc", "key_type": "llm_api"}, {"allowed_routes": ["llm_api_routes"]}),
     ],
 )
-def test_options_reach_the_proxy(act, proxy, options, row):
-    result = act(**options)
+def test_options_are_sent_to_the_proxy(run, proxy, options, row):
+    result = run(**options)
     assert (result.get("msg"), result["changed"]) == (None, True)
     (created,) = proxy.rows.values()
     assert {name: created[name] for name in row} == row
@@ -249,7 +260,8 @@ def test_options_reach_the_proxy(act, proxy, options, row):
     ("options", "days"),
     [
         ({"duration": "7d"}, 7),
-        ({"duration": 48}, 2),
+        ({"duration": "48h"}, 2),
+        ({"runtime": 48}, 2),
         ({"runtime": "P3D", "duration": "7d"}, 3),
         ({"runtime": "", "duration": "7d"}, 7),
         ({"expires_at": "", "runtime": None, "duration": "7d"}, 7),
@@ -257,29 +269,29 @@ def test_options_reach_the_proxy(act, proxy, options, row):
         ({}, None),
     ],
 )
-def test_of_several_lifetimes_the_first_that_is_given_counts(act, proxy, options, days):
-    act(guid="abc", **options)
+def test_the_first_given_lifetime_counts(run, proxy, options, days):
+    run(guid="abc", **options)
     expires = proxy.row(ALIAS)["expires"]
-    lives = expires and datetime.fromisoformat(expires.replace("Z", "+00:00")) - proxy.now()
-    assert lives is None if days is None else abs(lives - timedelta(days=days)) < timedelta(seconds=5)
+    lifetime = expires and datetime.fromisoformat(expires.replace("Z", "+00:00")) - proxy.now()
+    assert lifetime is None if days is None else abs(lifetime - timedelta(days=days)) < timedelta(seconds=5)
 
 
-def test_an_instant_comes_before_all(act, proxy):
-    act(guid="abc", expires_at="2099-01-01T00:00:00Z", runtime=5, duration="7d")
+def test_an_instant_precedes_other_lifetimes(run, proxy):
+    run(guid="abc", expires_at="2099-01-01T00:00:00Z", runtime=5, duration="7d")
     assert proxy.row(ALIAS)["expires"].startswith(("2099-01-01T00:00:0", "2098-12-31T23:59:5"))
 
 
-def test_settings_are_taken_off(act, proxy):
-    act(guid="abc", duration="7d", tpm_limit=5, models=["gpt-4o"], user_id="user1")
-    result = act(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])
+def test_settings_are_cleared(run, proxy):
+    run(guid="abc", duration="7d", tpm_limit=5, models=["gpt-4o"], user_id="user1")
+    result = run(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])
     assert result["virtual_key"]["operation"] == "updated"
     row = proxy.row(ALIAS)
     assert [row[name] for name in ("expires", "tpm_limit", "models", "user_id")] == [None, None, [], None]
-    assert act(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])["changed"] is False
+    assert run(guid="abc", unset=["expires_at", "tpm_limit", "models", "user_id"])["changed"] is False
 
 
-def test_each_of_many_keys_may_say_what_is_different(act, proxy):
-    result = act(
+def test_each_key_can_override_common_options(run, proxy):
+    result = run(
         duration="7d",
         max_budget=5,
         key_seed=SEED,
@@ -307,13 +319,13 @@ def test_each_of_many_keys_may_say_what_is_different(act, proxy):
     assert "virtual_key" not in result
 
 
-def test_no_keys_are_no_work(act, proxy):
-    result = act(virtual_keys=[])
+def test_an_empty_list_of_keys_sends_no_request(run, proxy):
+    result = run(virtual_keys=[])
     assert (result["changed"], result["virtual_keys"], proxy.requests) == (False, [], [])
 
 
 @pytest.mark.parametrize("source", ["argument", "variable", "environment"])
-def test_where_the_connection_comes_from(act, proxy, monkeypatch, source):
+def test_the_connection_can_come_from_arguments_variables_or_the_environment(run, proxy, monkeypatch, source):
     arguments, variables = {}, {"where": proxy.url}
     if source == "environment":
         monkeypatch.setenv("LITELLM_URL", proxy.url + "/v1/")
@@ -326,19 +338,19 @@ def test_where_the_connection_comes_from(act, proxy, monkeypatch, source):
         arguments = {"url": proxy.url, "master_key": MASTER_KEY}
     elif source == "variable":
         variables |= {"litellm_url": trust_as_template("{{ where }}"), "litellm_master_key": MASTER_KEY}
-    result = act(guid="abc", variables=variables, **arguments)
+    result = run(guid="abc", variables=variables, **arguments)
     assert (result.get("msg"), result["api_endpoint"], result["api_base_url"]) == (None, proxy.url, f"{proxy.url}/v1")
     assert result["api_calls"] == len(proxy.requests) == 4
 
 
-# What it gives back
+# The result
 
 
-def test_the_result_is_what_its_page_says(act):
+def test_the_result_is_as_documented(run):
     page = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.litellm_key")
     documented = yaml.safe_load(page.RETURN)
-    result = act(guid="abc", duration="7d")
-    always = "when the proxy answered", "when the proxy answered, and one key was asked for"
+    result = run(guid="abc", duration="7d")
+    always = "when the proxy responded", "when the proxy responded and the task manages a single key"
     assert set(result) - {"changed", "_ansible_no_log"} == {
         name for name, one in documented.items() if one["returned"] in always
     }
@@ -352,13 +364,13 @@ def test_the_result_is_what_its_page_says(act):
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_difference_is_shown_when_it_is_asked_for(act, proxy, check_mode):
+def test_diff_mode_returns_the_difference(run, proxy, check_mode):
     proxy.add(ALIAS, max_budget=1.0)
-    result = act(guid="abc", max_budget=0, diff=True, check_mode=check_mode)
+    result = run(guid="abc", max_budget=0, diff=True, check_mode=check_mode)
     (diff,) = result["diff"]
     assert (diff["before"]["max_budget"], diff["after"]["max_budget"]) == (1.0, 0.0)
     assert proxy.row(ALIAS)["max_budget"] == (1.0 if check_mode else 0.0)
-    assert "diff" not in act(guid="abc", max_budget=2)
+    assert "diff" not in run(guid="abc", max_budget=2)
 
 
 @pytest.mark.parametrize(
@@ -373,52 +385,62 @@ def test_a_difference_is_shown_when_it_is_asked_for(act, proxy, check_mode):
         ({"guid": "new"}, True, False),
     ],
 )
-def test_the_output_is_hidden_when_it_holds_a_secret_and_is_not_all_there_is(
-    act, proxy, monkeypatch, options, ad_hoc, hidden
-):
+def test_the_result_is_hidden_if_it_contains_a_secret_except_ad_hoc(run, proxy, monkeypatch, options, ad_hoc, hidden):
     monkeypatch.setattr(context, "CLIARGS", {"module_name": NAME} if ad_hoc else {})
     proxy.add(ALIAS, SECRET)
-    result = act(**options)
+    result = run(**options)
     assert ("_ansible_no_log" in result) == hidden
     assert bool(result["virtual_key"]["key"]) == (hidden or ad_hoc)
 
 
-def test_a_difference_is_shown_even_where_the_output_is_hidden(act, monkeypatch):
+def test_the_diff_of_a_hidden_result_is_displayed(run, monkeypatch):
     shown = []
     monkeypatch.setattr(Display, "display", lambda self, text, *args, **kwargs: shown.append(text))
-    result = act(guid="abc", max_budget=3, diff=True)
+    result = run(guid="abc", max_budget=3, diff=True)
     assert result["_ansible_no_log"] is True
     assert "+max_budget: 3.0" in "\n".join(shown)
     assert result["virtual_key"]["key"] not in "\n".join(shown)
 
 
-def test_some_of_many_that_fail_leave_the_rest_told(act, proxy):
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_with_no_log_the_diff_is_not_displayed(run, monkeypatch, check_mode):
+    """Metadata in a diff may contain secrets of the user."""
+    shown = []
+    monkeypatch.setattr(Display, "display", lambda self, text, *args, **kwargs: shown.append(text))
+    metadata = {"logging": [{"callback_vars": {"langfuse_secret_key": "sk-lf-secret"}}]}
+    result = run(guid="abc", key_seed=SEED, metadata=metadata, diff=True, no_log=True, check_mode=check_mode)
+    assert (result["changed"], result["_ansible_no_log"]) == (True, True)
+    assert "diff" not in result
+    assert shown == []
+
+
+def test_if_some_keys_fail_the_others_are_returned(run, proxy):
     proxy.add("virtkey-b", "sk-the-secret-of-another")
     keys = [{"guid": "a"}, {"guid": "b", "key": SECRET}, {"guid": "c"}]
-    result = act(virtual_keys=keys)
+    result = run(virtual_keys=keys)
     assert (result["failed"], result["changed"], result["_ansible_no_log"]) == (True, True, True)
-    assert result["msg"].startswith("1 of 3 keys failed. virtkey-b: The key exists with another secret")
+    assert result["msg"].startswith("1 of 3 keys failed. virtkey-b: The virtual key exists with another secret")
     assert [one["operation"] for one in result["virtual_keys"]] == ["created", "failed", "created"]
     assert [bool(one["key"]) for one in result["virtual_keys"]] == [True, False, True]
     assert "another secret" in result["virtual_keys"][1]["error"]
 
 
-def test_a_message_of_the_proxys_does_not_show_a_secret(act, proxy, monkeypatch):
+def test_secrets_in_a_message_of_the_proxy_are_masked(run, proxy, monkeypatch):
     secret = "sk-with.some-dots$and$signs"
     proxy.fault("POST /key/generate", Fault(status=500))
     monkeypatch.setattr(
         "ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm.ErrorResponse.body",
-        property(lambda self: {"error": {"message": f"Bad key {secret}, asked by {MASTER_KEY}"}}),
+        property(lambda self: {"error": {"message": f"Bad key {secret}, sent by {MASTER_KEY}"}}),
     )
-    result = act(guid="abc", key=secret)
+    result = run(guid="abc", key=secret)
     assert result["failed"] is True
     assert "Bad key ********" in result["msg"].replace("sk-", "")
     assert "$and" not in json.dumps(result)
     assert MASTER_KEY not in json.dumps(result)
 
 
-def test_a_warning_does_not_show_a_secret(act, proxy, monkeypatch):
-    # The proxy's own words, in the answer to a question that has nothing to do with the key.
+def test_secrets_in_a_warning_are_masked(run, proxy, monkeypatch):
+    # The message comes from a response to a request without the secret.
     secret, shown = "sk-$some$signs$only", []
     monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: shown.append(text))
     monkeypatch.setattr(
@@ -426,62 +448,21 @@ def test_a_warning_does_not_show_a_secret(act, proxy, monkeypatch):
         property(lambda self: {"error": {"message": f"Not now, {secret}"}}),
     )
     proxy.fault("GET /v1/models", Fault(status=500))
-    result = act(guid="abc", key=secret, models=["granite"], on_unknown_models="warn")
+    result = run(guid="abc", key=secret, models=["granite"], on_unknown_models="warn")
     assert not result.get("failed")
     (warning,) = [text for text in shown if "Not now" in text]
     assert "Not now, ********" in warning
     assert "$some" not in warning
 
 
-def test_a_proxy_that_is_not_there_is_a_sentence(act):
-    result = act(guid="abc", url="http://127.0.0.1:1")
+def test_a_proxy_that_is_not_running_is_an_error_message(run):
+    result = run(guid="abc", url="http://127.0.0.1:1")
     assert (result["failed"], result["changed"]) == (True, False)
-    assert "No LiteLLM proxy answers at http://127.0.0.1:1" in result["msg"]
+    assert "No connection to a LiteLLM proxy at http://127.0.0.1:1" in result["msg"]
 
 
-# Its page
-
-
-@pytest.mark.parametrize(
-    ("page", "options"),
-    [
-        ("litellm_key", _arguments.OPTIONS),
-        ("litellm_key_info", litellm_key_info.OPTIONS),
-        ("agnosticd_user_info", agnosticd_user_info.OPTIONS),
-    ],
-)
-def test_every_option_is_documented_as_it_is(page, options):
-    documented = documented_options(page)
-    assert set(documented) == set(options)
-    for name, option in options.items():
-        assert (name, describe_key(documented[name])) == (name, in_words(option))
-
-
-def documented_options(page):
-    module = importlib.import_module(f"ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.{page}")
-    page = yaml.safe_load(module.DOCUMENTATION)
-    connects = any(name.endswith("._connection") for name in page["extends_documentation_fragment"])
-    fragment = yaml.safe_load(_connection.ModuleDocFragment.DOCUMENTATION)["options"] if connects else {}
-    return {**fragment, **page["options"]}
-
-
-def describe_key(documented):
-    return (
-        documented["type"],
-        documented.get("elements"),
-        documented.get("default"),
-        set(documented.get("choices", ())),
-        documented.get("required", False),
-    )
-
-
-def in_words(option: Option):
-    kind, elements = {"list of str": ("list", "str"), "list": ("list", "dict")}.get(option.type, (option.type, None))
-    return (kind, elements, option.default, set(option.choices), False)
-
-
-def test_a_key_of_many_may_take_off_or_say_otherwise_what_the_task_says(act):
-    result = act(
+def test_each_key_can_clear_or_override_common_settings(run):
+    result = run(
         models=["gpt-4o"],
         soft_budget=3,
         unset=["expires_at", "tpm_limit"],
@@ -496,132 +477,63 @@ def test_a_key_of_many_may_take_off_or_say_otherwise_what_the_task_says(act):
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_the_diff_shows_further_fields(act, check_mode):
-    created = act(guid="abc", extra_params={"agent_id": "one"}, check_mode=check_mode, diff=True)
+def test_the_diff_contains_further_fields(run, check_mode):
+    created = run(guid="abc", extra_params={"agent_id": "one"}, check_mode=check_mode, diff=True)
     assert created["diff"][0]["after"]["agent_id"] == "one"
 
 
-def test_a_wrong_list_of_keys_is_not_quoted(act):
-    message = act(virtual_keys={"guid": "a", "key_seed": "Q" * 40})["msg"]
+def test_an_invalid_list_of_keys_is_not_quoted(run):
+    message = run(virtual_keys={"guid": "a", "key_seed": "Q" * 40})["msg"]
     assert message == "virtual_keys must be a list, but is a value of type dict"
 
 
-# Many users
-
-
-def test_one_key_for_each_user_whose_name_is_put_where_it_is_asked_for(act, proxy):
-    result = act(
-        guid="abc", users=["ann", "bob"], user_id="{user}@x.org", metadata={"of": "{user}", "n": 1}, key_seed=SEED
-    )
-    assert [(entry["user"], entry["key_alias"], entry["guid"]) for entry in result["virtual_keys"]] == [
-        ("ann", "virtkey-abc-ann", "abc"),
-        ("bob", "virtkey-abc-bob", "abc"),
-    ]
-    assert [(entry["user_id"], entry["metadata"]) for entry in result["virtual_keys"]] == [
-        ("ann@x.org", {"of": "ann", "n": 1}),
-        ("bob@x.org", {"of": "bob", "n": 1}),
-    ]
-    assert [entry["key"] for entry in result["virtual_keys"]] == [
-        derive(SEED, f"virtkey-abc-{user}").value for user in ("ann", "bob")
-    ]
-    again = act(guid="abc", users=["ann", "bob"], user_id="{user}@x.org", metadata={"of": "{user}", "n": 1})
-    assert (again["changed"], again["api_calls"]) == (False, 1)
-
-
-def test_without_users_the_one_key_and_braces_are_left_alone(act):
-    result = act(guid="abc", users=[], metadata={"of": "{user}"})
+def test_braces_in_metadata_are_not_replaced(run):
+    result = run(guid="abc", metadata={"of": "{user}"})
     assert result["virtual_key"]["key_alias"] == ALIAS
     assert result["virtual_key"]["metadata"] == {"of": "{user}"}
     assert "user" not in result["virtual_key"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"users": ["a", "a"]}, "users names virtkey-abc-a more than once"),
-        ({"users": ["a", ""]}, "users has an empty name"),
-        ({"users": ["a "]}, "begins or ends with a blank"),
-        ({"users": "a"}, "users must be a list of names"),
-        ({"users": ["a"], "key": SECRET}, "key is one secret, and users are many"),
-        ({"settings": {"guid": "x"}}, "settings has 'guid'; it can have"),
-        ({"settings": {"master_key": "x"}}, "settings has 'master_key'; it can have"),
-        ({"settings": "x"}, "settings must be a dictionary"),
-        ({"settings": {"max_budget": -1}}, "max_budget is -1"),
-        ({"on_create": {"tpm_limits": 1}}, "on_create: It has no option 'tpm_limits'; did you mean 'tpm_limit'?"),
-        ({"on_create": {"duration": "1d"}}, "on_create: It has no option 'duration'"),
+        ({"on_create": {"tpm_limits": 1}}, "on_create has no option 'tpm_limits'; did you mean 'tpm_limit'?"),
+        ({"on_create": {"duration": "1d"}}, "on_create has no option 'duration'"),
         ({"on_missing_key": "fail"}, "on_missing_key must be one of create, recreate, ignore"),
+        # These are options of litellm_environment.
+        ({"users": ["a"]}, "litellm_key has no option 'users'"),
+        ({"users_of": "abc"}, "litellm_key has no option 'users_of'"),
+        ({"settings": {"max_budget": 1}}, "litellm_key has no option 'settings'"),
     ],
 )
-def test_what_cannot_be_asked_for_of_an_environment(refused, arguments, says):
-    assert says in refused(guid="abc", **arguments)
+def test_options_of_an_environment_are_refused(error_of, arguments, message):
+    assert message in error_of(guid="abc", **arguments)
 
 
-def test_users_need_a_name_to_begin_with(refused):
-    assert "users need guid or key_alias" in refused(key_id="0" * 64, users=["a"])
-    assert "users and virtual_keys both say which keys" in refused(users=["a"], virtual_keys=[{"guid": "b"}])
-
-
-def test_settings_come_first_and_metadata_are_merged(act):
-    result = act(
-        guid="abc",
-        max_budget=1,
-        runtime=24,
-        metadata={"guid": "abc", "a": 1},
-        settings={"max_budget": 2, "duration": "7d", "metadata": {"a": 2}, "rpm_limit": 5},
-    )
-    key = result["virtual_key"]
-    assert (key["max_budget"], key["duration"], key["metadata"]) == (2, "7d", {"guid": "abc", "a": 2})
-
-
-def test_a_secret_in_settings_is_in_no_message(act):
-    result = act(guid="abc", settings={"key": SECRET, "key_seed": SEED})
+def test_secrets_of_each_key_are_not_in_a_message(run):
+    result = run(virtual_keys=[{"guid": "abc", "key": SECRET, "key_seed": SEED}])
     assert result["failed"]
     assert SECRET not in json.dumps(result)
     assert SEED not in json.dumps(result)
 
 
-def test_what_a_new_key_gets_is_left_alone_later(act):
-    first = act(guid="abc", max_budget=3, on_create={"rpm_limit": 5, "max_budget": 1, "metadata": {"a": 1}})
+def test_settings_of_a_new_key_are_not_reconciled_later(run):
+    first = run(guid="abc", max_budget=3, on_create={"rpm_limit": 5, "max_budget": 1, "metadata": {"a": 1}})
     assert first["virtual_key"]["max_budget"] == 3
     assert first["virtual_key"]["metadata"] == {"a": 1}
-    assert act(guid="abc", on_create={"rpm_limit": 7, "metadata": {"a": 2}})["changed"] is False
+    assert run(guid="abc", on_create={"rpm_limit": 7, "metadata": {"a": 2}})["changed"] is False
 
 
-def test_users_of_an_environment_are_found_by_their_keys(act, proxy):
-    act(guid="abc", users=["user1", "user2", "user10"], metadata={"guid": "abc", "user": "{user}"})
-    act(guid="abc-user1", users=["x"], metadata={"guid": "abc", "user": "{user}"})  # another tenant's
-    act(guid="abc-tenant", metadata={"guid": "abc", "user": "{user}"})
-    act(guid="abc-other", metadata={"guid": "abc-other"})
-    act(guid="abcd", metadata={"guid": "abc"})
-    found = act(guid="abc", users_of="abc", duration="7d")
-    assert [entry["user"] for entry in found["virtual_keys"]] == ["user1", "user2", "user10"]
-    assert {entry["operation"] for entry in found["virtual_keys"]} == {"updated"}
-
-
-@pytest.mark.parametrize("user", [None, "user1"])
-@pytest.mark.parametrize("regenerate", ["never", "always"])
-def test_what_was_seen_when_users_were_looked_for_is_not_asked_again(act, proxy, user, regenerate):
-    who = {"users": [user], "metadata": {"guid": "abc", "user": user}} if user else {}
-    first = act(guid="abc", **who)["virtual_key"]
-    found = act(guid="abc", users_of="abc", regenerate=regenerate)["virtual_key"]
-    assert (found.get("user"), found["operation"]) == (user, "unchanged" if regenerate == "never" else "regenerated")
-    assert (found["key_id"] == first["key_id"]) == (regenerate == "never")
-    asked = [query["key_alias"] for made, query in proxy.requests if made == "GET /key/list" and "page" in query]
-    beginning = asked[: len(asked) if regenerate == "never" else 3]
-    alone, old = [ALIAS], [f"{ALIAS}.replaced"]
-    assert beginning == [f"{ALIAS}-", *alone, *(old if user or regenerate == "always" else [])]
-
-
-def test_an_environment_that_was_being_replaced_is_found(act, proxy):
-    """A run that was ended has left the key under its other name; an extension gives it back its own."""
+def test_a_key_that_was_being_replaced_gets_its_alias_back(run, proxy):
+    """A run that was interrupted left the key under another alias."""
     proxy.add(f"{ALIAS}.replaced", metadata={"guid": "abc", REPLACED: ALIAS})
-    result = act(guid="abc", users_of="abc", on_missing_key="ignore", tpm_limit=5)
+    result = run(guid="abc", on_missing_key="ignore", tpm_limit=5)
     assert result["virtual_key"]["operation"] == "updated"
     assert proxy.aliases() == [ALIAS]
 
 
-def test_without_any_key_the_environment_is_its_own_user(act):
-    result = act(guid="abc", users_of="abc", on_missing_key="ignore")
+def test_a_missing_key_can_be_ignored(run):
+    result = run(guid="abc", on_missing_key="ignore")
     assert (result["changed"], result["virtual_key"]["operation"]) == (False, "absent")
     assert result["virtual_key"]["key_alias"] == ALIAS
 
@@ -629,59 +541,59 @@ def test_without_any_key_the_environment_is_its_own_user(act):
 # Saved secrets
 
 
-def save(folder, **data):
+def save_user_data(folder, **data):
     (folder / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
 
 
-def test_a_saved_secret_is_told_but_a_new_key_gets_another(act, proxy, tmp_path):
+def test_a_saved_secret_is_returned_but_not_used_for_a_new_key(run, proxy, tmp_path):
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
-    save(tmp_path, litellm_key_alias=ALIAS, litellm_virtual_key=SECRET)
-    new = act(variables=variables, guid="abc", recall=True)["virtual_key"]
-    assert (new["operation"], new["key_source"]) == ("created", "generated")
-    save(tmp_path, users={"u": {"litellm_key_alias": ALIAS, "litellm_virtual_key": new["key"]}})
-    again = act(variables=variables, guid="abc", recall=True, on_unknown_key="fail")["virtual_key"]
-    assert (again["key"], again["key_source"], again["operation"]) == (new["key"], "given", "unchanged")
-    assert act(variables=variables, guid="abc")["virtual_key"]["key"] is None
+    save_user_data(tmp_path, litellm_key_alias=ALIAS, litellm_virtual_key=SECRET)
+    created_key = run(variables=variables, guid="abc", recall=True)["virtual_key"]
+    assert (created_key["operation"], created_key["key_source"]) == ("created", "generated")
+    save_user_data(tmp_path, users={"u": {"litellm_key_alias": ALIAS, "litellm_virtual_key": created_key["key"]}})
+    later = run(variables=variables, guid="abc", recall=True, on_unknown_key="fail")["virtual_key"]
+    assert (later["key"], later["key_source"], later["operation"]) == (created_key["key"], "given", "unchanged")
+    assert run(variables=variables, guid="abc")["virtual_key"]["key"] is None
 
 
-def test_a_key_that_is_gone_comes_back_with_its_saved_secret_and_no_other(act, proxy, tmp_path):
+def test_a_missing_key_is_recreated_only_with_its_saved_secret(run, proxy, tmp_path):
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
-    gone = act(variables=variables, guid="abc", recall=True, on_missing_key="recreate")
-    assert gone["msg"].startswith(f"There is no key {ALIAS}: it was removed")
+    missing = run(variables=variables, guid="abc", recall=True, on_missing_key="recreate")
+    assert missing["msg"].startswith(f"Virtual key {ALIAS} does not exist and cannot be recreated")
     assert proxy.rows == {}
     facts = {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [SECRET]}
-    back = act(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")["virtual_key"]
-    assert (back["key"], back["operation"]) == (SECRET, "created")
+    recreated = run(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")["virtual_key"]
+    assert (recreated["key"], recreated["operation"]) == (SECRET, "created")
 
 
-def test_a_fact_that_is_a_template_is_not_recalled(act, proxy, tmp_path):
+def test_a_fact_that_is_a_template_is_ignored(run, proxy, tmp_path):
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
     facts = {"litellm_key_alias": ALIAS, "litellm_virtual_key": trust_as_template("{{ undefined_ }}")}
-    assert act(variables={**variables, **facts}, guid="abc", recall=True)["virtual_key"]["operation"] == "created"
+    assert run(variables={**variables, **facts}, guid="abc", recall=True)["virtual_key"]["operation"] == "created"
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "list"])
-def test_a_template_is_not_taken_for_the_secret_of_a_key_that_is_gone(act, proxy, tmp_path, many):
-    # What it says may be a lookup of this very key; as text it would become the secret.
+def test_a_template_is_not_used_as_the_secret_of_a_recreated_key(run, proxy, tmp_path, many):
+    # Rendered, it may be a lookup of this very key; as text, it would become the secret.
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
-    template = trust_as_template("sk-{{'a-template-that-nobody-renders'}}")
+    template = trust_as_template("sk-{{'a-template-that-is-not-rendered'}}")
     facts = {"litellm_key_alias": ALIAS, "litellm_virtual_key": template}
     if many:
         facts = {"litellm_key_aliases": [ALIAS], "litellm_virtual_keys": [template]}
-    gone = act(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")
-    assert gone["msg"].startswith(f"There is no key {ALIAS}: it was removed")
+    missing = run(variables={**variables, **facts}, guid="abc", recall=True, on_missing_key="recreate")
+    assert missing["msg"].startswith(f"Virtual key {ALIAS} does not exist and cannot be recreated")
     assert proxy.rows == {}
 
 
-def test_user_data_that_cannot_be_read_stop_it_before_anything_is_done(act, proxy, tmp_path):
+def test_invalid_user_data_are_an_error_before_any_request(run, proxy, tmp_path):
     variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "output_dir": str(tmp_path)}
     (tmp_path / "provision-user-data.yaml").write_text("a: [")
-    assert "is not YAML" in act(variables=variables, guid="abc", recall=True)["msg"]
+    assert "is not valid YAML" in run(variables=variables, guid="abc", recall=True)["msg"]
     assert proxy.requests == []
 
 
-def test_keys_that_outlive_their_deletion_are_named(act, proxy):
-    made = act(guid="abc")["virtual_key"]
-    proxy.undeletable.add(made["key_id"])
-    result = act(guid="abc", state="absent")
-    assert (result["failed"], result["not_deleted"]) == (True, [made["key_id"]])
+def test_keys_that_were_not_deleted_are_returned(run, proxy):
+    created = run(guid="abc")["virtual_key"]
+    proxy.undeletable.add(created["key_id"])
+    result = run(guid="abc", state="absent")
+    assert (result["failed"], result["not_deleted"]) == (True, [created["key_id"]])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action as Ansible loads and runs it: which keys it tells of, and that it tells no secret."""
+"""The action `litellm_key_info` as Ansible loads and runs it: which keys it returns, without secrets."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def act(run_action):
-    def run(**arguments):
+def run(run_action):
+    def run_task(**arguments):
         result = run_action(NAME, arguments)
         assert result["changed"] is False
         assert "sk-t" not in json.dumps(result)
         return result
 
-    return run
+    return run_task
 
 
 @pytest.fixture
-def found(act):
-    """The aliases that are told of, in their order."""
+def aliases_of(run):
+    """Return the aliases of the returned keys, in their order."""
 
-    def run(**arguments):
-        return [key["key_alias"] for key in act(**arguments)["virtual_keys"]]
+    def aliases(**arguments):
+        return [key["key_alias"] for key in run(**arguments)["virtual_keys"]]
 
-    return run
+    return aliases
 
 
 @pytest.fixture(autouse=True)
 def ids(proxy):
-    """Some keys, the oldest first; their ids by alias."""
+    """Add some keys, the oldest first, and return their ids by alias."""
     proxy.teams.add("red")
     ends = {days: (proxy.now() + days * DAY).isoformat() for days in (-2, 2, 20)}
     keys = {
@@ -58,7 +58,7 @@ def ids(proxy):
 @pytest.mark.parametrize(
     ("arguments", "aliases"),
     [
-        # By name: in the order of asking, and no more than there are.
+        # By name: in the order of the names, without those that do not exist.
         ({"guid": "a"}, ["virtkey-a"]),
         ({"guid": ["b", "a", "b"]}, ["virtkey-b", "virtkey-a"]),
         ({"guid": "a", "alias_prefix": "lab-"}, ["lab-a"]),
@@ -86,38 +86,38 @@ def ids(proxy):
             ["virtkey-a", "virtkey-b", "virtkey-c", "lab-a", "not-virtkey-a"],
         ),
         ({"guid": "a", "user_id": "", "status": ""}, ["virtkey-a"]),
-        # Both: of those that are named, those that pass.
+        # Both: those of the named keys that pass the filters.
         ({"guid": ["a", "b"], "status": "active"}, ["virtkey-a"]),
     ],
 )
 @pytest.mark.parametrize("release", [(1, 60, 0), (1, 85, 0), (1, 106, 2)], ids=str)
-def test_which_keys_are_told_of(proxy, found, release, arguments, aliases):
+def test_which_keys_are_returned(proxy, aliases_of, release, arguments, aliases):
     proxy.release = release
-    assert found(**arguments) == aliases
+    assert aliases_of(**arguments) == aliases
 
 
-def test_a_key_is_found_by_its_id(found, ids):
-    assert found(key_id=ids["lab-a"]) == ["lab-a"]
-    assert found(key_id=["0" * 64, ids["virtkey-b"], ids["virtkey-a"]]) == ["virtkey-b", "virtkey-a"]
+def test_a_key_is_found_by_its_id(aliases_of, ids):
+    assert aliases_of(key_id=ids["lab-a"]) == ["lab-a"]
+    assert aliases_of(key_id=["0" * 64, ids["virtkey-b"], ids["virtkey-a"]]) == ["virtkey-b", "virtkey-a"]
 
 
-def test_an_instant_between_two_ends(proxy, found):
-    assert found(expires_before=(proxy.now() + 5 * DAY).isoformat()) == ["virtkey-a", "virtkey-b"]
+def test_an_instant_between_two_expiries(proxy, aliases_of):
+    assert aliases_of(expires_before=(proxy.now() + 5 * DAY).isoformat()) == ["virtkey-a", "virtkey-b"]
 
 
-def test_all_pages_are_read(proxy, found):
+def test_all_pages_are_read(proxy, aliases_of):
     for number in range(250):
         proxy.add(f"many-{number}")
-    assert len(found()) == 255
+    assert len(aliases_of()) == 255
     assert len(proxy.requests) == 3
-    assert len(found(alias_prefix="virtkey-")) == 3
+    assert len(aliases_of(alias_prefix="virtkey-")) == 3
     assert len(proxy.requests) <= 2
 
 
-def test_the_result_is_what_its_page_says(act, proxy, ids):
+def test_the_result_is_as_documented(run, proxy, ids):
     page = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.litellm_key_info")
     documented = yaml.safe_load(page.RETURN)
-    result = act(guid="a")
+    result = run(guid="a")
     assert set(result) - {"changed"} == set(documented)
     (key,) = result["virtual_keys"]
     assert set(key) == set(documented["virtual_keys"]["contains"])
@@ -126,12 +126,12 @@ def test_the_result_is_what_its_page_says(act, proxy, ids):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        ({"guid": {"a": 1}}, "guid must be a name or a list of names, but has {'a': 1}"),
-        ({"guid": ""}, "guid must be a name or a list of names, but has ''"),
-        ({"guid": ["a", None]}, "guid must be a name or a list of names, but has None"),
-        ({"key_alias": ["a", "b\tc"]}, "'b\\tc' contains a character that cannot be printed"),
+        ({"guid": {"a": 1}}, "guid must be a name or a list of names, but contains {'a': 1}"),
+        ({"guid": ""}, "guid must be a name or a list of names, but contains ''"),
+        ({"guid": ["a", None]}, "guid must be a name or a list of names, but contains None"),
+        ({"key_alias": ["a", "b\tc"]}, "'b\\tc' contains a character that is not printable"),
         ({"key_id": SECRET}, "key_id must be 64 hexadecimal digits"),
         ({"status": "dead"}, "status must be one of active, expired, blocked, but is 'dead'"),
         ({"expires_before": "soon"}, "'soon' is not an instant"),
@@ -139,7 +139,7 @@ def test_the_result_is_what_its_page_says(act, proxy, ids):
         ({"guid": "a", "master_key": "the-key"}, "master_key must start with 'sk-'"),
     ],
 )
-def test_what_cannot_be_is_refused_with_one_sentence_before_any_request(act, proxy, arguments, words):
-    result = act(**arguments)
+def test_invalid_options_are_refused_with_one_message_before_any_request(run, proxy, arguments, message):
+    result = run(**arguments)
     assert (result["failed"], proxy.requests) == (True, [])
-    assert words in result["msg"]
+    assert message in result["msg"]
