@@ -13,7 +13,6 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import re
@@ -27,6 +26,7 @@ from typing import Any
 import yaml
 
 from .._errors import UserDataError
+from .lock import lock_folder
 
 # libyaml, if PyYAML has it: ten times as fast, which matters with many users.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -72,7 +72,7 @@ def save(
     :raises UserDataError: if a file cannot be read or written.
     """
     before, after = {}, {}
-    with _locked(folder):
+    with _locked(folder) as write:
         # Data first: they cannot be recreated, and saving them twice does no harm.
         if data or user or users:
             path = _data_file(folder, action)
@@ -80,10 +80,10 @@ def save(
             lines = {user: {"msg": messages, "body": bodies}} if user else {}
             before, after = _load(path), _load(path)
             _merge(path, after, {} if user else data or {}, sections, lines)
-            _write(path, yaml.dump(after, Dumper=_Dumper, explicit_start=True))
+            write(path, yaml.dump(after, Dumper=_Dumper, explicit_start=True))
         if not user:
-            _append(folder / f"{action}-user-info.yaml", messages)
-            _append(folder / f"{action}-user-body.yaml", bodies)
+            _append(folder / f"{action}-user-info.yaml", messages, write)
+            _append(folder / f"{action}-user-body.yaml", bodies, write)
     return before, after
 
 
@@ -94,12 +94,12 @@ def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, 
     :raises UserDataError: if the file cannot be read or written.
     """
     path = _data_file(folder, action)
-    with _locked(folder):
+    with _locked(folder) as write:
         present = _load(path)
         data, users = build(present)
         if data or users:
             _merge(path, present, data, users, {})
-            _write(path, yaml.dump(present, Dumper=_Dumper, explicit_start=True))
+            write(path, yaml.dump(present, Dumper=_Dumper, explicit_start=True))
 
 
 def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
@@ -111,10 +111,10 @@ def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
     path = _data_file(folder, action)
     if not path.exists():
         return
-    with _locked(folder):
+    with _locked(folder) as write:
         data = _load(path)
         if change(data):
-            _write(path, yaml.dump(data, Dumper=_Dumper, explicit_start=True))
+            write(path, yaml.dump(data, Dumper=_Dumper, explicit_start=True))
 
 
 def _data_file(folder: Path, action: str) -> Path:
@@ -131,25 +131,20 @@ def _cached(path: Path, changed: int, size: int, inode: int) -> Data:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Exclude other writers. The folder itself is locked, so that no lock file is left behind.
+def _locked(folder: Path) -> Iterator[Callable[[Path, str], None]]:
+    """Exclude other writers, and return the function that writes a file.
 
     :raises UserDataError: if the operating system reports an error inside of the context.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):  # some network file systems cannot lock a folder
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+        with lock_folder(folder) as confirm:
+            yield functools.partial(_write, confirm=confirm)
     except OSError as error:
         raise UserDataError(f"Cannot save user data in {folder}: {error.strerror or error}") from None
 
 
-def _append(path: Path, lines: Sequence[str]) -> None:
+def _append(path: Path, lines: Sequence[str], write: Callable[[Path, str], None]) -> None:
     if not lines:
         return
     try:
@@ -158,7 +153,7 @@ def _append(path: Path, lines: Sequence[str]) -> None:
         raise UserDataError(f"{path} is not a text file; repair it or move it away") from None
     if text and not text.endswith("\n"):
         text += "\n"
-    _write(path, text + yaml.dump(list(lines), Dumper=_Dumper))
+    write(path, text + yaml.dump(list(lines), Dumper=_Dumper))
 
 
 def _merge(
@@ -197,8 +192,11 @@ def _load(path: Path) -> Data:
     return saved
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace the file atomically; only its owner can read it."""
+def _write(path: Path, text: str, *, confirm: Callable[[], None]) -> None:
+    """Replace the file atomically; only its owner can read it.
+
+    :param confirm: raises a UserDataError if another writer may have changed the file meanwhile.
+    """
     path = path.resolve()  # a symbolic link is kept
     prefix = f".{path.name}.{_TEMPORARY_MARKER}"
     _remove_stale(path.parent, prefix)
@@ -208,6 +206,7 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        confirm()
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink()
