@@ -15,9 +15,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import ROLE, CommandResult, Json, Task
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    ROLE,
+    CommandResult,
+    Json,
+    Task,
+)
 
 PREFIX = "ocp4_workload_litellm_virtual_keys_"
+BASTION_PREFIX = "ocp4_workload_litellm_bastion_profile_"
+# The variables of a bastion that is this machine.
+BASTION = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+BASTION_ROLE = f"{COLLECTION}.ocp4_workload_litellm_bastion_profile"
 # The only task of the role that changes keys.
 MANAGE_TASK = "Manage the virtual keys of the environment"
 FACTS = (
@@ -171,6 +181,14 @@ def instant(text: str) -> datetime:
 def approx_days(delta: timedelta, days: float) -> bool:
     """Check whether a time span is this number of days, with one minute of tolerance."""
     return abs(delta - timedelta(days=days)) < timedelta(seconds=60)
+
+
+def exported_variables(profile: Path) -> dict[str, str]:
+    """Return the variables of this collection that a shell exports after it read a profile."""
+    shell = ["sh", "-c", f". {profile}; env -0"]
+    output = subprocess.run(shell, capture_output=True, text=True, check=True, env={"PATH": os.defpath}).stdout
+    variables = dict(line.split("=", 1) for line in output.split("\0") if line)
+    return {name: value for name, value in variables.items() if name.startswith("LITELLM_")}
 
 
 def key_id(secret: str) -> str:
