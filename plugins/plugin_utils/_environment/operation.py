@@ -87,13 +87,16 @@ def run_operation(run: Run) -> Result:
     request = run.request
     if request.operation == "status":
         return _status(run)
+    master_key = run.client.connection.master_key
+    # Report invalid options before the first request.
+    desired_keys(request, named_members(request.alias, request.users)[:1], {}, master_key, run.client.now())
     members, found = _members(run)
     if not members and request.operation == "extend":
         raise UserError(_nothing_to_extend(request))
     saved: dict[str, list[SavedKey]] = {}
     for key in run.known:
         saved.setdefault(key.alias, []).append(key)
-    desired = desired_keys(request, members, saved, run.client.connection.master_key, run.client.now())
+    desired = desired_keys(request, members, saved, master_key, run.client.now())
     outcomes = reconcile(
         run.client,
         desired,

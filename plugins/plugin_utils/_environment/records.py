@@ -99,7 +99,7 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
 
     :param saved: what was saved of it before.
     """
-    entry, key = result_entry(outcome), outcome.after
+    entry, key = _entry(outcome, saved), outcome.after
     secret = entry["key"]
     if not secret and (not key or key.key_id == saved.get("key_id")):
         secret = saved.get(VIRTUAL_KEY)
@@ -120,6 +120,17 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
         "settings": inherited_settings(key),
         **_unconfirmed(outcome),
     }
+
+
+def _entry(outcome: Outcome, saved: Mapping[str, Any]) -> Data:
+    """Return the entry of the result. An extension that changes nothing keeps the saved duration.
+
+    The total lifetime of a key whose new expiry had passed is longer than the duration that it was extended by.
+    """
+    entry = result_entry(outcome)
+    is_same = all(saved.get(name) == entry[name] for name in ("key_id", "expires"))
+    is_extension = outcome.desired.on_missing != "create"
+    return {**entry, "duration": saved.get("duration")} if is_same and is_extension else entry
 
 
 def _unconfirmed(outcome: Outcome) -> Data:
@@ -170,7 +181,11 @@ def merge_user_data(
         if (record := make_record(one, guid, before.get(str(one.desired.alias), {})))
     }
     # A key whose replacement failed can have another alias until the next run.
-    entries = [{**result_entry(one), "key_alias": str(one.desired.alias)} for one in outcomes if one.after]
+    entries = [
+        {**_entry(one, before.get(str(one.desired.alias), {})), "key_alias": str(one.desired.alias)}
+        for one in outcomes
+        if one.after
+    ]
     if any(entry.get("user") for entry in entries):
         # A record without a key id is that of a key that may not exist.
         by_alias = {

@@ -11,25 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from . import problems
-from .durations import Duration, format_instant
-from .model import DesiredKey, Lifetime, ObservedKey, Snapshot, lifetime_start
+from .durations import format_instant
+from .lifetimes import TOLERANCE, end_from, instant_of, is_later, new_end
+from .model import DesiredKey, ObservedKey, Snapshot, lifetime_start
 from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACED, SETTINGS, setting
-from .steps import NEVER, Create, Delete, End, Never, Plan, Rename, Update, Wait
-
-# LiteLLM computes an expiry when it handles the request, and clocks and waiting times differ a little.
-TOLERANCE = timedelta(seconds=60)
-
-
-def resolve_lifetime(desired: DesiredKey, now: datetime) -> DesiredKey:
-    """Return the desired key with a lifetime that counts from now as an instant, which later rounds do not move."""
-    lifetime = desired.lifetime
-    if lifetime and lifetime.from_now and isinstance(lifetime.end, Duration):
-        return replace(desired, lifetime=replace(lifetime, end=lifetime.end.after(now), from_now=False))
-    return desired
+from .steps import NEVER, Create, Delete, End, Plan, Rename, Update, Wait
 
 
 def plan(
@@ -77,7 +67,7 @@ def _plan(
         return _race(snapshot, str(created), waited=waited)
     key = next((key for key in snapshot.keys if desired.secret_of(key)), snapshot.keys[0])
     if key.key_id != created:
-        has_other_secret = desired.secret is not None and key.key_id != desired.secret.key_id
+        has_other_secret = desired.secret is not None and not _is_accepted(desired, key)
         is_replaceable = desired.regenerate == "always" or has_other_secret or not desired.secret_of(key)
         # A key that appeared while this run created its own belongs to a concurrent run, which reports its secret.
         if desired.regenerate != "never" and is_replaceable and created is None:
@@ -89,6 +79,15 @@ def _plan(
         if desired.secret_required and not desired.secret_of(key):
             return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
     return _update(desired, key, snapshot.now)
+
+
+def _is_accepted(desired: DesiredKey, key: ObservedKey) -> bool:
+    """Return whether the key has the desired secret, or a known one where the desired one is derived.
+
+    A seed that is added later does not invalidate a secret that was saved before, until the key is replaced.
+    """
+    secret = desired.secret_of(key)
+    return secret is not None and (secret == desired.secret or (desired.secret or secret).source == "derived")
 
 
 def differences(desired: DesiredKey, key: ObservedKey) -> dict[str, Any]:
@@ -113,9 +112,9 @@ def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | Non
     if isinstance(step, Create):
         key_id = desired.new_secret.key_id if desired.new_secret else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
-        return ObservedKey(key_id, desired.alias, created_at=now, expires=_instant(step.end, now), settings=settings)
+        return ObservedKey(key_id, desired.alias, created_at=now, expires=instant_of(step.end, now), settings=settings)
     if isinstance(step, Update) and key:
-        expires = _instant(step.end, now) if step.end else key.expires
+        expires = instant_of(step.end, now) if step.end else key.expires
         return replace(key, expires=expires, settings={**key.settings, **step.settings})
     if isinstance(step, Delete) and not desired.present:
         return None
@@ -146,7 +145,7 @@ def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) ->
         return Plan("regenerated", step=_successor(desired, before, now))
     start = desired.lifetime_start
     settings = _merged(desired.creation_settings, desired)
-    new_end, continues = _end_from(end or NEVER, start, now)
+    new_end, continues = end_from(end or NEVER, start, now)
     if start and continues:
         settings["metadata"] = {**(settings.get("metadata") or {}), LIFETIME_START: format_instant(start)}
     return Plan("created", step=Create(desired.alias, settings, new_end))
@@ -164,12 +163,47 @@ def _rename_before_replacement(desired: DesiredKey, key: ObservedKey, now: datet
 
 def _replacement(desired: DesiredKey, snapshot: Snapshot, created: str | None) -> Plan:
     """Return the next step of a replacement that this run started, or that another run did not finish."""
+    predecessor = snapshot.predecessors[0]
     if snapshot.keys:
         successor = next((key for key in snapshot.keys if key.key_id == created), snapshot.keys[0])
+        if successor.key_id == created and (
+            correction := _correction(_successor(desired, predecessor, snapshot.now), successor, snapshot.now)
+        ):
+            return Plan("regenerated", key=successor, step=correction)
         step = Delete(tuple(key.key_id for key in snapshot.predecessors))
         return Plan("regenerated", key=successor, step=step)
-    predecessor = snapshot.predecessors[0]
     return Plan("regenerated", key=predecessor, step=_successor(desired, predecessor, snapshot.now))
+
+
+# The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
+_DEFAULTED_SETTINGS = (
+    "models",
+    "max_budget",
+    "budget_duration",
+    "tpm_limit",
+    "rpm_limit",
+    "max_parallel_requests",
+    "allowed_routes",
+    "blocked",
+)
+
+
+def _correction(created: Create, successor: ObservedKey, now: datetime) -> Update | None:
+    """Return the step that makes a replacement like its predecessor where the proxy applied its own defaults."""
+    changes = {}
+    for name in _DEFAULTED_SETTINGS:
+        expected = created.settings.get(name, setting(name).cleared_value)
+        if not setting(name).matches(expected, successor.value(name)):
+            changes[name] = expected
+    end = instant_of(created.end, successor.created_at or now)
+    is_same_end = (
+        end == successor.expires
+        if end is None or successor.expires is None
+        else abs(successor.expires - end) <= TOLERANCE
+    )
+    if not changes and is_same_end:
+        return None
+    return Update(successor.key_id, changes, None if is_same_end else end or NEVER)
 
 
 def _race(snapshot: Snapshot, created: str, *, waited: bool) -> Plan:
@@ -196,8 +230,8 @@ def _successor(desired: DesiredKey, predecessor: ObservedKey, now: datetime) -> 
     end: End = predecessor.expires or NEVER
     continues = True
     if desired.lifetime:
-        desired_end, continues = _end_from(desired.lifetime.end or NEVER, start, now)
-        if desired.lifetime.shorten or _is_later(desired_end, end, now):
+        desired_end, continues = end_from(desired.lifetime.end or NEVER, start, now)
+        if desired.lifetime.shorten or is_later(desired_end, end, now):
             end = desired_end
         else:
             continues = True
@@ -213,7 +247,9 @@ def inherited_settings(key: ObservedKey) -> dict[str, Any]:
     settings = {
         name: value
         for name, value in key.settings.items()
-        if SETTINGS[name].inherited and value != SETTINGS[name].cleared_value and value is not None
+        # What is in the metadata is passed on with them: LiteLLM refuses some of it as a field without a licence.
+        if SETTINGS[name].inherited and not SETTINGS[name].in_metadata
+        if value != SETTINGS[name].cleared_value and value is not None
     }
     settings.update((name, key.row[name]) for name in INHERITED_FIELDS if key.row.get(name))
     settings["metadata"] = _without_marker(key.value("metadata"))
@@ -228,61 +264,15 @@ def _merged(present: Mapping[str, Any], desired: DesiredKey) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value != setting(name).cleared_value}
 
 
-def _end_from(end: End, start: datetime | None, now: datetime) -> tuple[End, bool]:
-    """Return the expiry of a new key whose lifetime started before, and whether that lifetime continues.
-
-    A duration that has passed counts from now, as for an expired key.
-    """
-    if not isinstance(end, Duration) or start is None:
-        return end, True
-    instant = end.after(start)
-    return (instant, True) if instant > now else (end, False)
-
-
 def _without_marker(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (metadata or {}).items() if name != REPLACED}
 
 
 def _update(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:
     changes = differences(desired, key)
-    end = _new_end(desired.lifetime, key, now) if desired.lifetime else None
+    end = new_end(desired.lifetime, key, now) if desired.lifetime else None
     if isinstance(end, datetime) and end <= now:
         return Plan("unchanged", key=key, problem=problems.end_in_the_past(desired, end))
     if not changes and not end:
         return Plan("unchanged", key=key)
     return Plan("updated", key=key, step=Update(key.key_id, changes, end))
-
-
-def _new_end(lifetime: Lifetime, key: ObservedKey, now: datetime) -> datetime | Never | None:
-    """Return the expiry that the key should get; None if its present one is right."""
-    end = lifetime.end
-    if end is None:
-        return NEVER if key.expires else None
-    if isinstance(end, Duration):
-        start, is_active = lifetime_start(key), key.expires is not None and key.expires > now
-        if start is None and is_active:  # LiteLLM has forgotten when the key was created: its expiry cannot be checked
-            return None
-        length, end = end, end.after(start or now)
-        if end <= now:
-            # The duration has passed. A key that has not expired keeps its expiry; any other is renewed from now.
-            if is_active:
-                return None
-            end = length.after(now)
-    has_expired = key.expires is not None and key.expires <= now < end  # renewed even within the tolerance
-    if key.expires is not None and not has_expired and abs(key.expires - end) <= TOLERANCE:
-        return None
-    if not lifetime.shorten and not _is_later(end, key.expires or NEVER, now):
-        return None
-    return end
-
-
-def _is_later(one: End, other: End, now: datetime) -> bool:
-    first, second = _instant(one, now), _instant(other, now)
-    return second is not None and (first is None or first > second)
-
-
-def _instant(end: End, now: datetime) -> datetime | None:
-    """Return the end as an instant; None stands for never."""
-    if isinstance(end, Never):
-        return None
-    return end.after(now) if isinstance(end, Duration) else end

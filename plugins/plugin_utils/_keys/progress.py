@@ -18,8 +18,9 @@ from typing import Any
 
 from .._errors import LiteLLMError
 from .._text import printable
+from .lifetimes import resolve_lifetime
 from .model import DesiredKey, ObservedKey, Snapshot
-from .plan import plan, predict, resolve_lifetime
+from .plan import plan, predict
 from .secrets import Secret
 from .steps import Create, Delete, Operation, Plan, Rename, Step, Update, Wait
 

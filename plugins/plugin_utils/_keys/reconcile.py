@@ -23,6 +23,7 @@ from .._litellm.client import Client
 from .._text import shorten
 from .apply import apply_steps
 from .cleanup import account_for_interruption, restore_alias, undo, withdraw
+from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .progress import KeyProgress, Outcome
 from .references import OnUnknownModels, reference_problems
@@ -171,6 +172,12 @@ def _finish(run: Run) -> list[Outcome]:
             run.warn(
                 f"A concurrent run created virtual key {one.desired.name} at the same time; "
                 "its secret is not known to this run"
+            )
+        key = one.plan.key
+        if one.created and not one.error and not one.desired.lifetime and not one.before and key and key.expires:
+            run.warn(
+                f"Virtual key {one.desired.name} expires at {format_instant(key.expires)}, although no lifetime was "
+                "set: the proxy has a default duration. Set duration, runtime or expires_at"
             )
         withdraw(run.client, one)
         restore_alias(run.client, one)

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .durations import Duration, format_instant, from_seconds
+from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
-from .plan import TOLERANCE
 from .progress import Outcome
 from .settings import SETTINGS, setting
 

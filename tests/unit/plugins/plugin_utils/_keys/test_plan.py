@@ -15,6 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
     format_instant,
     parse,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import resolve_lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
     DesiredKey,
     Lifetime,
@@ -26,7 +27,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.p
     differences,
     plan,
     predict,
-    resolve_lifetime,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
@@ -117,7 +117,8 @@ def test_the_expiry_of_a_new_key(lifetime, end):
         # The duration has passed: an expired key is renewed, and one that was extended is kept.
         (Lifetime(WEEK), 30 * DAY, -23 * DAY, NOW + 7 * DAY),
         (Lifetime(WEEK), 30 * DAY, 2 * DAY, None),
-        (Lifetime(WEEK), 30 * DAY, None, None),
+        (Lifetime(WEEK), 30 * DAY, None, NOW + 7 * DAY),  # one that never expires gets an expiry
+        (Lifetime(WEEK, shorten=False), 30 * DAY, None, None),
         (Lifetime(WEEK, shorten=False), 30 * DAY, -DAY, NOW + 7 * DAY),
         # The key expired before its duration has passed.
         (Lifetime(WEEK), DAY, -timedelta(hours=1), NOW + 6 * DAY),
@@ -204,7 +205,7 @@ def test_a_successor_gets_the_desired_settings_over_the_inherited_ones():
     ).step
     assert isinstance(step, Create)
     metadata = {"a": 1, "b": 2, "tags": ["x"], **SINCE_YESTERDAY}
-    assert step.settings == {"tpm_limit": 5, "metadata": metadata, "tags": ["x"], "blocked": False}
+    assert step.settings == {"tpm_limit": 5, "metadata": metadata, "blocked": False}
     assert step.end == NOW + 6 * DAY  # a week from the creation of the first key
 
 
@@ -595,3 +596,42 @@ def test_a_desired_secret_is_an_error_if_the_proxy_generates_secrets(options, so
 @pytest.mark.parametrize("options", [{}, {"present": False}, ALWAYS, {"settings": {"tpm_limit": 1}}], ids=str)
 def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
     assert planned(key(), server_secrets=True, **options) == planned(key(), **options)
+
+
+# A replacement is the old key with another secret.
+
+
+@pytest.mark.parametrize(
+    ("row", "changes"),
+    [
+        ({"models": ["default"]}, {"models": []}),
+        ({"max_budget": 5.0, "budget_duration": "30d"}, {"max_budget": None, "budget_duration": None}),
+        ({"tpm_limit": 9}, {"tpm_limit": None}),
+        ({"allowed_routes": ["info_routes"]}, {"allowed_routes": []}),
+    ],
+)
+def test_defaults_of_the_proxy_are_taken_off_a_replacement_before_the_old_key_is_deleted(row, changes):
+    successor = key(OTHER, **row)
+    predecessor = key(models=[], metadata={})
+    snapshot = Snapshot((successor,), NOW, (predecessor,))
+    desired = DesiredKey(ALIAS, regenerate="always")
+    step = plan(desired, snapshot, OTHER.key_id).step
+    assert isinstance(step, Update)
+    assert (step.key_id, step.settings) == (OTHER.key_id, changes)
+
+
+def test_a_default_duration_of_the_proxy_is_taken_off_a_replacement():
+    successor, predecessor = key(OTHER, expires=14 * DAY), key(expires=None)
+    step = plan(DesiredKey(ALIAS, regenerate="always"), Snapshot((successor,), NOW, (predecessor,)), OTHER.key_id)
+    assert step.step == Update(OTHER.key_id, {}, NEVER)
+
+
+def test_a_seed_that_is_added_later_accepts_the_saved_secret_until_the_key_is_replaced():
+    saved, derived = secret_of("sk-saved-0123456789abc"), derive("a seed of more than 32 characters..", ALIAS)
+    present = key(saved)
+    desired = DesiredKey(ALIAS, secret=derived, known_secrets=(saved,))
+    assert plan(desired, Snapshot((present,), NOW)) == Plan("unchanged", key=present)
+    again = replace(desired, regenerate="if_unrecoverable")
+    assert plan(again, Snapshot((present,), NOW)) == Plan("unchanged", key=present)
+    assert isinstance(plan(replace(desired, regenerate="always"), Snapshot((present,), NOW)).step, Rename)
+    assert plan(replace(desired, known_secrets=()), Snapshot((present,), NOW)).problem
