@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of every kind of plugin share: a template, rendered as ansible-core renders it."""
+"""A fixture for the tests of all plugins: render a template as ansible-core does."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ try:
 except ImportError:  # ansible-core before 2.19 trusts every string
     trust_as_template = str
 
-# Before any test imports from ansible_collections; ansible-test has done so by now.
+# Before any test imports from ansible_collections. ansible-test has done so already.
 if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader()
 
 
 @pytest.fixture
 def template():
-    """Render a template over some variables, to the value that a task would see."""
+    """Return a function that renders a template with variables to the value that a task would get."""
 
     def render(text, **variables):
         return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(text))

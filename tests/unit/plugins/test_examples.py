@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The examples in the pages of filters and tests give what the comments below them say."""
+"""The examples in the documentation of filters and tests have the results that the comments below them show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLUGINS = Path(__file__).parents[3] / "plugins"
 def examples():
     for page in sorted([*PLUGINS.glob("filter/*.yml"), *PLUGINS.glob("test/*.yml")]):
         text = yaml.safe_load(page.read_text(encoding="utf-8"))["EXAMPLES"]
-        if "# =>" not in text:  # tasks, which tests/end_to_end runs
+        if "# =>" not in text:  # a page with tasks, which tests/end_to_end runs
             continue
         results = re.findall(r"^# => (.+)$", text, re.MULTILINE)
         for (name, example), result in zip(yaml.safe_load(text).items(), results, strict=True):
@@ -27,5 +27,5 @@ def examples():
 
 @pytest.mark.parametrize(("example", "result"), list(examples()))
 def test_example(template, example, result):
-    # As texts, which is what ansible-core before 2.19 makes of numbers.
+    # Compared as text, because ansible-core before 2.19 returns numbers as text.
     assert str(template(example)) == result

@@ -41,20 +41,20 @@ def row(alias: str, secret: str, **fields: Any) -> dict[str, Any]:
     return {"token": hashlib.sha256(secret.encode()).hexdigest(), "key_alias": alias, **fields}
 
 
-def call(*terms: object, function: str = "lookup", **options: object) -> str:
-    """The text of a template that has the lookup in it."""
+def lookup_template(*terms: object, function: str = "lookup", **options: object) -> str:
+    """Return a template with the lookup."""
     arguments = [*map(repr, terms), *(f"{name}={value!r}" for name, value in options.items())]
     return f"{{{{ {function}('rhpds.litellm_virtual_keys.litellm_key', {', '.join(arguments)}) }}}}"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
-    # As in the process of another task.
+def _empty_cache() -> None:
+    # Each task of Ansible runs in a process of its own.
     importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")._cache.clear()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_connection_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LITELLM_URL", "LITELLM_PROXY_URL", "LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -62,7 +62,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy(httpserver: HTTPServer) -> dict[str, Any]:
-    """The variables that lead to a proxy with the keys a and b."""
+    """Return variables with the connection to a proxy that has the keys a and b."""
     rows = [row("virtkey-a", SECRET), row("virtkey-b", ANOTHER), row("virtkey-ab", "sk-x")]
 
     def listing(request: Request) -> Response:
@@ -88,7 +88,7 @@ def failure(render: Render, text: str, **variables: Any) -> str:
     return message
 
 
-# Where the secret comes from.
+# Sources of the secret
 
 
 @pytest.mark.parametrize(
@@ -100,43 +100,43 @@ def failure(render: Render, text: str, **variables: Any) -> str:
     ],
     ids=["at the top", "with a prefix", "below a user"],
 )
-def test_the_secret_comes_from_the_platforms_file(
+def test_the_secret_is_read_from_the_user_data_file(
     template: Render, proxy: dict[str, Any], tmp_path: Path, saved: dict[str, Any]
 ) -> None:
     (tmp_path / "provision-user-data.yaml").write_text(yaml.safe_dump(saved))
     place = trust_as_template("{{ somewhere }}")
-    assert template(call("a"), output_dir=place, somewhere=str(tmp_path), **proxy) == SECRET
-    assert template(call("a"), playbook_dir=str(tmp_path), **proxy) == SECRET
+    assert template(lookup_template("a"), output_dir=place, somewhere=str(tmp_path), **proxy) == SECRET
+    assert template(lookup_template("a"), playbook_dir=str(tmp_path), **proxy) == SECRET
 
 
-def test_user_data_that_are_given_come_before_the_file(template: Render, proxy: dict[str, Any], tmp_path: Path) -> None:
+def test_given_user_data_precede_the_file(template: Render, proxy: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "provision-user-data.yaml").write_text("litellm_key_alias: virtkey-a\nlitellm_virtual_key: sk-old")
-    assert template(call("a", user_data=DATA), output_dir=str(tmp_path), **proxy) == SECRET
+    assert template(lookup_template("a", user_data=DATA), output_dir=str(tmp_path), **proxy) == SECRET
 
 
-@pytest.mark.parametrize("tie", [str, trust_as_template], ids=["facts", "templates"])
-def test_the_secret_comes_from_the_play_when_its_alias_is_the_one(
-    template: Render, proxy: dict[str, Any], tmp_path: Path, tie: Any
+@pytest.mark.parametrize("convert", [str, trust_as_template], ids=["facts", "templates"])
+def test_the_secret_is_read_from_a_fact_with_the_same_alias(
+    template: Render, proxy: dict[str, Any], tmp_path: Path, convert: Any
 ) -> None:
-    facts = {name: tie(value) for name, value in DATA.items()}
-    assert template(call("a"), output_dir=str(tmp_path), **facts, **proxy) == SECRET
-    assert "The secret of the key virtkey-b is not known here" in failure(
-        template, call("b"), output_dir=str(tmp_path), **facts, **proxy
+    facts = {name: convert(value) for name, value in DATA.items()}
+    assert template(lookup_template("a"), output_dir=str(tmp_path), **facts, **proxy) == SECRET
+    assert "The secret of virtual key virtkey-b is not known" in failure(
+        template, lookup_template("b"), output_dir=str(tmp_path), **facts, **proxy
     )
 
 
-def test_saved_data_come_before_the_play(template: Render, proxy: dict[str, Any]) -> None:
+def test_user_data_precede_facts(template: Render, proxy: dict[str, Any]) -> None:
     facts = {"litellm_key_alias": "virtkey-a", "litellm_virtual_key": ANOTHER}
-    assert template(call("a", user_data=DATA), **facts, **proxy) == SECRET
+    assert template(lookup_template("a", user_data=DATA), **facts, **proxy) == SECRET
 
 
-def test_a_plays_secret_that_is_this_lookup_is_not_looked_up_for_ever(template: Render, tmp_path: Path) -> None:
-    text = call("a", verify=False)
+def test_a_fact_that_contains_the_same_lookup_does_not_recurse(template: Render, tmp_path: Path) -> None:
+    text = lookup_template("a", verify=False)
     message = failure(template, text, output_dir=str(tmp_path), litellm_virtual_key=trust_as_template(text))
-    assert message.count("The secret of the key virtkey-a is not known here") == 1
+    assert message.count("The secret of virtual key virtkey-a is not known") == 1
 
 
-# Which key.
+# Names of keys
 
 
 @pytest.mark.parametrize(
@@ -149,21 +149,25 @@ def test_a_plays_secret_that_is_this_lookup_is_not_looked_up_for_ever(template: 
         (["virtkey-a"], {"search": "alias", "alias_prefix": "ignored-"}),
     ],
 )
-def test_a_key_is_named_by_its_guid_or_its_alias(
+def test_a_key_is_named_by_guid_or_alias(
     template: Render, proxy: dict[str, Any], terms: list[str], options: dict[str, Any]
 ) -> None:
-    assert template(call(*terms, user_data=DATA, **options), **proxy) == SECRET
+    assert template(lookup_template(*terms, user_data=DATA, **options), **proxy) == SECRET
 
 
-def test_many_keys_come_in_the_order_of_the_terms(template: Render, proxy: dict[str, Any]) -> None:
+def test_several_keys_are_returned_in_the_order_of_the_terms(template: Render, proxy: dict[str, Any]) -> None:
     data = {**DATA, "users": {"b": {"key_alias": "virtkey-b", "virtual_key": ANOTHER}}}
-    assert template(call("b", "a", "b", function="query", user_data=data), **proxy) == [ANOTHER, SECRET, ANOTHER]
-    assert template(call("b", "a", user_data=data), **proxy) == f"{ANOTHER},{SECRET}"
+    assert template(lookup_template("b", "a", "b", function="query", user_data=data), **proxy) == [
+        ANOTHER,
+        SECRET,
+        ANOTHER,
+    ]
+    assert template(lookup_template("b", "a", user_data=data), **proxy) == f"{ANOTHER},{SECRET}"
 
 
 def test_a_guid_may_be_a_number(template: Render) -> None:
     data = {"key_alias": "virtkey-123", "virtual_key": SECRET}
-    assert template(call(123, user_data=data, verify=False)) == SECRET
+    assert template(lookup_template(123, user_data=data, verify=False)) == SECRET
 
 
 @pytest.mark.parametrize(
@@ -171,52 +175,52 @@ def test_a_guid_may_be_a_number(template: Render) -> None:
     [
         ("", "guid is empty; it must name the key"),
         (" ", "guid is empty; it must name the key"),
-        ("a ", "guid 'a ' begins or ends with a blank"),
-        ("x" * 300, "255 are allowed"),
+        ("a ", "guid 'a ' starts or ends with white space"),
+        ("x" * 300, "at most 255 are allowed"),
     ],
 )
-def test_what_names_no_key_is_refused(template: Render, term: str, why: str) -> None:
-    assert why in failure(template, call(term, user_data=DATA, verify=False))
+def test_an_invalid_name_is_refused(template: Render, term: str, why: str) -> None:
+    assert why in failure(template, lookup_template(term, user_data=DATA, verify=False))
 
 
 @pytest.mark.parametrize("term", [None, True, {"virtual_key": SECRET}], ids=["null", "true", "a dictionary"])
-def test_what_is_no_name_is_refused(template: Render, term: object) -> None:
-    message = failure(template, call(term, user_data=DATA, verify=False))
+def test_a_term_that_is_not_a_name_is_refused(template: Render, term: object) -> None:
+    message = failure(template, lookup_template(term, user_data=DATA, verify=False))
     assert "A term must be the guid of a key, as text or a number" in message
 
 
-def test_a_list_of_terms_counts_as_its_members(template: Render, proxy: dict[str, Any]) -> None:
+def test_nested_lists_of_terms_are_flattened(template: Render, proxy: dict[str, Any]) -> None:
     for terms in (["a", "b"], [["a", "b"]], ["a", ["b"]]):
-        assert template(call(*terms, function="query", field="alias"), **proxy) == ["virtkey-a", "virtkey-b"]
+        assert template(lookup_template(*terms, function="query", field="alias"), **proxy) == ["virtkey-a", "virtkey-b"]
 
 
-# Seeds, ids and other fields.
+# Seeds, ids and other fields
 
 
 SEED = "a seed of exactly 32 characters."
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_secret_is_derived_before_it_is_looked_for(template: Render, proxy: dict[str, Any], version: int) -> None:
+def test_a_derived_secret_precedes_user_data(template: Render, proxy: dict[str, Any], version: int) -> None:
     secret = derive(SEED, "virtkey-a", version).value
     options: dict[str, Any] = {"key_seed": SEED, "key_version": version, "user_data": DATA}
-    assert template(call("a", verify=False, **options)) == secret
-    message = failure(template, call("a", **options), **proxy)
-    assert "The key virtkey-a has another secret than the one that was derived from key_seed" in message
+    assert template(lookup_template("a", verify=False, **options)) == secret
+    message = failure(template, lookup_template("a", **options), **proxy)
+    assert "Virtual key virtkey-a has another secret than the one that was derived from key_seed" in message
     assert SEED not in message
     proxy["rows"][:] = [row("virtkey-a", secret)]
-    assert template(call("a", **options), **proxy) == secret
+    assert template(lookup_template("a", **options), **proxy) == secret
 
 
 @pytest.mark.parametrize(
     ("seed", "why"),
     [
-        ("too short", "key_seed is 9 characters long; it must have 32 or more"),
+        ("too short", "key_seed is 9 characters long; at least 32 are required"),
         ("sk-" + "m" * 40, "key_seed must not be the master key"),
     ],
 )
-def test_a_seed_that_is_no_good_is_refused_and_not_shown(template: Render, seed: str, why: str) -> None:
-    message = failure(template, call("a", key_seed=seed, master_key="sk-" + "m" * 40, verify=False))
+def test_an_invalid_seed_is_refused_and_not_quoted(template: Render, seed: str, why: str) -> None:
+    message = failure(template, lookup_template("a", key_seed=seed, master_key="sk-" + "m" * 40, verify=False))
     assert why in message
     assert seed not in message
 
@@ -225,21 +229,25 @@ def test_a_key_may_be_named_by_its_id(template: Render, proxy: dict[str, Any], h
     known, unknown = (str(row("virtkey-a", secret)["token"]) for secret in (SECRET, ANOTHER))
     httpserver.expect_request("/key/info", query_string={"key": known}).respond_with_json({"info": {}})
     httpserver.expect_request("/key/info").respond_with_json({"error": {"message": "Key not found"}}, 404)
-    assert template(call(known, search="id", user_data=DATA), **proxy) == SECRET
-    assert f"There is no key {unknown}" in failure(template, call(unknown, search="id", field="alias"), **proxy)
-    assert f"There is no key {unknown}" in failure(template, call(unknown, search="id", user_data=DATA), **proxy)
-    assert f"The secret of the key {known} is not known here" in failure(
-        template, call(known, search="id", user_data={}), **proxy
+    assert template(lookup_template(known, search="id", user_data=DATA), **proxy) == SECRET
+    assert f"Virtual key {unknown} does not exist" in failure(
+        template, lookup_template(unknown, search="id", field="alias"), **proxy
+    )
+    assert f"Virtual key {unknown} does not exist" in failure(
+        template, lookup_template(unknown, search="id", user_data=DATA), **proxy
+    )
+    assert f"The secret of virtual key {known} is not known" in failure(
+        template, lookup_template(known, search="id", user_data={}), **proxy
     )
 
 
-def test_the_plays_own_secret_is_found_by_its_id(template: Render) -> None:
+def test_a_fact_is_found_by_the_id_of_the_key(template: Render) -> None:
     known, unknown = (str(row("virtkey-a", secret)["token"]) for secret in (SECRET, ANOTHER))
     options: dict[str, Any] = {"search": "id", "user_data": {}, "verify": False}
-    assert template(call(known, **options), litellm_virtual_key=SECRET) == SECRET
-    assert "is not known here" in failure(template, call(unknown, **options), litellm_virtual_key=SECRET)
-    itself = trust_as_template(call(known, **options))
-    assert failure(template, itself, litellm_virtual_key=itself).count("is not known here") == 1
+    assert template(lookup_template(known, **options), litellm_virtual_key=SECRET) == SECRET
+    assert "is not known" in failure(template, lookup_template(unknown, **options), litellm_virtual_key=SECRET)
+    itself = trust_as_template(lookup_template(known, **options))
+    assert failure(template, itself, litellm_virtual_key=itself).count("is not known") == 1
 
 
 FIELDS = {
@@ -264,9 +272,9 @@ FIELDS = {
         ("duration", "31d"),
     ],
 )
-def test_another_field_needs_no_secret(template: Render, proxy: dict[str, Any], field: str, expected: Any) -> None:
+def test_other_fields_need_no_secret(template: Render, proxy: dict[str, Any], field: str, expected: Any) -> None:
     proxy["rows"][:] = [row("virtkey-a", SECRET, created_at="2099-01-01T00:00:00Z", **FIELDS)]
-    (value,) = template(call("a", function="query", field=field), **proxy)
+    (value,) = template(lookup_template("a", function="query", field=field), **proxy)
     assert value == expected
 
 
@@ -275,111 +283,122 @@ def test_another_field_needs_no_secret(template: Render, proxy: dict[str, Any], 
     [({}, None), (DATA, SECRET), ({**DATA, "litellm_virtual_key": ANOTHER}, None)],
     ids=["unknown", "known", "of another key"],
 )
-def test_all_fields_hold_the_secret_only_if_it_opens_the_key(
+def test_all_fields_include_the_secret_only_if_it_is_that_of_the_key(
     template: Render, proxy: dict[str, Any], data: dict[str, Any], secret: str | None
 ) -> None:
-    (found,) = template(call("a", function="query", field="all", user_data=data), **proxy)
+    (found,) = template(lookup_template("a", function="query", field="all", user_data=data), **proxy)
     assert (found["key_alias"], found["key"]) == ("virtkey-a", secret)
 
 
-def test_a_field_of_a_key_that_is_not_there_is_an_error(template: Render, proxy: dict[str, Any]) -> None:
+def test_a_field_of_a_missing_key_is_an_error(template: Render, proxy: dict[str, Any]) -> None:
     proxy["rows"].clear()
-    assert "There is no key virtkey-a" in failure(template, call("a", field="expires"), **proxy)
+    assert "Virtual key virtkey-a does not exist" in failure(template, lookup_template("a", field="expires"), **proxy)
 
 
 def test_many_references_in_one_template_cost_one_request(
     template: Render, proxy: dict[str, Any], httpserver: HTTPServer
 ) -> None:
-    text = " ".join([call("a", user_data=DATA), call("a", field="alias"), call("a", user_data=DATA)])
+    text = " ".join(
+        [
+            lookup_template("a", user_data=DATA),
+            lookup_template("a", field="alias"),
+            lookup_template("a", user_data=DATA),
+        ]
+    )
     assert template(text, **proxy) == f"{SECRET} virtkey-a {SECRET}"
     assert len(httpserver.log) == 1
 
 
-# Where the proxy is.
+# The connection
 
 
-def test_without_verifying_no_proxy_is_needed(template: Render) -> None:
-    assert template(call("a", user_data=DATA, verify=False)) == SECRET
+def test_without_verification_no_proxy_is_needed(template: Render) -> None:
+    assert template(lookup_template("a", user_data=DATA, verify=False)) == SECRET
 
 
-def test_the_connection_may_be_given_as_templates(template: Render, proxy: dict[str, Any]) -> None:
+def test_the_connection_can_be_given_as_templates(template: Render, proxy: dict[str, Any]) -> None:
     # As in litellm_master_key: "{{ vault_litellm_master_key }}".
-    hidden = {f"vault_{name}": value for name, value in proxy.items() if name.startswith("litellm_")}
-    shown = {name: trust_as_template(f"{{{{ vault_{name} }}}}") for name in proxy if name.startswith("litellm_")}
-    assert template(call("a", user_data=DATA), **hidden, **shown) == SECRET
+    vaulted = {f"vault_{name}": value for name, value in proxy.items() if name.startswith("litellm_")}
+    templates = {name: trust_as_template(f"{{{{ vault_{name} }}}}") for name in proxy if name.startswith("litellm_")}
+    assert template(lookup_template("a", user_data=DATA), **vaulted, **templates) == SECRET
 
 
-def test_the_connection_may_come_from_the_environment(
+def test_the_connection_can_come_from_the_environment(
     template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LITELLM_PROXY_URL", proxy["litellm_url"])
     monkeypatch.setenv("LITELLM_MASTER_KEY", MASTER_KEY)
-    assert template(call("a", user_data=DATA)) == SECRET
-    assert template(call("a", user_data=DATA), litellm_url="", litellm_master_key="") == SECRET  # empty: not given
-    assert template(call("a", user_data=DATA, url="", master_key="")) == SECRET
+    assert template(lookup_template("a", user_data=DATA)) == SECRET
+    assert (
+        template(lookup_template("a", user_data=DATA), litellm_url="", litellm_master_key="") == SECRET
+    )  # empty: not given
+    assert template(lookup_template("a", user_data=DATA, url="", master_key="")) == SECRET
 
 
-@pytest.mark.parametrize("ours_is_empty", [False, True], ids=["both", "one of them empty"])
-def test_the_environment_has_an_order(
-    template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, ours_is_empty: bool
+@pytest.mark.parametrize("is_first_empty", [False, True], ids=["both", "one of them empty"])
+def test_the_order_of_the_environment_variables(
+    template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, is_first_empty: bool
 ) -> None:
-    for ours, fallback, right in (
+    for first, second, correct in (
         ("LITELLM_URL", "LITELLM_PROXY_URL", proxy["litellm_url"]),
         ("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY", MASTER_KEY),
     ):
-        monkeypatch.setenv(ours, "" if ours_is_empty else right)
-        monkeypatch.setenv(fallback, right if ours_is_empty else "sk-not-this-one")
+        monkeypatch.setenv(first, "" if is_first_empty else correct)
+        monkeypatch.setenv(second, correct if is_first_empty else "sk-not-this-one")
     monkeypatch.setenv("LITELLM_TIMEOUT", "")
-    assert template(call("a", user_data=DATA)) == SECRET
+    assert template(lookup_template("a", user_data=DATA)) == SECRET
 
 
-def test_the_configuration_file_comes_last(
+def test_the_configuration_file_is_the_last_source(
     template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "ansible.cfg"
     file.write_text(f"[litellm_virtual_keys]\nurl = {proxy['litellm_url']}\ntimeout = 5")
     monkeypatch.setattr(constants.config, "_config_file", str(file))
     monkeypatch.setenv("LITELLM_URL", "")
-    text = call("a", user_data=DATA, master_key=MASTER_KEY)
+    text = lookup_template("a", user_data=DATA, master_key=MASTER_KEY)
     assert template(text) == SECRET
     monkeypatch.setenv("LITELLM_URL", "http://127.0.0.1:9")
-    assert "answers at http://127.0.0.1:9" in failure(template, text, litellm_retries=0)
+    assert "proxy at http://127.0.0.1:9" in failure(template, text, litellm_retries=0)
     assert template(text, litellm_url=proxy["litellm_url"]) == SECRET
 
 
-def test_an_option_comes_before_a_variable(template: Render, proxy: dict[str, Any]) -> None:
+def test_an_option_precedes_a_variable(template: Render, proxy: dict[str, Any]) -> None:
     undefined = trust_as_template("{{ nowhere }}")
     options = {"url": proxy["litellm_url"], "master_key": MASTER_KEY}
-    assert template(call("a", user_data=DATA, **options), litellm_url=undefined, litellm_master_key=undefined) == SECRET
+    assert (
+        template(lookup_template("a", user_data=DATA, **options), litellm_url=undefined, litellm_master_key=undefined)
+        == SECRET
+    )
 
 
 @pytest.mark.parametrize(
     ("variables", "why"),
     [
-        ({}, "url is not set: give the option, the variable litellm_url or the environment variable LITELLM_URL"),
+        ({}, "url is not set; set the option, the variable litellm_url or the environment variable LITELLM_URL"),
         ({"litellm_url": "http://127.0.0.1:9"}, "master_key is not set"),
         (
             {"litellm_url": "http://127.0.0.1:9", "litellm_master_key": MASTER_KEY, "litellm_retries": 0},
-            "No LiteLLM proxy answers at http://127.0.0.1:9 (Connection refused)",
+            "No connection to a LiteLLM proxy at http://127.0.0.1:9 (Connection refused)",
         ),
-        ({"litellm_url": MASTER_KEY, "litellm_master_key": MASTER_KEY}, "url '********' is not usable"),
+        ({"litellm_url": MASTER_KEY, "litellm_master_key": MASTER_KEY}, "url '********' is invalid"),
     ],
 )
-def test_without_a_proxy_that_answers_there_is_a_sentence(
+def test_without_a_usable_connection_there_is_an_error_message(
     template: Render, variables: dict[str, Any], why: str
 ) -> None:
-    assert why in failure(template, call("a", user_data=DATA), **variables)
+    assert why in failure(template, lookup_template("a", user_data=DATA), **variables)
 
 
-def test_a_master_key_that_is_wrong_is_not_told(template: Render, httpserver: HTTPServer) -> None:
-    said = {"error": {"message": f"Authentication Error, Invalid proxy server token passed: {MASTER_KEY}"}}
-    httpserver.expect_request("/key/list").respond_with_json(said, 401)
+def test_a_wrong_master_key_is_not_quoted(template: Render, httpserver: HTTPServer) -> None:
+    body = {"error": {"message": f"Authentication Error, Invalid proxy server token passed: {MASTER_KEY}"}}
+    httpserver.expect_request("/key/list").respond_with_json(body, 401)
     variables = {"litellm_url": httpserver.url_for(""), "litellm_master_key": MASTER_KEY}
-    message = failure(template, call("a", user_data=DATA), **variables)
+    message = failure(template, lookup_template("a", user_data=DATA), **variables)
     assert "does not accept the master key (401); check master_key" in message
 
 
-# What is not handed out.
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -402,61 +421,61 @@ def test_a_master_key_that_is_wrong_is_not_told(template: Render, httpserver: HT
         ),
     ],
 )
-def test_an_option_that_cannot_be_is_refused_without_a_secret(
+def test_an_invalid_option_is_refused_without_quoting_a_secret(
     template: Render, options: dict[str, Any], why: str
 ) -> None:
-    _line_of_the_template, found, said = failure(
-        template, call("a", **{"user_data": DATA, "verify": False, **options})
+    _line_of_the_template, found, rest = failure(
+        template, lookup_template("a", **{"user_data": DATA, "verify": False, **options})
     ).partition(why)
     assert found
-    assert SEED not in said
+    assert SEED not in rest
 
 
-def test_a_with_loop_gives_an_argument_of_its_own(template: Render) -> None:
-    assert template(call("a", user_data=DATA, verify=False, wantlist=True)) == [SECRET]
+def test_the_additional_argument_of_a_with_loop_is_accepted(template: Render) -> None:
+    assert template(lookup_template("a", user_data=DATA, verify=False, wantlist=True)) == [SECRET]
     lookup = lookup_loader.get("rhpds.litellm_virtual_keys.litellm_key", loader=None, templar=Templar(DataLoader()))
     assert lookup.run(["a"], {}, user_data=DATA, verify=False, wantlist=True) == [SECRET]
 
 
-def test_of_a_key_that_is_not_there_the_secret_is_not_missed(
+def test_a_missing_key_is_reported_before_an_unknown_secret(
     template: Render, proxy: dict[str, Any], tmp_path: Path
 ) -> None:
-    message = failure(template, call("a", "x"), output_dir=str(tmp_path), **proxy)
-    assert "There is no key virtkey-x: it was removed, or never created" in message
+    message = failure(template, lookup_template("a", "x"), output_dir=str(tmp_path), **proxy)
+    assert "Virtual key virtkey-x does not exist: it was deleted, or never created" in message
     assert "not known" not in message
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_secret_that_is_not_known_is_an_error_with_a_way_out(
+def test_an_unknown_secret_is_an_error_with_advice(
     template: Render, proxy: dict[str, Any], tmp_path: Path, httpserver: HTTPServer, *, verify: bool
 ) -> None:
-    message = failure(template, call("a", verify=verify), output_dir=str(tmp_path), **proxy)
+    message = failure(template, lookup_template("a", verify=verify), output_dir=str(tmp_path), **proxy)
     assert len(httpserver.log) == verify
-    assert "The secret of the key virtkey-a is not known here: LiteLLM does not tell it" in message
-    assert "provision the key in this play, or give user_data or key_seed" in message
+    assert "The secret of virtual key virtkey-a is not known: LiteLLM does not return it" in message
+    assert "Provision the key in this play, or set user_data or key_seed" in message
 
 
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([], "There is no key virtkey-a: it was removed, or never created; provision it again"),
-        ([row("virtkey-ab", SECRET)], "There is no key virtkey-a"),
+        ([], "Virtual key virtkey-a does not exist: it was deleted, or never created. Provision it again"),
+        ([row("virtkey-ab", SECRET)], "Virtual key virtkey-a does not exist"),
         (
             [row("virtkey-a", ANOTHER)],
-            "The key virtkey-a has another secret than the one that was saved; provision it again",
+            "Virtual key virtkey-a has another secret than the one that was saved. Provision it again",
         ),
-        ([row("virtkey-a", SECRET, blocked=True)], "The key virtkey-a is blocked"),
+        ([row("virtkey-a", SECRET, blocked=True)], "Virtual key virtkey-a is blocked"),
         (
             [row("virtkey-a", SECRET, expires="2020-02-01T00:00:00.5Z")],
-            "The key virtkey-a expired at 2020-02-01T00:00:00Z; extend it",
+            "Virtual key virtkey-a expired at 2020-02-01T00:00:00Z. Extend it",
         ),
     ],
 )
-def test_a_secret_that_opens_nothing_is_not_handed_out(
+def test_a_secret_that_the_proxy_does_not_accept_is_not_returned(
     template: Render, proxy: dict[str, Any], rows: list[dict[str, Any]], why: str
 ) -> None:
     proxy["rows"][:] = rows
-    assert why in failure(template, call("a", user_data=DATA), **proxy)
+    assert why in failure(template, lookup_template("a", user_data=DATA), **proxy)
 
 
 @pytest.mark.parametrize(
@@ -467,31 +486,33 @@ def test_a_secret_that_opens_nothing_is_not_handed_out(
     ],
     ids=["later", "one of two"],
 )
-def test_a_secret_that_opens_a_key_is_handed_out(
+def test_a_secret_that_the_proxy_accepts_is_returned(
     template: Render, proxy: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
     proxy["rows"][:] = rows
-    assert template(call("a", user_data=DATA), **proxy) == SECRET
+    assert template(lookup_template("a", user_data=DATA), **proxy) == SECRET
 
 
 @pytest.mark.parametrize("secret", ["sk-1234", "sk-********"])
-def test_a_short_secret_is_compared_like_any_other(template: Render, proxy: dict[str, Any], secret: str) -> None:
-    # LiteLLM before 1.94 takes them.
+def test_a_short_secret_is_verified_like_any_other(template: Render, proxy: dict[str, Any], secret: str) -> None:
+    # LiteLLM before 1.94 accepts such secrets.
     data = {**DATA, "litellm_virtual_key": secret}
-    assert "has another secret than the one that was saved" in failure(template, call("a", user_data=data), **proxy)
+    assert "has another secret than the one that was saved" in failure(
+        template, lookup_template("a", user_data=data), **proxy
+    )
     proxy["rows"][:] = [row("virtkey-a", secret)]
-    assert template(call("a", user_data=data), **proxy) == secret
+    assert template(lookup_template("a", user_data=data), **proxy) == secret
 
 
-def test_errors_may_be_ignored_as_with_any_lookup(template: Render, tmp_path: Path) -> None:
-    text = call("a", verify=False, errors="ignore").replace(" }}", " | default('none', true) }}")
+def test_errors_can_be_ignored_as_with_any_lookup(template: Render, tmp_path: Path) -> None:
+    text = lookup_template("a", verify=False, errors="ignore").replace(" }}", " | default('none', true) }}")
     assert template(text, output_dir=str(tmp_path)) == "none"
 
 
-def test_nothing_hangs_on_an_error_that_could_tell_a_secret(
+def test_an_error_has_no_cause_that_could_contain_a_secret(
     proxy: dict[str, Any], httpserver: HTTPServer, tmp_path: Path
 ) -> None:
-    # ansible-core 2.19 prints what an error was caused by, and what it happened in.
+    # ansible-core 2.19 prints the cause and the context of an error.
     httpserver.clear()
     httpserver.expect_request("/key/list").respond_with_data(f'{{"error": "no {ANOTHER}"}}', 400)
     lookup = lookup_loader.get("rhpds.litellm_virtual_keys.litellm_key", loader=None, templar=Templar(DataLoader()))
@@ -502,13 +523,13 @@ def test_nothing_hangs_on_an_error_that_could_tell_a_secret(
     assert (failed.value.__cause__, failed.value.__context__) == (None, None)
 
 
-def test_a_file_that_cannot_be_read_is_a_sentence_that_does_not_quote_it(template: Render, tmp_path: Path) -> None:
+def test_an_invalid_file_is_an_error_that_does_not_quote_it(template: Render, tmp_path: Path) -> None:
     (tmp_path / "provision-user-data.yaml").write_text(f"virtual_key: {SECRET}\n : [")
-    message = failure(template, call("a", verify=False), output_dir=str(tmp_path))
-    assert f"{tmp_path}/provision-user-data.yaml is not YAML; mend it or move it away" in message
+    message = failure(template, lookup_template("a", verify=False), output_dir=str(tmp_path))
+    assert f"{tmp_path}/provision-user-data.yaml is not valid YAML; repair it or move it away" in message
 
 
-def test_a_saved_secret_is_not_taken_for_a_template(template: Render, tmp_path: Path) -> None:
+def test_a_saved_secret_is_not_rendered_as_a_template(template: Render, tmp_path: Path) -> None:
     saved = {**DATA, "litellm_virtual_key": "sk-{{ 6 * 7 }}"}
     (tmp_path / "provision-user-data.yaml").write_text(yaml.safe_dump(saved))
-    assert template(call("a", verify=False), output_dir=str(tmp_path)) == "sk-{{ 6 * 7 }}"
+    assert template(lookup_template("a", verify=False), output_dir=str(tmp_path)) == "sk-{{ 6 * 7 }}"

@@ -12,7 +12,7 @@ is_duration = Module().tests()["duration"]
 
 
 @pytest.mark.parametrize("value", ["7d", "1 day 12 hours", "P1M", 168, 1.5])
-def test_durations(value):
+def test_valid_durations(value):
     assert is_duration(value) is True
 
 
@@ -27,6 +27,6 @@ def test_in_a_template(template):
 
 
 @pytest.mark.parametrize("verb", ["is", "is not"])
-def test_undefined_is_not_an_answer(template, verb):
+def test_an_undefined_value_is_an_error(template, verb):
     with pytest.raises(AnsibleUndefinedVariable, match="'nowhere' is undefined"):
         template("{{ 'yes' if nowhere " + verb + " rhpds.litellm_virtual_keys.duration else 'no' }}")

@@ -14,7 +14,7 @@ SHORTEST = "sk-" + "x" * 13
 
 
 @pytest.mark.parametrize("value", [SHORTEST, "sk-Zm9v_YmFy-" + "x" * 100])
-def test_virtual_keys(value):
+def test_valid_virtual_keys(value):
     assert is_virtual_key(value) is True
 
 
@@ -47,6 +47,6 @@ def test_in_a_template(template):
 
 
 @pytest.mark.parametrize("verb", ["is", "is not"])
-def test_undefined_is_not_an_answer(template, verb):
+def test_an_undefined_value_is_an_error(template, verb):
     with pytest.raises(AnsibleUndefinedVariable, match="'nowhere' is undefined"):
         template("{{ 'yes' if nowhere " + verb + " rhpds.litellm_virtual_keys.virtual_key else 'no' }}")
