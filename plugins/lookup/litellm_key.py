@@ -225,7 +225,9 @@ class LookupModule(LookupBase):
             # By id, the secret of any fact is compared, so a template, which may contain this very lookup, is ignored.
             if by_id and self._templar.is_template(variables.get(fact)):
                 return None
-            return self._variable(fact, variables)
+            value = self._variable(fact, variables)
+            # By id, the secret needs no alias beside it.
+            return "" if by_id and value is None and fact.endswith("key_alias") else value
 
         known = known_keys(self._saved(variables), read_fact, None if by_id else [name])
         secrets = [(saved.alias, Secret(saved.secret, "given")) for saved in known]
