@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Some cells of the fault matrix on the real proxy: for each operation, at its first command, what is worst for it.
+"""Run some cells of the fault matrix on the real proxy: for each operation, the worst faults of its first POST request.
 
-All of the matrix is in tests/faults, and `make faults` runs it.
+The whole matrix is in tests/faults; `make faults` runs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.mark.parametrize("name", ["provision", "extend", "regenerate", "destroy"])
-def test_whatever_befalls_the_first_command_the_next_run_ends_right(
+def test_the_next_run_succeeds_after_a_fault_of_the_first_post_request(
     proxy: Proxy, certificates: Certificates, name: str
 ) -> None:
     operation = OPERATIONS[name]

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What looks like code is text: what users write reaches the proxy unchanged, and what a proxy answers is never run.
+"""Text that looks like code stays text: input reaches the proxy unchanged, and responses of a proxy are never executed.
 
-Seen to turn it red: names that are trusted as templates on their way into a result, messages without escapes, and a
-character zero that is sent.
+These defects made the tests fail: names in a result that are trusted as templates, messages without escaped control
+characters, and a null character that is sent to the proxy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
+    GRANITE,
     ROLE,
     Ansible,
     CommandResult,
@@ -26,8 +27,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM
 
-KEY, INFO, LOOKUP = f"{COLLECTION}.litellm_key", f"{COLLECTION}.litellm_key_info", f"{COLLECTION}.litellm_key"
-# Each would leave this file, if it were run.
+KEY = LOOKUP = f"{COLLECTION}.litellm_key"
+INFO, ENVIRONMENT = f"{COLLECTION}.litellm_key_info", f"{COLLECTION}.litellm_environment"
+# Each of these texts would create this file if it were executed.
 CANARY = "canary"
 CODE = {
     "jinja": "{{ lookup('ansible.builtin.pipe', 'touch canary') }}",
@@ -59,53 +61,58 @@ IN_VALUES = {
     "long": "x" * 10_000,
 }
 REFUSED = {
-    "a '..' between slashes": ("../../etc/passwd", "has '..' between slashes"),
-    "bidirectional": ("safe\u202eefasnu", "a character that cannot be printed"),
-    "a new line": ("one\ntwo", "a character that cannot be printed"),
-    "zero": ("a\x00b", "a character that cannot be printed"),
-    "escape": ("a\x1b[2Jb", "a character that cannot be printed"),
-    "a blank at the end": ("name ", "begins or ends with a blank"),
+    "a '..' between slashes": ("../../etc/passwd", "contains '..' between slashes"),
+    "bidirectional": ("safe\u202eefasnu", "a character that is not printable"),
+    "a new line": ("one\ntwo", "a character that is not printable"),
+    "null character": ("a\x00b", "a character that is not printable"),
+    "escape": ("a\x1b[2Jb", "a character that is not printable"),
+    "a space at the end": ("name ", "starts or ends with white space"),
     "too long": ("x" * 300, "255 are allowed"),
 }
-
-
-NOT_STORED = {"zero": ("a\x00b", "the character zero")}
+NOT_STORABLE = {"null character": ("a\x00b", "a null character")}
 
 
 @dataclass
-class Told:
-    """What was told, what was read by the play, and the truth."""
+class Outcome:
+    """What one run left.
+
+    :ivar read: the variables of the play at its end.
+    :ivar rows: the keys on the proxy, by alias.
+    :ivar executed: whether any of the texts was executed.
+    """
 
     run: CommandResult
     guid: str
     read: dict[str, Any]
     rows: dict[str, list[Json]]
-    touched: bool
+    executed: bool
 
 
+MODELS = [CODE["jinja arithmetic"], CODE["shell"], GRANITE]
 METADATA = {**CODE, **IN_VALUES, **{text: name for name, text in CODE.items()}}
-# A user of many; in what is asked for each of them `{user}` is the user.
+WITHOUT_USER = {name: text for name, text in METADATA.items() if "{user}" not in name + text}
+# Users of a workshop. In the options for each of them, `{user}` is replaced by the user.
 USERS = [text for text in CODE.values() if "{" not in text]
 
 
 @pytest.fixture(scope="module")
-def told(ansible: Ansible, proxy: Proxy, guid: str) -> Told:
-    """All of it in one run. The texts come as what a command has said: in files of variables they are templates."""
+def outcome(ansible: Ansible, proxy: Proxy, guid: str) -> Outcome:
+    """Run all cases at once. The texts come from the output of a command: in a file of variables they are templates."""
     aliases = [f"{guid} {text}" for text in CODE.values()]
     texts = {
         "metadata": METADATA,
         "keys": [{"key_alias": alias, "metadata": {"alias": alias}} for alias in aliases],
-        "refused": [{"key_alias": text} for text, _says in REFUSED.values()]
-        + [{"key_alias": f"{guid}-refused", "metadata": {"text": text}} for text, _says in NOT_STORED.values()],
+        "refused": [{"key_alias": text} for text, _reason in REFUSED.values()]
+        + [{"key_alias": f"{guid}-refused", "metadata": {"text": text}} for text, _reason in NOT_STORABLE.values()],
         "users": USERS,
-        "role_metadata": {name: text for name, text in METADATA.items() if "{user}" not in name + text},
+        "role_metadata": WITHOUT_USER,
     }
     (ansible.folder / "texts.json").write_text(json.dumps(texts))
     options = {
         "guid": f"{guid}-hostile",
         "metadata": "{{ texts.metadata }}",
         "user_id": "{{ texts.metadata['jinja'] }}",
-        "models": ["{{ texts.metadata['jinja arithmetic'] }}", "{{ texts.metadata['shell'] }}"],
+        "models": ["{{ texts.metadata['jinja arithmetic'] }}", "{{ texts.metadata['shell'] }}", GRANITE],
         "on_unknown_models": "warn",
         "duration": "1h",
     }
@@ -113,14 +120,23 @@ def told(ansible: Ansible, proxy: Proxy, guid: str) -> Told:
         "users": "{{ texts.users }}",
         "metadata": "{{ texts.role_metadata }}",
         "user_info_messages": ["{{ texts.metadata['jinja'] }}"],
-        "models": ["{{ texts.metadata['jinja'] }}"],
+        "models": ["{{ texts.metadata['jinja'] }}", GRANITE],
         "duration": "1h",
     }
-    names = ("made", "again", "named", "refused", "found", "report", "looked_up", "litellm_available_models")
+    lab = {
+        "guid": f"{guid}-lab {{{{ texts.metadata['jinja'] }}}}",
+        "metadata": "{{ texts.role_metadata }}",
+        "models": "{{ created.virtual_key.models }}",
+        "user_messages": ["{{ texts.metadata['jinja'] }}"],
+        "duration": "1h",
+    }
+    names = ("created", "again", "named", "refused", "found", "report", "looked_up", "litellm_available_models")
+    names += ("lab", "lab_again", "status", "nothing")
+    lab_vars = {"output_dir": "{{ playbook_dir }}/lab"}
     tasks: list[Json] = [
-        {"ansible.builtin.command": "cat texts.json", "register": "said", "changed_when": False},
-        {"ansible.builtin.set_fact": {"texts": "{{ said.stdout | from_json }}"}},
-        {KEY: options, "register": "made"},
+        {"ansible.builtin.command": "cat texts.json", "register": "printed", "changed_when": False},
+        {"ansible.builtin.set_fact": {"texts": "{{ printed.stdout | from_json }}"}},
+        {KEY: options, "register": "created"},
         {KEY: options, "register": "again"},
         {KEY: {"virtual_keys": "{{ texts['keys'] }}", "duration": "1h"}, "register": "named"},
         {
@@ -136,6 +152,10 @@ def told(ansible: Ansible, proxy: Proxy, guid: str) -> Told:
                 "looked_up": f"{{{{ lookup('{LOOKUP}', '{guid}-hostile', field='metadata') }}}}",
             }
         },
+        {ENVIRONMENT: lab, "vars": lab_vars, "register": "lab"},
+        {ENVIRONMENT: lab, "vars": lab_vars, "register": "lab_again"},
+        {ENVIRONMENT: {"guid": lab["guid"], "operation": "status"}, "vars": lab_vars, "register": "status"},
+        {ENVIRONMENT: {"guid": "lab", "operation": "{{ texts.metadata['jinja'] }}"}, "register": "nothing"},
         {
             "ansible.builtin.include_role": {"name": ROLE},
             "vars": {
@@ -156,74 +176,100 @@ def told(ansible: Ansible, proxy: Proxy, guid: str) -> Told:
     ]
     run = ansible.play({"hosts": "localhost", "tasks": tasks}, "-v")
     read = ansible.folder / "read.json"
-    aliases += [f"{guid}-hostile", *(f"virtkey-{guid}-role-{user}" for user in USERS), f"virtkey-{guid}-hostile"]
+    aliases += [
+        f"virtkey-{guid}-lab {CODE['jinja']}",
+        f"{guid}-hostile",
+        *(f"virtkey-{guid}-role-{user}" for user in USERS),
+        f"virtkey-{guid}-hostile",
+    ]
     rows = {alias: proxy.rows(alias) for alias in aliases}
     proxy.delete(*aliases)
-    touched = any(path.name == CANARY for path in ansible.folder.rglob("*"))
-    return Told(run, guid, json.loads(read.read_text()) if read.exists() else {}, rows, touched)
+    executed = any(path.name == CANARY for path in ansible.folder.rglob("*"))
+    return Outcome(run, guid, json.loads(read.read_text()) if read.exists() else {}, rows, executed)
 
 
-def test_all_of_it_is_done_and_none_of_it_is_run(told):
-    assert told.run.code == 0, told.run.output[-5000:]
-    assert not told.touched
-    assert "Traceback" not in told.run.output
+def test_all_tasks_succeed_and_no_text_is_executed(outcome):
+    assert outcome.run.code == 0, outcome.run.output[-5000:]
+    assert not outcome.executed
+    assert "Traceback" not in outcome.run.output
 
 
-def test_settings_arrive_unchanged(told):
-    (row,) = told.rows[f"virtkey-{told.guid}-hostile"]
+def test_settings_reach_the_proxy_unchanged(outcome):
+    (row,) = outcome.rows[f"virtkey-{outcome.guid}-hostile"]
     assert row["metadata"] == METADATA
     assert row["user_id"] == CODE["jinja"]
-    assert row["models"] == [CODE["jinja arithmetic"], CODE["shell"]]
+    assert row["models"] == MODELS
 
 
-def test_settings_come_back_unchanged(told):
-    made = told.read["made"]["virtual_key"]
-    assert made["metadata"] == told.read["looked_up"] == METADATA
-    assert (made["user_id"], made["models"]) == (CODE["jinja"], [CODE["jinja arithmetic"], CODE["shell"]])
-    assert told.read["again"]["changed"] is False
+def test_settings_are_returned_unchanged(outcome):
+    created = outcome.read["created"]["virtual_key"]
+    assert created["metadata"] == outcome.read["looked_up"] == METADATA
+    assert (created["user_id"], created["models"]) == (CODE["jinja"], MODELS)
+    assert outcome.read["again"]["changed"] is False
 
 
 @pytest.mark.parametrize("name", CODE)
-def test_an_alias_is_only_a_name(told, name):
-    alias = f"{told.guid} {CODE[name]}"
-    (row,) = told.rows[alias]
+def test_an_alias_is_only_a_name(outcome, name):
+    alias = f"{outcome.guid} {CODE[name]}"
+    (row,) = outcome.rows[alias]
     assert row["metadata"] == {"alias": alias}
-    assert [key["metadata"] for key in told.read["named"]["virtual_keys"] if key["key_alias"] == alias] == [
+    assert [key["metadata"] for key in outcome.read["named"]["virtual_keys"] if key["key_alias"] == alias] == [
         {"alias": alias}
     ]
-    assert [key["metadata"] for key in told.read["found"]["virtual_keys"] if key["key_alias"] == alias] == [
+    assert [key["metadata"] for key in outcome.read["found"]["virtual_keys"] if key["key_alias"] == alias] == [
         {"alias": alias}
     ]
-    assert [line for line in told.read["report"] if line.startswith(alias)]
+    assert [line for line in outcome.read["report"] if line.startswith(alias)]
 
 
 @pytest.mark.parametrize(
-    ("number", "says"), [*enumerate(says for _text, says in [*REFUSED.values(), *NOT_STORED.values()])]
+    ("number", "reason"), [*enumerate(reason for _text, reason in [*REFUSED.values(), *NOT_STORABLE.values()])]
 )
-def test_what_cannot_be_a_name_is_refused_with_a_sentence(told, number, says):
-    result = told.read["refused"]["results"][number]
+def test_an_invalid_name_is_refused_with_a_sentence(outcome, number, reason):
+    result = outcome.read["refused"]["results"][number]
     assert result["failed"]
-    assert says in result["msg"]
+    assert reason in result["msg"]
     assert result["msg"].isprintable()
     assert len(result["msg"]) < 400
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_the_role_hands_everything_on(told, ansible, user):
-    (row,) = told.rows[f"virtkey-{told.guid}-role-{user}"]
+def test_the_role_passes_every_text_on(outcome, ansible, user):
+    (row,) = outcome.rows[f"virtkey-{outcome.guid}-role-{user}"]
     assert row["user_id"] == f"{user}@lab.opentlc.com"
     assert row["metadata"] == {
-        **{name: text for name, text in METADATA.items() if "{user}" not in name + text},
-        "guid": f"{told.guid}-role",
+        **WITHOUT_USER,
+        "guid": f"{outcome.guid}-role",
         "user": user,
+        "user_number": USERS.index(user) + 1,
+        "models": f"{CODE['jinja']},{GRANITE}",
+        "models_count": 2,
+        "duration": "1h",
     }
     saved = ansible.file("output/provision-user-data.yaml")["users"][user]
-    assert saved["litellm_key_alias"] == f"virtkey-{told.guid}-role-{user}"
-    assert saved["litellm_available_models"] == told.read["litellm_available_models"] == [CODE["jinja"]]
+    assert saved["litellm_key_alias"] == f"virtkey-{outcome.guid}-role-{user}"
+    assert saved["litellm_available_models"] == outcome.read["litellm_available_models"] == [CODE["jinja"], GRANITE]
     assert CODE["jinja"] in ansible.file("output/provision-user-info.yaml")
 
 
-# A proxy that tells code.
+def test_an_environment_is_managed_without_executing_its_texts(outcome, ansible):
+    alias, read = f"virtkey-{outcome.guid}-lab {CODE['jinja']}", outcome.read
+    (row,) = outcome.rows[alias]
+    assert WITHOUT_USER.items() <= row["metadata"].items()
+    assert row["metadata"]["guid"] == alias.removeprefix("virtkey-")
+    assert read["lab"]["virtual_keys"][0]["metadata"] == row["metadata"]
+    assert read["lab"]["facts"]["litellm_available_models"] == MODELS
+    assert read["lab"]["messages"][-1] == CODE["jinja"]
+    assert read["lab_again"]["changed"] is False
+    assert read["lab_again"]["facts"] == read["lab"]["facts"]
+    assert [key["metadata"] for key in read["status"]["virtual_keys"]] == [row["metadata"]]
+    assert [line for line in read["status"]["report"] if line.startswith(alias)]
+    record = ansible.file("lab/provision-user-data.yaml")["litellm_keys"][alias]
+    assert record["settings"]["metadata"] == row["metadata"]
+    assert f"ACTION '{CODE['jinja']}'" in read["nothing"]["report"]
+
+
+# A proxy whose responses contain code.
 
 
 @pytest.fixture(scope="module")
@@ -234,20 +280,20 @@ def fake() -> Iterator[FakeLiteLLM]:
 
 @pytest.fixture(scope="module")
 def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
-    """Everything that it says of its keys is code."""
-    said = CODE["jinja"]
+    """Manage keys on a proxy all of whose data look like code."""
+    code = CODE["jinja"]
     for guid in ("a", "b"):
         fake.add(
             f"virtkey-{guid}",
             f"sk-the-secret-of-{guid}",
-            key_name=said,
-            models=[said],
-            metadata={"guid": guid, said: said, "escape": IN_VALUES["escape"]},
-            user_id=said,
-            budget_duration=said,
+            key_name=code,
+            models=[code],
+            metadata={"guid": guid, code: code, "escape": IN_VALUES["escape"]},
+            user_id=code,
+            budget_duration=code,
         )
     first = "{{ found.virtual_keys[0]"
-    fake.models = [said, IN_VALUES["escape"]]
+    fake.models = [code, IN_VALUES["escape"]]
     tasks: list[Json] = [
         {INFO: {}, "register": "found"},
         {"ansible.builtin.debug": {"var": "found"}},
@@ -255,11 +301,11 @@ def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
         {"ansible.builtin.set_fact": {"kept": f"{first}.metadata }}}}", "one": f"{first}.models[0] }}}}"}},
         {"ansible.builtin.debug": {"msg": "{{ kept }} {{ one }}"}},
         {"ansible.builtin.debug": {"msg": f"{{{{ lookup('{LOOKUP}', 'a', field='all') }}}}"}},
-        {KEY: {"guid": "a", "max_budget": 1}, "register": "made"},
-        {"ansible.builtin.debug": {"msg": "{{ made.virtual_key }}"}},
+        {KEY: {"guid": "a", "max_budget": 1}, "register": "updated"},
+        {"ansible.builtin.debug": {"msg": "{{ updated.virtual_key }}"}},
         {KEY: {"guid": "a", "key": "sk-a-secret-of-another-key"}, "ignore_errors": True},
         {KEY: {"guid": "c", "models": ["granite"]}, "ignore_errors": True},
-        {KEY: {"guid": "c", "models": ["granite"], "on_unknown_models": "warn"}},
+        {KEY: {"guid": "c", "models": "{{ [one, 'granite'] }}", "on_unknown_models": "warn"}},
         {
             "ansible.builtin.include_role": {"name": ROLE},
             "vars": {
@@ -272,6 +318,12 @@ def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
             },
         },
         {"ansible.builtin.debug": {"var": "litellm_available_models"}},
+        {
+            ENVIRONMENT: {"guid": "a", "settings": {"key": "sk-the-secret-of-a"}},
+            "vars": {"output_dir": "{{ playbook_dir }}/hostile"},
+            "register": "lab",
+        },
+        {"ansible.builtin.debug": {"var": "lab"}},
         {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "status", "guid": "b"}},
     ]  # fmt: skip
     return ansible.play(
@@ -279,16 +331,16 @@ def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
     )
 
 
-def test_what_a_proxy_says_is_shown_and_not_run(hostile, ansible):
+def test_data_of_a_proxy_are_displayed_and_not_executed(hostile, ansible):
     assert hostile.code == 0, hostile.output[-5000:]
     assert not [path for path in ansible.folder.rglob("*") if path.name == CANARY]
     assert CODE["jinja"] in hostile.output.replace("\\", "")
 
 
-def test_what_a_proxy_says_reaches_no_terminal_as_a_command(hostile):
-    """The results that ansible-core prints have escapes for these; for \\x9b only our own messages have one."""
+def test_no_terminal_sequence_of_a_proxy_reaches_the_terminal(hostile):
+    """ansible-core escapes these characters in results, except \\x9b, which only messages of this collection escape."""
     assert "owned" in hostile.output
-    assert r"it serves \x1b[2J\x1b]0;owned\x07 \x9b31m" in hostile.text
+    assert r"The proxy serves \x1b[2J\x1b]0;owned\x07 \x9b31m" in hostile.text
     for sign in ("\x1b", "\x07"):
         assert sign not in hostile.output
         assert sign not in hostile.log
