@@ -1,0 +1,356 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action `litellm_environment` as Ansible loads and runs it: users, settings, its result, and saved secrets."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from datetime import timedelta
+
+import pytest
+import yaml
+from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
+
+NAME = "rhpds.litellm_virtual_keys.litellm_environment"
+SECRET = "sk-the-secret-that-i-chose"
+SEED = "a seed of more than 32 characters, as required"
+ALIAS = "virtkey-abc"
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(reconcile, "_pause", lambda attempt: None)
+
+
+@pytest.fixture
+def run(run_action, proxy, tmp_path):
+    """Run the action for the environment abc, with user data in a folder of the test."""
+
+    def run_task(operation="provision", *, check_mode=False, diff=False, no_log=False, variables=None, **arguments):
+        variables = {
+            "litellm_url": proxy.url,
+            "litellm_master_key": MASTER_KEY,
+            "litellm_retries": 0,
+            "output_dir": str(tmp_path),
+            **(variables or {}),
+        }
+        arguments = {"operation": operation, "guid": "abc", **arguments}
+        return run_action(NAME, arguments, check_mode=check_mode, diff=diff, no_log=no_log, variables=variables)
+
+    return run_task
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """Record the warnings."""
+    texts = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: texts.append(text))
+    return texts
+
+
+def operations(result):
+    assert result.get("msg") is None
+    return [entry["operation"] for entry in result["virtual_keys"]]
+
+
+def user_data(folder):
+    path = folder / "provision-user-data.yaml"
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
+
+
+# Users
+
+
+def test_each_user_gets_a_key_with_own_settings(run):
+    arguments = {
+        "users": ["ann", "bob"],
+        "settings": {"user_id": "{user}@x.org"},
+        "metadata": {"of": "{user}", "n": 1},
+        "key_seed": SEED,
+    }
+    result = run(**arguments)
+    assert [(entry["user"], entry["key_alias"], entry["guid"]) for entry in result["virtual_keys"]] == [
+        ("ann", "virtkey-abc-ann", "abc"),
+        ("bob", "virtkey-abc-bob", "abc"),
+    ]
+    created = {"duration": "", "models": "", "models_count": 0}
+    assert [(entry["user_id"], entry["metadata"]) for entry in result["virtual_keys"]] == [
+        (
+            f"{user}@x.org",
+            {"guid": "abc", "user": user, "of": user, "n": 1, "user_number": number, **created},
+        )
+        for number, user in enumerate(("ann", "bob"), start=1)
+    ]
+    assert [entry["key"] for entry in result["virtual_keys"]] == [
+        derive(SEED, f"virtkey-abc-{user}").value for user in ("ann", "bob")
+    ]
+    again = run(**arguments)
+    assert (again["changed"], again["api_calls"]) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"users": ["a", ""]}, "users contains an empty name"),
+        ({"users": ["a "]}, "starts or ends with white space"),
+        ({"users": "[a, b]"}, "users must be a list of names"),
+        ({"settings": {"guid": "x"}}, "settings contains 'guid'; it can contain"),
+        ({"settings": {"master_key": "x"}}, "settings contains 'master_key'; it can contain"),
+        ({"settings": "x"}, "settings must be a dictionary"),
+        ({"settings": {"max_budget": -1}}, "max_budget is -1"),
+        ({"settings": {"on_create": {"tpm_limits": 1}}}, "on_create has no option 'tpm_limits'"),
+        ({"duration": 7}, "duration 7 has no unit"),
+        ({"guid": ""}, "guid is not set"),
+        ({"durations": "7d"}, "litellm_environment has no option 'durations'; did you mean 'duration'?"),
+        ({"metadata": {"a": "\0"}}, "metadata contains a value that cannot be stored"),
+    ],
+)
+def test_invalid_options_are_refused_before_any_request(run, proxy, arguments, message):
+    result = run(**arguments)
+    assert (result["failed"], result["changed"], proxy.requests) == (True, False, [])
+    assert message in result["msg"]
+    assert "\n" not in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"users": ["a", "a"]}, "users names virtkey-abc-a more than once"),
+        ({"users": ["a", "b"], "settings": {"key": SECRET}}, "Several virtual keys have the same secret (key)"),
+    ],
+)
+def test_users_with_the_same_alias_or_secret_are_refused_before_any_change(run, proxy, arguments, message):
+    result = run(**arguments)
+    assert (result["failed"], result["changed"], proxy.rows) == (True, False, {})
+    assert result["msg"].startswith(message)
+    assert SECRET not in json.dumps(result)
+
+
+# Settings
+
+
+def test_settings_override_the_other_options_and_metadata_are_merged(run):
+    result = run(
+        max_budget=1,
+        runtime=24,
+        metadata={"a": 1, "b": 1},
+        settings={"max_budget": 2, "duration": "7d", "metadata": {"a": 2}, "rpm_limit": 5},
+    )
+    (key,) = result["virtual_keys"]
+    assert (key["max_budget"], key["duration"]) == (2, "7d")
+    assert {name: key["metadata"][name] for name in ("guid", "a", "b")} == {"guid": "abc", "a": 2, "b": 1}
+
+
+def test_secrets_in_settings_are_not_in_a_message(run):
+    result = run(settings={"key": SECRET, "key_seed": SEED})
+    assert result["failed"]
+    assert SECRET not in json.dumps(result)
+    assert SEED not in json.dumps(result)
+
+
+# The keys of an environment
+
+
+def add_environment(proxy, guid, *users, **row):
+    """Add the keys of an environment, and return their ids by alias."""
+    names = {f"virtkey-{guid}-{user}": {"user": user} for user in users} or {f"virtkey-{guid}": {}}
+    return {alias: proxy.add(alias, metadata={"guid": guid, **more}, **row) for alias, more in names.items()}
+
+
+def test_the_users_of_an_environment_are_found_by_their_keys(run, proxy):
+    own = add_environment(proxy, "abc", "user1", "user2", "user10")
+    add_environment(proxy, "abc-user1", "x")
+    add_environment(proxy, "abc-other")
+    proxy.add("virtkey-abc-tenant", metadata={"guid": "tenant"})
+    proxy.add("virtkey-abcd", metadata={"guid": "abc"})
+    result = run("extend", duration="7d", settings={"shorten": True})
+    assert [entry["user"] for entry in result["virtual_keys"]] == ["user1", "user2", "user10"]
+    assert operations(result) == ["updated"] * 3
+    assert {key_id for key_id, row in proxy.rows.items() if row["expires"]} == set(own.values())
+
+
+@pytest.mark.parametrize("user", [None, "user1"])
+@pytest.mark.parametrize("regenerate", ["never", "always"])
+def test_the_keys_that_were_found_are_not_listed_again(run, proxy, user, regenerate):
+    proxy.add(f"{ALIAS}-{user}" if user else ALIAS, SECRET, metadata={"guid": "abc"})
+    result = run("extend", duration="30d", regenerate=regenerate)
+    (key,) = result["virtual_keys"]
+    assert (key.get("user"), key["operation"]) == (user, "unchanged" if regenerate == "never" else "regenerated")
+    listings = [
+        query["key_alias"] for request, query in proxy.requests if request == "GET /key/list" and "page" in query
+    ]
+    changes = [number for number, (request, _query) in enumerate(proxy.requests) if request.startswith("POST")]
+    assert listings[0] == ALIAS
+    if regenerate == "never":
+        assert (len(listings), changes) == (1, [])
+    else:
+        assert changes[0] <= 2  # after the listing, and a probe of the filters that the release supports
+
+
+def test_an_environment_that_was_being_replaced_is_found(run, proxy):
+    """A run that was interrupted left the key under another alias."""
+    proxy.add(f"{ALIAS}.replaced", metadata={"guid": "abc", REPLACED: ALIAS})
+    assert operations(run("extend", duration="7d", settings={"shorten": True, "tpm_limit": 5})) == ["updated"]
+    assert proxy.aliases() == [ALIAS]
+
+
+def test_without_any_key_there_is_nothing_to_extend(run, proxy):
+    result = run("extend", duration="7d")
+    assert result["msg"].startswith("There is no virtual key of environment abc to extend")
+    assert (result["changed"], proxy.rows) == (False, {})
+
+
+@pytest.mark.parametrize("operation", ["provision", "extend", "stop", "destroy"])
+def test_a_key_of_another_environment_is_not_touched(run, proxy, operation):
+    proxy.add("virtkey-abc-1", metadata={"guid": "abc-1"})
+    before = json.dumps(proxy.rows)
+    result = run(operation, users=["1"], duration="7d", block_on_stop=True)
+    assert "it belongs to environment abc-1 and not to abc" in result["msg"]
+    assert json.dumps(proxy.rows) == before
+
+
+# The result
+
+
+@pytest.mark.parametrize("operation", ["provision", "extend", "stop", "start", "status", "destroy", "unknown"])
+def test_the_result_is_as_documented(run, operation):
+    page = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.modules.litellm_environment")
+    documented = yaml.safe_load(page.RETURN)
+    run()
+    result = run(operation, duration="30d", block_on_stop=True)
+    assert not result.get("failed")
+    shown = set(result) - {"changed", "_ansible_no_log"}
+    if operation == "unknown":
+        assert shown == {name for name, one in documented.items() if one["returned"].startswith(("always", "success"))}
+    else:
+        assert shown == set(documented) - {"diff"}
+        assert result["operation"] == operation
+    types = {"str": (str,), "list": (list,), "dict": (dict,), "int": (int,), "raw": (str, list)}
+    for name in shown:
+        assert isinstance(result[name], types[documented[name]["type"]]), name
+
+
+def test_the_facts_are_complete_after_every_operation(run):
+    complete = set(run(users=["ann"])["facts"])
+    for operation in ("extend", "stop", "start", "status", "destroy"):
+        facts = run(operation, duration="30d", block_on_stop=True)["facts"]
+        assert set(facts) - {"litellm_key_deleted", "litellm_key_was_missing"} == complete - {
+            "litellm_key_deleted",
+            "litellm_key_was_missing",
+        }
+    assert "sk-" not in json.dumps(facts)
+
+
+@pytest.mark.parametrize("operation", ["provision", "extend", "destroy"])
+def test_check_mode_changes_and_saves_nothing(run, proxy, tmp_path, operation):
+    if operation != "provision":
+        add_environment(proxy, "abc")
+    before = json.dumps(proxy.rows)
+    result = run(operation, duration="7d", settings={"shorten": True}, check_mode=True)
+    assert (result.get("msg"), result["changed"]) == (None, True)
+    assert (json.dumps(proxy.rows), list(tmp_path.iterdir())) == (before, [])
+
+
+@pytest.mark.parametrize("no_log", [False, True])
+def test_the_diff_is_displayed_unless_the_task_sets_no_log(run, monkeypatch, no_log):
+    shown = []
+    monkeypatch.setattr(Display, "display", lambda self, text, *args, **kwargs: shown.append(text))
+    metadata = {"logging": [{"callback_vars": {"langfuse_secret_key": "the-secret-of-langfuse"}}]}
+    result = run(metadata=metadata, diff=True, no_log=no_log)
+    assert (result["changed"], result["_ansible_no_log"]) == (True, True)
+    assert ("diff" in result) is not no_log
+    assert ("the-secret-of-langfuse" in "\n".join(shown)) is not no_log
+
+
+@pytest.mark.parametrize("operation", ["stop", "start"])
+def test_keys_are_blocked_only_if_requested(run, proxy, operation):
+    add_environment(proxy, "abc", "ann", "bob", blocked=operation == "start")
+    result = run(operation)
+    assert (result["changed"], result["operation"], proxy.requests) == (False, "", [])
+    assert result["report"]
+    assert operations(run(operation, block_on_stop=True)) == ["updated"] * 2
+    assert {row["blocked"] for row in proxy.rows.values()} == {operation == "stop"}
+
+
+# Saved secrets
+
+
+def test_a_second_provision_returns_the_saved_secrets(run):
+    first = run(users=["ann", "bob"])
+    assert operations(first) == ["created"] * 2
+    second = run(users=["ann", "bob"])
+    assert operations(second) == ["unchanged"] * 2
+    assert [entry["key"] for entry in second["virtual_keys"]] == [entry["key"] for entry in first["virtual_keys"]]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_if_one_key_fails_the_others_are_saved_and_the_next_run_creates_the_rest(run, proxy, failing):
+    users = ["ann", "bob", "eve"]
+    proxy.fault("POST /key/generate", *(Fault("nothing") for _unused in range(failing)), Fault(status=500))
+    first = run(users=users, variables={"litellm_concurrency": 1})
+    assert first["failed"]
+    assert first["msg"].startswith(f"1 of 3 keys failed. virtkey-abc-{users[failing]}: LiteLLM returned 500")
+    secrets = {entry["key_alias"]: entry["key"] for entry in first["virtual_keys"] if entry["key"]}
+    assert sorted(secrets) == proxy.aliases()
+    second = run(users=users)
+    assert sorted(operations(second)) == ["created", "unchanged", "unchanged"]
+    assert {entry["key_alias"]: entry["key"] for entry in second["virtual_keys"]}.items() >= secrets.items()
+
+
+@pytest.mark.parametrize("operation", ["provision", "destroy"])
+def test_invalid_user_data_are_an_error_before_any_change(run, proxy, tmp_path, operation):
+    proxy.add("virtkey-other")
+    (tmp_path / "provision-user-data.yaml").write_text("a: [")
+    result = run(operation)
+    assert "is not valid YAML" in result["msg"]
+    assert proxy.aliases() == ["virtkey-other"]
+
+
+def test_a_new_key_whose_secret_cannot_be_saved_is_deleted_again(run, proxy, tmp_path):
+    (tmp_path / "file").touch()
+    result = run(variables={"output_dir": str(tmp_path / "file" / "folder")})
+    assert result["failed"]
+    assert "could not be saved" in result["msg"]
+    assert proxy.rows == {}
+
+
+def test_a_destroy_removes_the_secret_from_user_data(run, tmp_path):
+    secret = run()["virtual_keys"][0]["key"]
+    assert secret in json.dumps(user_data(tmp_path))
+    assert operations(run("destroy")) == ["deleted"]
+    assert secret not in json.dumps(user_data(tmp_path))
+
+
+def test_a_destroy_of_one_user_leaves_the_others(run, proxy, tmp_path, warnings):
+    first = run(users=["ann", "bob"])
+    assert operations(run("destroy", users=["bob"])) == ["deleted"]
+    assert proxy.aliases() == ["virtkey-abc-ann"]
+    assert any("virtkey-abc-ann" in text for text in warnings)
+    saved = json.dumps(user_data(tmp_path))
+    assert [entry["key"] in saved for entry in first["virtual_keys"]] == [True, False]
+
+
+def test_an_extension_recreates_an_expired_key_with_its_secret_and_settings(run, proxy):
+    first = run(max_budget=2, settings={"rpm_limit": 5}, duration="7d")["virtual_keys"][0]
+    proxy.clock += 8 * DAY
+    proxy.rows.clear()
+    (key,) = run("extend", duration="30d")["virtual_keys"]
+    assert (key["operation"], key["key"], key["max_budget"]) == ("created", first["key"], 2)
+    assert proxy.row(ALIAS)["rpm_limit"] == 5
+    assert key["duration"] == "30d"  # from the creation of the first key
+
+
+def test_an_extension_does_not_recreate_a_deleted_key(run, proxy):
+    run(duration="7d")
+    proxy.rows.clear()
+    result = run("extend", duration="30d")
+    assert result["msg"].startswith("There is no virtual key of environment abc to extend")
+    assert proxy.rows == {}
