@@ -116,8 +116,8 @@ class ActionModule(ControllerAction):
         return shown
 
     def _nothing_to_do(self, report: str) -> Result:
-        empty: Result = {"virtual_keys": [], "facts": {}, "messages": [], "handover": [], "not_deleted": []}
-        return {"changed": False, "operation": "", "report": report, "follow_up": [], **empty}
+        lists: Result = {name: [] for name in ("virtual_keys", "messages", "handover", "not_deleted", "follow_up")}
+        return {"changed": False, "operation": "", "report": report, "facts": {}, "delete_statement": "", **lists}
 
     def _save(
         self, request: Request, client: Client, outcomes: Sequence[Outcome], task_vars: Mapping[str, Any]
