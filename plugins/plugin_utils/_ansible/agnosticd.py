@@ -9,6 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,11 +77,7 @@ def save_user_info(action: ControllerAction, own: Mapping[str, Any], task_vars: 
         folder = output_folder(action, task_vars)
         name = options["action"] or str(action.platform_variable("ACTION", task_vars, "provision"))
         before, after = save(folder, name, messages=messages, bodies=bodies, data=data, user=user, users=users)
-        for alias in lost_aliases(before, after):
-            action.warn(
-                f"The secret of virtual key {alias} was overwritten in {folder} by that of another key. "
-                "Give each environment a folder of its own (output_dir), or derive secrets (key_seed)"
-            )
+        _warn_about_lost_secrets(action, folder, before, after)
     # AgnosticD reads these prefixes from the log, so messages are always displayed. Data are not: they contain secrets,
     # in any form, and there can be hundreds.
     prefix = "" if user else "user.info: " if messages else "user.body: "
@@ -112,11 +109,25 @@ def merge_user_data_files(
         ):
             return
 
+    before: dict[str, Any] = {}
+
     def merged(present: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        before.update(copy.deepcopy(dict(present)))
         data, users = to_plain(build(present, prefix), "data")
         return _prefixed(data, prefix), {name: _prefixed(one, prefix) for name, one in users.items()}
 
-    merge(folder, "provision", merged)
+    after = merge(folder, "provision", merged)
+    _warn_about_lost_secrets(action, folder, before, after)
+
+
+def _warn_about_lost_secrets(
+    action: ControllerAction, folder: Path, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    for alias in lost_aliases(before, after):
+        action.warn(
+            f"The secret of virtual key {alias} was overwritten in {folder} by that of another key. "
+            "Give each environment a folder of its own (output_dir), or derive secrets (key_seed)"
+        )
 
 
 def _delegate(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:

@@ -87,8 +87,8 @@ def save(
     return before, after
 
 
-def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, Any], Mapping[str, Data]]]) -> None:
-    """Add data that depend on the present ones, which no other writer changes meanwhile.
+def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, Any], Mapping[str, Data]]]) -> Data:
+    """Add data that depend on the present ones, which no other writer changes meanwhile, and return the data after.
 
     :param build: returns the data for the environment and for each user, from the present data.
     :raises UserDataError: if the file cannot be read or written.
@@ -100,6 +100,7 @@ def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, 
         if data or users:
             _merge(path, present, data, users, {})
             write(path, yaml.dump(present, Dumper=_Dumper, explicit_start=True))
+    return present
 
 
 def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
