@@ -14,7 +14,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import build_user_data
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
+    environment_variables,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import (
+    build_facts,
+    build_user_data,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
     DesiredKey,
@@ -114,9 +120,9 @@ def scalars(node: object) -> Iterator[str]:
 
 
 def role_messages() -> set[str]:
-    """Return the sentences in the role's tasks, including those inside templates, with a gap for each template."""
+    """Return the sentences in the roles' tasks, including those inside templates, with a gap for each template."""
     found = set()
-    for path in ROLE.glob("tasks/*.yml"):
+    for path in ROLE.parent.glob("*/tasks/*.yml"):
         for text in scalars(yaml.safe_load(path.read_text(encoding="utf-8"))):
             outside, inside = re.sub(r"\{\{.*?\}\}", GAP, text, flags=re.DOTALL), re.findall(r"'(.+?)'", text)
             for one in (outside, *inside):
@@ -207,6 +213,26 @@ def test_the_lab_platform_page_lists_all_user_data() -> None:
     }
 
 
+def test_the_table_of_names_contains_only_names_that_exist() -> None:
+    entry = dict.fromkeys(("key", "key_alias", "key_id", "duration", "expires", "user_id"), "x")
+    keys = [{**entry, "user": "user1", "models": ["m"]}]
+    facts, variables = build_facts(keys, "e", "e/v1"), environment_variables(keys[0], "e/v1")
+    data, _of_users = build_user_data(keys, "e", "e/v1", {"litellm_docling_endpoint": "e"})
+    section = (RST / "lab_platform.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
+    table, _line, text = section.partition("\n- **Facts**")
+    header, *rows = ([cell.strip("\n ") for cell in row.split("\n     -")] for row in table.split("\n   * - ")[1:])
+    assert header == ["value", "fact", "user data", "attribute in Showroom", "environment variable"]
+    for _value, fact, saved, attribute, variable in rows:
+        assert set(re.findall(r"``(\w+)", fact)) <= set(facts)
+        assert set(re.findall(r"\['(\w+)'\]", fact)) <= set(facts["_litellm_user_data"])
+        assert set(re.findall(r"``(\w+)``", saved)) <= set(data)
+        assert set(re.findall(r"``\{(\w+)\}``", attribute)) <= set(data)
+        assert set(re.findall(r"``(\w+)``", variable)) <= set(variables)
+    missing = re.findall(r"``(\w+)``", text.partition("These names do not exist: ")[2].partition(".")[0])
+    assert len(missing) == 2
+    assert not set(missing) & {*facts, *data}
+
+
 def test_every_page_is_listed_once() -> None:
     sections = yaml.safe_load((RST.parent / "extra-docs.yml").read_text(encoding="utf-8"))["sections"]
     listed = [name for section in sections for name in section["toctree"]]
@@ -220,7 +246,9 @@ def test_every_link_to_a_page_has_a_target(name: str) -> None:
         assert (RST / f"{target}.rst").exists(), target
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROLE / "README.md"], ids=["collection", "role"])
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *ROOT.glob("roles/*/README.md")], ids=lambda path: path.parent.name
+)
 def test_every_link_of_a_readme_has_a_target(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
     assert links

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The variables of the role agree everywhere.
+"""The variables of each role agree everywhere.
 
 That is in defaults/main.yml, in meta/argument_specs.yml, in the README, in the tasks, and in the options of the action.
 """
@@ -23,22 +23,38 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import build_facts
 
-ROLE = Path(__file__).parents[2] / "roles" / "ocp4_workload_litellm_virtual_keys"
-PREFIX = f"{ROLE.name}_"
 
-DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
-SPECIFIED = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"][
-    "main"
-]["options"]
-# The rows of the README's tables: `name` | default | meaning.
-ROWS = {
-    name: (default, meaning)
-    for name, default, meaning in re.findall(
-        r"^\| `(\w+)` \| (.+?) \| (.+) \|$", (ROLE / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-}
-PLATFORM_VARIABLES = {"ACTION", "guid", "litellm_url", "litellm_master_key", "output_dir"}
-TASKS: list[dict[str, Any]] = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text(encoding="utf-8"))
+class Role:
+    """A role, as its files describe it."""
+
+    def __init__(self, name: str, *platform_variables: str) -> None:
+        self.name, self.platform_variables = name, set(platform_variables)
+        self.prefix = f"{name}_"
+        self.folder = Path(__file__).parents[2] / "roles" / name
+        self.defaults: dict[str, Any] = yaml.safe_load(self.text("defaults/main.yml"))
+        specs = yaml.safe_load(self.text("meta/argument_specs.yml"))["argument_specs"]
+        self.specified: dict[str, Any] = specs["main"]["options"]
+        # The rows of the README's tables: `name` | default | meaning.
+        self.rows = {
+            variable: (default, meaning)
+            for variable, default, meaning in re.findall(
+                r"^\| `(\w+)` \| (.+?) \| (.+) \|$", self.text("README.md"), re.MULTILINE
+            )
+        }
+
+    def text(self, path: str) -> str:
+        return (self.folder / path).read_text(encoding="utf-8")
+
+
+KEYS = Role(
+    *("ocp4_workload_litellm_virtual_keys", "ACTION", "guid", "litellm_url", "litellm_master_key", "output_dir")
+)
+BASTION = Role("ocp4_workload_litellm_bastion_profile", "ACTION", "output_dir")
+ROLES = (KEYS, BASTION)
+# Each role with each of its variables.
+VARIABLES = [pytest.param(role, name, id=name) for role in ROLES for name in sorted(role.defaults)]
+PREFIX, DEFAULTS, SPECIFIED = KEYS.prefix, KEYS.defaults, KEYS.specified
+TASKS: list[dict[str, Any]] = yaml.safe_load(KEYS.text("tasks/main.yml"))
 # The options that the role passes to the action.
 PASSED: dict[str, str] = next(
     task[name] for task in TASKS for name in task if name == "rhpds.litellm_virtual_keys.litellm_environment"
@@ -58,40 +74,44 @@ def as_in_readme(value: Any) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def test_every_variable_is_in_all_places() -> None:
-    names = set(DEFAULTS)
-    assert {name for name in SPECIFIED if name.startswith(PREFIX)} == names
-    assert set(SPECIFIED) - names == PLATFORM_VARIABLES
-    assert {f"{PREFIX}{name}" for name in set(ROWS) - PLATFORM_VARIABLES} == names
-    assert set(ROWS) >= PLATFORM_VARIABLES
-    assert names == ROLE_VARIABLES
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_variable_is_in_all_places(role: Role) -> None:
+    names = set(role.defaults)
+    assert {name for name in role.specified if name.startswith(role.prefix)} == names
+    assert set(role.specified) - names == role.platform_variables
+    assert {f"{role.prefix}{name}" for name in set(role.rows) - role.platform_variables} == names
+    assert set(role.rows) >= role.platform_variables
+
+
+def test_the_action_knows_the_variables_of_the_role() -> None:
+    assert set(DEFAULTS) == ROLE_VARIABLES
     assert PREFIX == ROLE_PREFIX
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_the_defaults_are_the_same(name: str) -> None:
-    default, in_readme = DEFAULTS[name], ROWS[name.removeprefix(PREFIX)][0]
+@pytest.mark.parametrize(("role", "name"), VARIABLES)
+def test_the_defaults_are_the_same(role: Role, name: str) -> None:
+    default, in_readme = role.defaults[name], role.rows[name.removeprefix(role.prefix)][0]
     if is_computed(default):
-        assert "default" not in SPECIFIED[name]
+        assert "default" not in role.specified[name]
         assert not re.fullmatch("none|`[^`]*`", in_readme), "a computed default is described in words"
     else:
-        assert SPECIFIED[name].get("default") == default
+        assert role.specified[name].get("default") == default
         assert in_readme == as_in_readme(default)
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
-def test_the_readme_lists_all_choices(name: str) -> None:
-    meaning = ROWS[name.removeprefix(PREFIX)][1]
-    for choice in SPECIFIED[name].get("choices", ()):
+@pytest.mark.parametrize(("role", "name"), VARIABLES)
+def test_the_readme_lists_all_choices(role: Role, name: str) -> None:
+    meaning = role.rows[name.removeprefix(role.prefix)][1]
+    for choice in role.specified[name].get("choices", ()):
         assert f"`{choice}`" in meaning
 
 
-def test_every_variable_is_used() -> None:
-    texts = "".join(path.read_text(encoding="utf-8") for path in (ROLE / "tasks").iterdir())
-    texts += (ROLE / "defaults" / "main.yml").read_text(encoding="utf-8").replace("\nocp4_", "\n")
-    without_effect = {f"{PREFIX}retry_delay"}
-    unused = {name for name in DEFAULTS if not re.search(rf"\b{name}\b", texts)}
-    assert unused == without_effect
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_variable_is_used(role: Role) -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in (role.folder / "tasks").iterdir())
+    texts += role.text("defaults/main.yml").replace("\nocp4_", "\n")
+    unused = {name for name in role.defaults if not re.search(rf"\b{name}\b", texts)}
+    assert unused == ({f"{PREFIX}retry_delay"} if role is KEYS else set())  # kept for existing catalog items
 
 
 # Connection options that have no variable of the role: the action reads their own variables.
@@ -123,11 +143,11 @@ def test_the_role_sets_every_fact() -> None:
     assert set(facts) == set(build_facts((), "", ""))
 
 
-@pytest.mark.parametrize("path", sorted((ROLE / "tasks").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((KEYS.folder / "tasks").iterdir()), ids=lambda path: path.name)
 def test_every_loop_has_a_variable_of_its_own(path: Path) -> None:
     """So that the role can be included in a loop, whose variable `item` its own variables may contain."""
     tasks = yaml.safe_load(path.read_text(encoding="utf-8"))
     for task in tasks:
         if "loop" in task:
-            assert task["loop_control"]["loop_var"].startswith(f"_{ROLE.name}_")
+            assert task["loop_control"]["loop_var"].startswith(f"_{PREFIX}")
     assert not re.search(r"\bitem\b", json.dumps(tasks))
