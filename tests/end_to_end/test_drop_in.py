@@ -5,8 +5,8 @@
 """The role as a drop-in for release 1.3.2: the same catalog variables give the same keys, facts and user data.
 
 `recordings/release_1_3_2.yaml` contains what 1.3.2 made of 12 sets of catalog variables. Each set runs through the
-role, and its result must equal the recording with the intended differences applied: those of `DIFFERENCES`. So the
-tests also fail if one of them no longer occurs.
+role, and its result must equal the recording with all `DIFFERENCES` applied, which are intended. So the tests also fail
+if one of them no longer occurs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     Proxy,
 )
 
+PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "from_the_original.rst"
 DOCLING = "Docling"
 # The models of the recording, and models that the sandbox serves.
 MODELS = {"fake-gpt": GRANITE, "fake-claude": MISTRAL, "fake-embed": DOCLING}
@@ -129,19 +130,37 @@ def change_messages(state: State, change: Callable[[str, str], list[tuple[str, s
     state.messages = [": ".join(filter(None, new)) for name, _colon, text in each for new in change(name, text)]
 
 
-DIFFERENCES: dict[Callable[[State], None], str] = {
-    saved_by_create: (
-        "With ACTION create, 1.3.2 saves user data and messages in create-user-data.yaml and create-user-info.yaml, "
-        "which AgnosticD's lookup and lab guides do not read."
+@dataclass(frozen=True)
+class Difference:
+    """An intended difference.
+
+    :ivar name: its row in the table of the page about migration.
+    :ivar apply: changes a recorded state into that of this collection.
+    """
+
+    name: str
+    apply: Callable[[State], None]
+    reason: str
+
+
+DIFFERENCES = (
+    Difference(
+        "``ACTION: create``",
+        saved_by_create,
+        "AgnosticD's lookup and lab guides read the files of provision, and not create-user-data.yaml.",
     ),
-    saved_records: "The next run finds the keys, their secrets and their settings again in this record.",
-    new_facts: "A client needs the base URL, and an operator the expiry.",
-    no_undefined_facts: "Nothing is left of another environment in the same play, and every fact can be read.",
-    facts_of_users: "1.3.2 reports these only in the user data.",
-    one_product_name: "1.3.2 has other names for one key than for many.",
-    message_about_the_expiry: "Users must know when their key stops working.",
-    docling_address: "1.3.2 shows an address in the message that is not the one in the user data.",
-}
+    Difference("new facts", new_facts, "A client needs the base URL, and an operator the expiry."),
+    Difference(
+        "undefined facts",
+        no_undefined_facts,
+        "Nothing is left of another environment in the same play, and every fact can be read.",
+    ),
+    Difference("facts for many users", facts_of_users, "The facts have the same names as the user data."),
+    Difference("saved keys", saved_records, "The next run finds keys, secrets and settings again."),
+    Difference("names in messages", one_product_name, "1.3.2 has other names for one key than for many."),
+    Difference("expiry in messages", message_about_the_expiry, "Users must know when their key stops working."),
+    Difference("Docling in messages", docling_address, "1.3.2 shows another address than in the user data."),
+)
 
 
 @dataclass(frozen=True)
@@ -234,14 +253,14 @@ def describe(row: Json) -> Json:
     return {**{name: row[name] for name in names}, "hours": round(lifetime.total_seconds() / 3600)}
 
 
-def with_differences(case: str) -> tuple[State, set[Callable[[State], None]]]:
-    """Return the expected state, and the differences that the recording shows."""
-    state, shown = recorded(case), set()
+def with_differences(case: str) -> tuple[State, list[str]]:
+    """Return the expected state, and the names of the differences that the recording shows."""
+    state, shown = recorded(case), []
     for difference in DIFFERENCES:
         before = copy.deepcopy(state)
-        difference(state)
+        difference.apply(state)
         if state != before:
-            shown.add(difference)
+            shown.append(difference.name)
     return state, shown
 
 
@@ -256,7 +275,17 @@ def test_the_result_is_that_of_1_3_2_except_for_the_intended_differences(runs: R
 
 
 def test_each_difference_occurs() -> None:
-    assert set().union(*(with_differences(case)[1] for case in RECORDED)) == set(DIFFERENCES)
+    shown = {name for case in RECORDED for name in with_differences(case)[1]}
+    assert shown == {difference.name for difference in DIFFERENCES}
+
+
+def test_the_page_about_migration_lists_the_differences() -> None:
+    section = (
+        PAGE.read_text(encoding="utf-8").partition("Facts, user data and messages\n")[2].partition("These differ")[0]
+    )
+    header, *names = re.findall(r"^   \* - (.+)$", section, re.MULTILINE)
+    assert header == "topic"
+    assert sorted(names) == sorted(difference.name for difference in DIFFERENCES)
 
 
 def test_no_key_differs() -> None:
