@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The built artefact, installed where there is ansible-core and urllib3 and nothing else."""
+"""Install the built artifact in an environment that contains only ansible-core and urllib3."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What stands at the top of the artefact: what a playbook needs, what says how, and what Galaxy asks for.
-ARTEFACT = {
+# The files and folders at the top of the artifact: the plugins and roles, their documentation, and what Galaxy requires.
+ARTIFACT = {
     "CHANGELOG.md",
     "FILES.json",
     "LICENSE",
@@ -41,8 +41,8 @@ Program = Callable[..., CommandResult]
 
 
 @pytest.fixture(scope="module")
-def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artefact")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifact")
     galaxy = Path(sys.executable).with_name("ansible-galaxy")
     subprocess.run([galaxy, "collection", "build", str(ROOT), "--output-path", str(folder)], check=True)
     (built,) = folder.iterdir()
@@ -50,8 +50,8 @@ def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(artefact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Runs a program of Ansible in a new environment, into which the artefact was installed."""
+def program(artifact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Return a function that runs one of Ansible's programs in a new environment with the artifact installed."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder / "venv", with_pip=True)
     packages = [f"{name}=={importlib.metadata.version(name)}" for name in ("ansible-core", "urllib3")]
@@ -83,27 +83,27 @@ def program(artefact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
         return CommandResult(done.returncode, done.stdout, done.stderr, "")
 
     installed = run(
-        "ansible-galaxy", "collection", "install", "--offline", str(artefact), "-p", str(folder / "collections")
+        "ansible-galaxy", "collection", "install", "--offline", str(artifact), "-p", str(folder / "collections")
     )
     assert installed.code == 0, installed.output
     return run
 
 
-def test_the_artefact_holds_what_users_need_and_no_more(artefact):
-    with tarfile.open(artefact) as archive:
+def test_the_artifact_contains_what_users_need_and_nothing_else(artifact):
+    with tarfile.open(artifact) as archive:
         names = archive.getnames()
-    assert {name.split("/")[0] for name in names} == ARTEFACT
+    assert {name.split("/")[0] for name in names} == ARTIFACT
     assert [name for name in names if name.startswith("tests/")] == ["tests/config.yml"]
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".tar.gz"))]
 
 
-def test_what_was_installed_is_what_was_built(program):
+def test_the_installed_files_match_the_artifact(program):
     verified = program("ansible-galaxy", "collection", "verify", "--offline", COLLECTION)
     assert verified.code == 0, verified.output
 
 
-def test_every_playbook_is_found_by_its_name(program, artefact):
-    with tarfile.open(artefact) as archive:
+def test_ansible_finds_every_playbook_by_its_name(program, artifact):
+    with tarfile.open(artifact) as archive:
         playbooks = [Path(name).stem for name in archive.getnames() if name.startswith("playbooks/")]
     assert {"provision_key", "extend_key", "report_keys", "destroy_key"} <= set(playbooks)
     for playbook in playbooks:
@@ -111,7 +111,7 @@ def test_every_playbook_is_found_by_its_name(program, artefact):
         assert checked.code == 0, checked.output
 
 
-def test_the_playbooks_lead_a_key_through_its_life(program, proxy, guid):
+def test_the_playbooks_cover_the_life_cycle_of_a_key(program, proxy, guid):
     guid = f"{guid}-installed"
     alias = f"virtkey-{guid}"
 

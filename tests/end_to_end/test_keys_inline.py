@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every template of the page "Keys inline" is rendered as it stands there, and its result used on the real proxy."""
+"""Render every template of the guide on inline keys unchanged, and use the results on the real proxy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLIENTS = sorted((ROOT / ".cache" / "sandbox" / "releases").glob("*/venv/bin/pyt
 
 @pytest.fixture(scope="module")
 def rendered(ansible: Ansible, guid: str) -> dict[str, str]:
-    """The page's templates by name, in an environment with a key, a workshop and a derived key."""
+    """Return the rendered templates of the guide by name, for an environment with a key, a workshop and a derived key."""
     for name, template in TEMPLATES.items():
         (ansible.folder / f"{name}.j2").write_text(template)
     users = ["user1", "user2", "user3"]
@@ -89,7 +89,7 @@ def rendered(ansible: Ansible, guid: str) -> dict[str, str]:
     return {name: (ansible.folder / f"{name}.out").read_text() for name in TEMPLATES}
 
 
-def test_a_shell_that_reads_the_env_file_can_chat(rendered: dict[str, str], proxy: Proxy) -> None:
+def test_a_shell_can_chat_with_the_env_file(rendered: dict[str, str], proxy: Proxy) -> None:
     shell = 'set -eu; eval "$TEXT"; printf \'%s\\n%s\' "$OPENAI_BASE_URL" "$OPENAI_API_KEY"'
     read = subprocess.run(
         ["bash", "-c", shell], env={**os.environ, "TEXT": rendered["env"]}, capture_output=True, text=True, check=True
@@ -99,7 +99,7 @@ def test_a_shell_that_reads_the_env_file_can_chat(rendered: dict[str, str], prox
     assert proxy.chat(key) == 200
 
 
-def test_opencode_gets_every_model_with_the_key(rendered: dict[str, str], proxy: Proxy) -> None:
+def test_opencode_can_use_every_model_with_the_key(rendered: dict[str, str], proxy: Proxy) -> None:
     settings = json.loads(rendered["opencode"])
     lab = settings["provider"]["lab"]
     assert lab["options"]["baseURL"] == f"{proxy.url}/v1"
@@ -108,26 +108,28 @@ def test_opencode_gets_every_model_with_the_key(rendered: dict[str, str], proxy:
     assert [proxy.chat(lab["options"]["apiKey"], model) for model in lab["models"]] == [200, 200]
 
 
-def test_continue_gets_every_model_with_the_key(rendered: dict[str, str], proxy: Proxy) -> None:
+def test_continue_can_use_every_model_with_the_key(rendered: dict[str, str], proxy: Proxy) -> None:
     models = yaml.safe_load(rendered["continue"])["models"]
     assert [model["model"] for model in models] == [GRANITE, MISTRAL]
     assert {model["apiBase"] for model in models} == {f"{proxy.url}/v1"}
     assert [proxy.chat(model["apiKey"], model["model"]) for model in models] == [200, 200]
 
 
-def test_the_kubernetes_secret_holds_the_key_and_its_end(rendered: dict[str, str], proxy: Proxy, guid: str) -> None:
+def test_the_kubernetes_secret_contains_the_key_and_its_expiry(
+    rendered: dict[str, str], proxy: Proxy, guid: str
+) -> None:
     secret = yaml.safe_load(rendered["secret"])
     assert proxy.chat(secret["stringData"]["OPENAI_API_KEY"]) == 200
     assert secret["metadata"]["annotations"]["expires"][:19] == proxy.row(f"virtkey-{guid}")["expires"][:19]
 
 
-@pytest.mark.skipif(not CLIENTS, reason="no sandbox is installed whose Python has the clients")
+@pytest.mark.skipif(not CLIENTS, reason="requires an installed sandbox, whose Python contains the clients")
 @pytest.mark.parametrize("client", ["openai", "litellm"])
-def test_a_python_client_gets_an_answer(rendered: dict[str, str], tmp_path: Path, client: str) -> None:
+def test_a_python_client_gets_a_response(rendered: dict[str, str], tmp_path: Path, client: str) -> None:
     program = tmp_path / "ask.py"
     program.write_text(rendered[client])
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LITELLM_"))}
-    answer = subprocess.run(
+    response = subprocess.run(
         [str(CLIENTS[-1]), program.name],
         cwd=tmp_path,
         env={**environment, "NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
@@ -136,11 +138,11 @@ def test_a_python_client_gets_an_answer(rendered: dict[str, str], tmp_path: Path
         timeout=120,
         check=False,
     )
-    assert answer.returncode == 0, answer.stderr
-    assert "Granite" in answer.stdout
+    assert response.returncode == 0, response.stderr
+    assert "Granite" in response.stdout
 
 
-def test_each_user_of_a_workshop_gets_a_key_of_his_own(rendered: dict[str, str], proxy: Proxy, guid: str) -> None:
+def test_each_user_of_a_workshop_gets_their_own_key(rendered: dict[str, str], proxy: Proxy, guid: str) -> None:
     rows = list(csv.DictReader(rendered["users"].splitlines()))
     assert [row["user"] for row in rows] == ["user1", "user2", "user3"]
     for row in rows:
@@ -150,7 +152,7 @@ def test_each_user_of_a_workshop_gets_a_key_of_his_own(rendered: dict[str, str],
         )
 
 
-def test_a_derived_key_needs_no_proxy_and_is_the_one_that_the_proxy_takes(
+def test_a_key_derived_without_the_proxy_is_the_one_that_is_created(
     rendered: dict[str, str], ansible: Ansible, proxy: Proxy, guid: str
 ) -> None:
     key = rendered["derived"].strip()
@@ -163,7 +165,7 @@ def test_a_derived_key_needs_no_proxy_and_is_the_one_that_the_proxy_takes(
     assert proxy.chat(key, "fake-gpt") == 200
 
 
-def test_a_thousand_references_in_one_template_cost_one_request(
+def test_a_thousand_references_in_one_template_need_one_request(
     rendered: dict[str, str], ansible: Ansible, relay: Relay, guid: str
 ) -> None:
     reference = "{{ lookup('" + COLLECTION + ".litellm_key', guid ~ '-user1', field='alias') }}\n"
