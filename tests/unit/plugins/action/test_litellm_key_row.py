@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -96,6 +97,24 @@ def test_the_password_is_not_an_argument_and_no_file_of_the_user_is_read(run, ps
         assert f"argument={option}" in arguments
 
 
+@pytest.mark.parametrize("password", ["p#p-w0rd", "p?p-w0rd", "p-w0rd#%2F", "p:p-w0rd", "p-w0rd[ "])
+def test_no_part_of_an_unusual_password_is_an_argument_or_in_a_message(run, psql, password):
+    psql.respond(error=f"psql: error: {password}: {unquote(password)}", code=2)
+    result = run(key_ids=[ONE], postgres_url=f"postgresql://u:{password}@db/litellm")
+    assert psql.arguments[0] == f"password={unquote(password)}"
+    assert "argument=postgresql://u@db/litellm" in psql.arguments
+    assert "p-w0rd" not in "".join(psql.arguments[1:])
+    assert result["msg"] == "The database refused the statement: psql: error: ********: ********"
+
+
+def test_psql_gets_no_variables_of_the_collection(run, psql, monkeypatch):
+    monkeypatch.setenv("LITELLM_MASTER_KEY", "sk-0123456789abcdef")
+    (psql.folder / "psql").write_text("#!/bin/sh\nenv >&2\nexit 1\n")
+    message = run(key_ids=[ONE])["msg"]
+    assert "PATH=" in message
+    assert "LITELLM_" not in message
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -129,7 +148,12 @@ def test_an_invalid_id_is_refused_and_not_quoted(run, psql, key_id):
         ("", "postgres_url must look like"),
         ("mysql://u:p-w0rd@db/litellm", "postgres_url must look like"),
         ("host=db password=p-w0rd", "postgres_url must look like"),
-        ("postgresql://[u:p-w0rd@db/litellm", "postgres_url must look like"),
+        ("postgresql://u:p-w0rd/litellm", "postgres_url must look like"),
+        ("postgresql://u:p/p-w0rd@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
+        ("postgresql://u:p@p-w0rd@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
+        ("postgresql://u:p-w0rd%@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
+        ("postgresql://db/litellm?passwor%64=p-w0rd", "postgres_url must have its password before the host"),
+        ("postgresql://db/litellm?sslpassword=p-w0rd", "postgres_url has a parameter that is unknown or would show"),
         ("postgresql://db/litellm?user=u&password=p-w0rd", "postgres_url must have its password before the host"),
     ],
 )
