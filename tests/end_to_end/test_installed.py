@@ -19,7 +19,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The files and folders at the top of the artifact: the plugins and roles, their documentation, and what Galaxy requires.
+# The top level of the artifact: the plugins and roles, their documentation, and what Galaxy requires.
 ARTIFACT = {
     "CHANGELOG.md",
     "FILES.json",

@@ -40,7 +40,7 @@ CLIENTS = sorted((ROOT / ".cache" / "sandbox" / "releases").glob("*/venv/bin/pyt
 
 @pytest.fixture(scope="module")
 def rendered(ansible: Ansible, guid: str) -> dict[str, str]:
-    """Return the rendered templates of the guide by name, for an environment with a key, a workshop and a derived key."""
+    """Return the rendered templates by name, for an environment with a key, a workshop and a derived key."""
     for name, template in TEMPLATES.items():
         (ansible.folder / f"{name}.j2").write_text(template)
     users = ["user1", "user2", "user3"]

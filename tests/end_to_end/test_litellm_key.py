@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action litellm_key, step by step: what it says, what the proxy has after it, and what it asked of the proxy."""
+"""Run the action litellm_key step by step: check its results, the keys on the proxy, and the requests it sends."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 
 ACTION = "rhpds.litellm_virtual_keys.litellm_key"
 LIST, GENERATE, UPDATE, DELETE = "GET /key/list", "POST /key/generate", "POST /key/update", "POST /key/delete"
-A_MINUTE = timedelta(minutes=1)
+ONE_MINUTE = timedelta(minutes=1)
 CHOSEN = "sk-chosen-by-the-end-to-end-tests"
 ABSOLUTE = (datetime.now(UTC) + timedelta(days=20)).replace(microsecond=0)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One task: its options, beside the environment that it is about, and keywords."""
+    """One task.
+
+    :ivar options: the options of the action, except those that all steps have.
+    :ivar keywords: other keywords of the task.
+    """
 
     options: Json
     keywords: Json
@@ -53,43 +57,43 @@ FULL: Json = {
     "max_budget": 10,
 }
 
-# One environment after the other; each step sees what the ones before it have left.
+# The life of one key: each step starts from the state that the previous ones left.
 LIFE = {
-    "foreseen": step(CHECK, **FULL),
+    "predicted": step(CHECK, **FULL),
     "created": step(**FULL),
     "again": step(**{**FULL, "duration": "168h", "max_budget": 10.0}),
-    "nothing_asked": step(),
+    "no_setting": step(),
     "merged": step(metadata={"seat": {"row": 2}, "day": "monday"}),
     "other_models": step(models=[MISTRAL, GRANITE]),
     "other_order": step(models=[GRANITE, MISTRAL]),
     "two_settings": step(max_budget=20, user_id="other@example.com", models=[MISTRAL, GRANITE]),
-    "foreseen_longer": step(CHECK, duration="30d", max_budget=99),
+    "predicted_longer": step(CHECK, duration="30d", max_budget=99),
     "longer": step(duration="14 days"),
     "longer_again": step(duration="14d"),
     "not_shorter": step(duration="3d", shorten=False),
     "shorter": step(duration="P3D"),
     "known": step(key="{{ created.virtual_key.key }}"),
     "mismatch": step(key=CHOSEN, max_budget=1),
-    "foreseen_gone": step(CHECK, state="absent"),
-    "gone": step(state="absent"),
-    "gone_again": step(state="absent"),
+    "predicted_deletion": step(CHECK, state="absent"),
+    "deleted": step(state="absent"),
+    "deleted_again": step(state="absent"),
 }
 OTHERS = {
     "by_alias": step(key_alias="{{ me }} by alias", key=CHOSEN + "-{{ me }}"),
     "by_alias_again": step(key_alias="{{ me }} by alias", key=CHOSEN + "-{{ me }}"),
-    "by_alias_gone": step(key_alias="{{ me }} by alias", state="absent"),
+    "by_alias_deleted": step(key_alias="{{ me }} by alias", state="absent"),
     "prefixed": step(guid="{{ me }}", alias_prefix="other-", runtime=36, duration="1d"),
     "until": step(guid="{{ me }}-until", expires_at=ABSOLUTE.isoformat(), duration="1d"),
     "until_again": step(guid="{{ me }}-until", expires_at=ABSOLUTE.isoformat().replace("+00:00", "Z")),
     "slash": step(guid="{{ me }}-until", url="{{ litellm_url }}/"),
     "v1": step(guid="{{ me }}-until", url="{{ litellm_url }}/v1"),
-    "until_gone": step(guid="{{ me }}-until", state="absent"),
+    "until_deleted": step(guid="{{ me }}-until", state="absent"),
 }
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """What became of a step."""
+class Observed:
+    """The result of a step, the keys on the proxy after it, and the requests that it sent."""
 
     result: Json
     rows: list[Json]
@@ -105,27 +109,29 @@ class Chapter:
         return row
 
     @property
-    def asked(self) -> list[str]:
+    def request_lines(self) -> list[str]:
         return [request for request, _body in self.requests]
 
     @property
     def sent(self) -> Json:
-        """The body of the one request that changes something."""
+        """Return the body of the only POST request."""
         (body,) = [body for request, body in self.requests if request.startswith("POST")]
         return body
 
 
-def lives(row: Json) -> timedelta:
+def lifetime(row: Json) -> timedelta:
     return datetime.fromisoformat(row["expires"]) - datetime.fromisoformat(row["created_at"])
 
 
-def told(ansible: Ansible, relay: Relay, steps: dict[str, Step], common: Json, aliases: str) -> dict[str, Chapter]:
-    """Run the steps in one play, and after each look at what the proxy has."""
+def run_steps(
+    ansible: Ansible, relay: Relay, steps: dict[str, Step], common: Json, aliases: str
+) -> dict[str, Observed]:
+    """Run the steps in one play, and list the keys on the proxy after each of them."""
     tasks: list[Json] = []
     for name, one in steps.items():
         options = {**common, **one.options}
         tasks += [
-            {"name": f"Do {name}", ACTION: options, "register": name, "ignore_errors": True, **one.keywords},
+            {"name": f"Run {name}", ACTION: options, "register": name, "ignore_errors": True, **one.keywords},
             {
                 "name": name,
                 "ansible.builtin.debug": {"msg": {"result": f"{{{{ {name} }}}}", "rows": "{{ rows }}"}},
@@ -136,33 +142,33 @@ def told(ansible: Ansible, relay: Relay, steps: dict[str, Step], common: Json, a
     variables = {"litellm_url": relay.url, "me": aliases.removeprefix("virtkey-")}
     run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": tasks})
     assert run.code == 0, run.output
-    asked = relay.collection_requests()
+    groups = relay.collection_requests()
     return {
-        name: Chapter(**run.task_msg(name), requests=requests) for name, requests in zip(steps, asked, strict=False)
+        name: Observed(**run.task_msg(name), requests=requests) for name, requests in zip(steps, groups, strict=False)
     }
 
 
 @pytest.fixture(scope="module")
-def life(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Chapter]:
+def life(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Observed]:
     guid = f"{guid}-action"
-    return told(ansible, relay, LIFE, {"guid": guid}, f"virtkey-{guid}")
+    return run_steps(ansible, relay, LIFE, {"guid": guid}, f"virtkey-{guid}")
 
 
 @pytest.fixture(scope="module")
-def others(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Chapter]:
-    return told(ansible, relay, OTHERS, {}, f"virtkey-{guid}-others")
+def others(ansible: Ansible, relay: Relay, guid: str) -> dict[str, Observed]:
+    return run_steps(ansible, relay, OTHERS, {}, f"virtkey-{guid}-others")
 
 
-def test_check_mode_creates_nothing_and_says_what_it_would(life):
-    predict = life["foreseen"]
-    assert predict.result["changed"]
-    assert predict.key["operation"] == "created"
-    assert predict.key["key"] is None
-    assert predict.rows == []
-    assert not {GENERATE, UPDATE, DELETE} & set(predict.asked)
+def test_check_mode_predicts_a_creation_and_creates_nothing(life):
+    predicted = life["predicted"]
+    assert predicted.result["changed"]
+    assert predicted.key["operation"] == "created"
+    assert predicted.key["key"] is None
+    assert predicted.rows == []
+    assert not {GENERATE, UPDATE, DELETE} & set(predicted.request_lines)
 
 
-def test_a_key_is_created_as_asked(life, guid):
+def test_a_key_is_created_with_the_requested_settings(life, guid):
     created = life["created"]
     assert created.result["changed"]
     row = created.row
@@ -170,10 +176,10 @@ def test_a_key_is_created_as_asked(life, guid):
     assert {name: row[name] for name in ("models", "user_id", "metadata", "max_budget")} == {
         name: FULL[name] for name in ("models", "user_id", "metadata", "max_budget")
     }
-    assert abs(lives(row) - timedelta(days=7)) < A_MINUTE
+    assert abs(lifetime(row) - timedelta(days=7)) < ONE_MINUTE
 
 
-def test_the_result_tells_all_about_the_key(life, guid, relay):
+def test_the_result_describes_the_key(life, guid, relay):
     created = life["created"]
     key, row = created.key, created.row
     assert created.result["virtual_keys"] == [created.result["virtual_key"]]
@@ -189,19 +195,19 @@ def test_the_result_tells_all_about_the_key(life, guid, relay):
 
 
 @pytest.mark.parametrize("name", LIFE)
-def test_the_number_of_requests_is_told(life, name):
+def test_the_result_contains_the_number_of_requests(life, name):
     assert life[name].result["api_calls"] == len(life[name].requests)
 
 
-UNCHANGED = ("again", "nothing_asked", "other_order", "longer_again", "not_shorter", "known")
+UNCHANGED = ("again", "no_setting", "other_order", "longer_again", "not_shorter", "known")
 
 
 @pytest.mark.parametrize("name", UNCHANGED)
-def test_what_is_as_wanted_is_only_looked_at(life, name):
+def test_a_key_in_the_desired_state_is_only_read(life, name):
     before = list(LIFE)[list(LIFE).index(name) - 1]
     assert not life[name].result["changed"]
     assert life[name].key["operation"] == "unchanged"
-    assert not {GENERATE, UPDATE, DELETE} & set(life[name].asked)
+    assert not {GENERATE, UPDATE, DELETE} & set(life[name].request_lines)
     assert life[name].rows == life[before].rows
 
 
@@ -213,78 +219,78 @@ def test_what_is_as_wanted_is_only_looked_at(life, name):
         ("two_settings", {"max_budget": 20, "user_id": "other@example.com"}),
     ],
 )
-def test_only_what_differs_is_sent(life, name, sent):
-    chapter = life[name]
-    assert chapter.result["changed"]
-    assert chapter.key["operation"] == "updated"
-    assert chapter.sent == {"key": chapter.row["token"], **sent}
+def test_only_differences_are_sent(life, name, sent):
+    observed = life[name]
+    assert observed.result["changed"]
+    assert observed.key["operation"] == "updated"
+    assert observed.sent == {"key": observed.row["token"], **sent}
     before = life[list(LIFE)[list(LIFE).index(name) - 1]].row
-    changed = {field for field, value in chapter.row.items() if before[field] != value}
+    changed = {field for field, value in observed.row.items() if before[field] != value}
     assert changed - {"updated_at", "settings_updated_at"} == set(sent)
-    assert {field: chapter.row[field] for field in sent} == sent
+    assert {field: observed.row[field] for field in sent} == sent
 
 
 @pytest.mark.parametrize(("name", "days"), [("longer", 14), ("shorter", 3)])
 def test_a_lifetime_counts_from_the_creation(life, name, days):
-    chapter = life[name]
-    assert chapter.result["changed"]
-    assert set(chapter.sent) == {"key", "duration"}
-    assert abs(lives(chapter.row) - timedelta(days=days)) < A_MINUTE
-    assert chapter.key["duration"] == f"{days}d"
+    observed = life[name]
+    assert observed.result["changed"]
+    assert set(observed.sent) == {"key", "duration"}
+    assert abs(lifetime(observed.row) - timedelta(days=days)) < ONE_MINUTE
+    assert observed.key["duration"] == f"{days}d"
 
 
-def test_a_secret_is_never_told_a_second_time_but_a_known_one_is_confirmed(life):
+def test_a_secret_is_returned_only_at_creation_and_a_given_one_is_confirmed(life):
     assert life["again"].key["key"] is None
     assert life["again"].key["key_source"] is None
     assert life["known"].key["key"] == life["created"].key["key"]
     assert life["known"].key["key_source"] == "given"
 
 
-def test_another_secret_fails_and_changes_nothing(life):
+def test_a_secret_of_another_key_fails_and_changes_nothing(life):
     mismatch = life["mismatch"]
     assert mismatch.result["failed"]
     assert re.search(r"virtkey-\S+ exists with another secret", mismatch.result["msg"])
     assert mismatch.key["operation"] == "failed"
     assert mismatch.rows == life["known"].rows
-    assert not {GENERATE, UPDATE, DELETE} & set(mismatch.asked)
+    assert not {GENERATE, UPDATE, DELETE} & set(mismatch.request_lines)
     assert CHOSEN not in json.dumps(mismatch.result)
 
 
 @pytest.mark.parametrize(
     ("name", "operation", "before"),
-    [("foreseen_longer", "updated", "two_settings"), ("foreseen_gone", "deleted", "mismatch")],
+    [("predicted_longer", "updated", "two_settings"), ("predicted_deletion", "deleted", "mismatch")],
 )
-def test_check_mode_changes_nothing_and_says_what_it_would(life, name, operation, before):
-    chapter = life[name]
-    assert chapter.result["changed"]
-    assert chapter.key["operation"] == operation
-    assert chapter.rows == life[before].rows
-    assert not {GENERATE, UPDATE, DELETE} & set(chapter.asked)
+def test_check_mode_predicts_a_change_and_changes_nothing(life, name, operation, before):
+    observed = life[name]
+    assert observed.result["changed"]
+    assert observed.key["operation"] == operation
+    assert observed.rows == life[before].rows
+    assert not {GENERATE, UPDATE, DELETE} & set(observed.request_lines)
 
 
-def test_check_mode_tells_the_values_to_come(life):
-    key = life["foreseen_longer"].key
+def test_check_mode_returns_the_predicted_values(life):
+    key = life["predicted_longer"].key
     assert key["max_budget"] == 99
-    assert abs(lives(key) - timedelta(days=30)) < A_MINUTE
+    assert abs(lifetime(key) - timedelta(days=30)) < ONE_MINUTE
 
 
-def test_a_key_is_removed_and_the_proxy_is_asked_whether_it_is_gone(life):
-    gone = life["gone"]
-    assert gone.result["changed"]
-    assert gone.key["operation"] == "deleted"
-    assert gone.key["key"] is None
-    assert gone.rows == []
-    # It is looked for by its alias, and by the name that it would have if a replacement had not come to its end.
-    assert gone.asked == [LIST, LIST, DELETE, LIST]
+def test_a_key_is_deleted_and_the_deletion_is_verified(life):
+    deleted = life["deleted"]
+    assert deleted.result["changed"]
+    assert deleted.key["operation"] == "deleted"
+    assert deleted.key["key"] is None
+    assert deleted.rows == []
+    # The first two requests look for the alias, and for the alias of a key whose replacement was interrupted.
+    assert deleted.request_lines == [LIST, LIST, DELETE, LIST]
 
 
-def test_a_missing_key_is_absent_already(life):
-    assert not life["gone_again"].result["changed"]
-    assert life["gone_again"].key["operation"] == "absent"
-    assert life["gone_again"].asked == [LIST, LIST]
+def test_a_missing_key_is_already_absent(life):
+    assert not life["deleted_again"].result["changed"]
+    assert life["deleted_again"].key["operation"] == "absent"
+    assert life["deleted_again"].request_lines == [LIST, LIST]
 
 
-def test_a_key_by_its_alias_with_a_secret_of_ones_own(others, guid):
+def test_a_key_can_have_a_given_alias_and_secret(others, guid):
     created = others["by_alias"]
     secret = f"{CHOSEN}-{guid}-others"
     assert created.key["key_alias"] == f"{guid}-others by alias"
@@ -294,41 +300,41 @@ def test_a_key_by_its_alias_with_a_secret_of_ones_own(others, guid):
     assert (created.key["expires"], created.key["duration"], created.key["guid"]) == (None, None, None)
     assert others["by_alias_again"].key["operation"] == "unchanged"
     assert others["by_alias_again"].key["key"] == secret
-    assert others["by_alias_gone"].key["operation"] == "deleted"
-    assert others["by_alias_gone"].rows == []
+    assert others["by_alias_deleted"].key["operation"] == "deleted"
+    assert others["by_alias_deleted"].rows == []
 
 
-def test_runtime_comes_before_duration_and_a_number_is_hours(others, guid):
+def test_runtime_takes_precedence_over_duration_and_a_number_means_hours(others, guid):
     assert others["prefixed"].row["key_alias"] == f"other-{guid}-others"
-    assert abs(lives(others["prefixed"].row) - timedelta(hours=36)) < A_MINUTE
+    assert abs(lifetime(others["prefixed"].row) - timedelta(hours=36)) < ONE_MINUTE
     assert others["prefixed"].key["duration"] == "36h"
 
 
-def test_an_instant_comes_before_a_lifetime(others):
-    assert abs(datetime.fromisoformat(others["until"].row["expires"]) - ABSOLUTE) < A_MINUTE
+def test_expires_at_takes_precedence_over_duration(others):
+    assert abs(datetime.fromisoformat(others["until"].row["expires"]) - ABSOLUTE) < ONE_MINUTE
     assert others["until_again"].key["operation"] == "unchanged"
 
 
 @pytest.mark.parametrize("name", ["slash", "v1"])
-def test_the_address_may_end_as_people_write_it(others, relay, name):
+def test_the_url_may_end_with_a_slash_or_v1(others, relay, name):
     assert others[name].key["operation"] == "unchanged"
     assert others[name].result["api_base_url"] == f"{relay.url}/v1"
 
 
-def test_what_an_administrator_set_stays_and_an_expired_key_lives_again(ansible, proxy, guid):
+def test_manual_settings_are_kept_and_an_expired_key_is_renewed(ansible, proxy, guid):
     guid = f"{guid}-meanwhile"
     alias = f"virtkey-{guid}"
-    by_hand = {"key_alias": alias, "duration": "1s", "rpm_limit": 7, "metadata": {"by": "hand"}}
-    _status, made = proxy.request("POST", "/key/generate", by_hand)
+    manual = {"key_alias": alias, "duration": "1s", "rpm_limit": 7, "metadata": {"by": "hand"}}
+    _status, created = proxy.request("POST", "/key/generate", manual)
     run = ansible.play(
         {
             "hosts": "localhost",
             "tasks": [
                 {ACTION: {"guid": guid, "metadata": {"by": "Ansible{{ lookup('ansible.builtin.pipe', 'sleep 4') }}"}}},
                 {ACTION: {"guid": guid, "duration": "3s"}, "register": "renewed"},
-                {"name": "Its time was over", "ansible.builtin.debug": {"msg": "{{ renewed.virtual_key }}"}},
+                {"name": "Show the renewed key", "ansible.builtin.debug": {"msg": "{{ renewed.virtual_key }}"}},
                 {ACTION: {"guid": guid, "duration": "20d"}, "register": "extended"},
-                {"name": "It ended too soon", "ansible.builtin.debug": {"msg": "{{ extended.virtual_key }}"}},
+                {"name": "Show the extended key", "ansible.builtin.debug": {"msg": "{{ extended.virtual_key }}"}},
             ],
         }
     )
@@ -336,15 +342,15 @@ def test_what_an_administrator_set_stays_and_an_expired_key_lives_again(ansible,
     row = proxy.row(alias)
     assert row["rpm_limit"] == 7
     assert row["metadata"] == {"by": "Ansible"}
-    assert proxy.chat(made["key"]) == 200
+    assert proxy.chat(created["key"]) == 200
 
-    extended = run.task_msg("It ended too soon")
+    extended = run.task_msg("Show the extended key")
     assert extended["operation"] == "updated"
-    assert abs(lives(row) - timedelta(days=20)) < A_MINUTE
+    assert abs(lifetime(row) - timedelta(days=20)) < ONE_MINUTE
 
-    renewed = run.task_msg("Its time was over")
+    renewed = run.task_msg("Show the renewed key")
     assert renewed["operation"] == "updated"
-    assert lives(renewed) > timedelta(seconds=4)
+    assert lifetime(renewed) > timedelta(seconds=4)
 
 
 @pytest.fixture(scope="module")
@@ -354,8 +360,8 @@ def with_diff(ansible: Ansible, guid: str) -> CommandResult:
         {
             "hosts": "localhost",
             "tasks": [
-                {ACTION: {"guid": guid, "models": [GRANITE], "duration": "7d"}, "register": "made"},
-                {ACTION: {"guid": guid, "models": [MISTRAL], "key": "{{ made.virtual_key.key }}"}},
+                {ACTION: {"guid": guid, "models": [GRANITE], "duration": "7d"}, "register": "created"},
+                {ACTION: {"guid": guid, "models": [MISTRAL], "key": "{{ created.virtual_key.key }}"}},
                 {ACTION: {"guid": guid, "max_budget": 5}},
                 {ACTION: {"guid": guid, "max_budget": 5}},
                 {ACTION: {"guid": guid, "state": "absent"}},
@@ -365,7 +371,7 @@ def with_diff(ansible: Ansible, guid: str) -> CommandResult:
     )
 
 
-def test_diff_mode_shows_what_changes(with_diff, guid):
+def test_diff_mode_displays_the_changes(with_diff, guid):
     assert with_diff.code == 0, with_diff.output
     assert with_diff.recap()["changed"] == 4
     headers = [line for line in with_diff.output.splitlines() if line.startswith(("---", "+++"))]
@@ -378,12 +384,12 @@ def test_diff_mode_shows_what_changes(with_diff, guid):
     assert any(re.match(r"\+.*max_budget\W+5", line) for line in lines)
 
 
-def test_diff_mode_shows_no_secret(with_diff):
+def test_diff_mode_displays_no_secret(with_diff):
     assert "sk-" not in with_diff.output
     assert "sk-" not in with_diff.log
 
 
-def test_an_ad_hoc_command_prints_the_key_and_reads_well(ansible, proxy, guid):
+def test_an_ad_hoc_command_prints_the_key_as_json(ansible, proxy, guid):
     guid = f"{guid}-adhoc"
     run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", f"guid={guid} duration=7d")
     assert run.code == 0, run.output
@@ -400,8 +406,10 @@ def test_an_ad_hoc_command_prints_the_key_and_reads_well(ansible, proxy, guid):
     assert proxy.rows(f"virtkey-{guid}") == []
 
 
-def test_argument_before_variable_before_environment(ansible: Ansible, proxy: Proxy, guid: str):
-    """The environment names a proxy that is not there: who reaches the real one did not take it from there."""
+def test_options_take_precedence_over_variables_and_variables_over_the_environment(
+    ansible: Ansible, proxy: Proxy, guid: str
+):
+    """The environment variables name a proxy that does not exist, so a task that succeeds did not use them."""
 
     def play(variables: Json, defaults: Json | None = None, **options: object) -> Json:
         task = {ACTION: {"guid": f"{guid}-sources", "retries": 0, **options}, "ignore_errors": True}
