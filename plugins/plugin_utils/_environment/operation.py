@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._errors import LiteLLMError, UserDataError, UserError
-from .._keys.apply import delete_keys
+from .._errors import LiteLLMError, UserError
+from .._keys.cleanup import delete_existing
 from .._keys.model import ObservedKey
 from .._keys.observe import Observer
 from .._keys.progress import Outcome
@@ -175,33 +175,42 @@ def _save(run: Run, outcomes: Sequence[Outcome]) -> None:
     if run.saves_user_data or run.request.operation == "destroy":
         try:
             run.save(outcomes)
-        except UserDataError as error:
+        except UserError as error:
             _take_back(run, outcomes, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not lose a secret
+            _take_back(run, outcomes, f"because of a bug in this collection, {type(error).__name__}; please report it")
     elif failed:
         # The play ends without facts, and they would be the only place of the secrets.
-        _take_back(run, outcomes, "user data are switched off, and another key failed")
+        _take_back(run, outcomes, "user data are switched off, and not every key is as desired")
 
 
 def _take_back(run: Run, outcomes: Sequence[Outcome], reason: str) -> None:
-    lost = [one for one in outcomes if one.secret and one.secret.source in ("generated", "server")]
-    created = [one for one in lost if one.operation == "created"]
+    """Delete the keys whose secrets exist nowhere else, and record why for every key."""
+    lost = {id(one): secret for one in outcomes if (secret := _new_secret(one))}
+    created = [one for one in outcomes if id(one) in lost and (one.operation != "regenerated" or not one.secret)]
     problem = ""
     try:
-        delete_keys(run.client, [one.after.key_id for one in created if one.after])
+        delete_existing(run.client, [lost[id(one)].key_id for one in created])
     except LiteLLMError as error:
         problem = f", and it could not be deleted again: {error}"
     for one in outcomes:
         if one in created:
             what = problem or ", so the key was deleted again. Run again"
             one.error = f"The secret of virtual key {one.desired.name} could not be saved ({reason}){what}"
-            one.secret = one.secret if problem else None
-        elif one in lost and one.operation == "regenerated":
+            one.secret = lost[id(one)] if problem else None
+        elif id(one) in lost:
             one.error = (
                 f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old "
                 "secret is revoked. Replace the key again (regenerate)"
             )
         elif not one.error:
             one.error = f"The user data of virtual key {one.desired.name} could not be saved: {reason}"
+
+
+def _new_secret(outcome: Outcome) -> Secret | None:
+    """Return the random secret of a key that the run has created, or may have created."""
+    own = outcome.secret if outcome.operation in ("created", "regenerated") else None
+    return next((one for one in (outcome.unconfirmed_secret, own) if one and one.source in ("generated", "server")), None)
 
 
 def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:

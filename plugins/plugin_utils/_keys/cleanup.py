@@ -27,7 +27,7 @@ def withdraw(client: Client, one: KeyProgress) -> None:
     if not one.error or not is_surplus:
         return
     try:
-        _delete_existing(client, [str(one.created)])
+        delete_existing(client, [str(one.created)])
     except LiteLLMError as error:
         one.add_to_error(f"the second key that this run created could not be deleted: {error}")
 
@@ -51,7 +51,7 @@ def undo(run: Run) -> None:
     created = [one for one in run.keys if one.secret_unrecoverable]
     replacing = [one for one in run.keys if one.desired.present and one.needs_predecessors and one.attempted]
     try:
-        _delete_existing(run.client, [str(one.created) for one in created])
+        delete_existing(run.client, [str(one.created) for one in created])
         for one in created:
             one.deleted_again()
         observe(run, replacing)
@@ -59,7 +59,7 @@ def undo(run: Run) -> None:
         successors = [
             key.key_id for one in unfinished if one.snapshot for key in one.snapshot.keys if key.key_id == one.created
         ]
-        _delete_existing(run.client, successors)
+        delete_existing(run.client, successors)
         for one in unfinished:
             if one.snapshot and all(key.key_id == one.created for key in one.snapshot.keys):
                 step = restoration(one.desired, one.snapshot)
@@ -99,9 +99,18 @@ def account_for_interruption(run: Run, interruption: BaseException) -> None:
             one.fail(f"Virtual key {one.desired.name} is not as desired, because {reason}")
 
 
-def _delete_existing(client: Client, key_ids: Sequence[str]) -> None:
-    try:
-        delete_keys(client, key_ids)
-    except LiteLLMError as error:
-        if error.status != 404:
-            raise
+def delete_existing(client: Client, key_ids: Sequence[str]) -> None:
+    """Delete keys by id, some of which may not exist. An attempt whose result is unknown is repeated once.
+
+    :raises LiteLLMError: if keys may still exist.
+    """
+    for is_last in (False, True):
+        try:
+            delete_keys(client, key_ids)
+        except LiteLLMError as error:
+            if error.status == 404:  # none of them exists
+                return
+            if is_last or not (error.transient or (error.status or 0) >= 500):
+                raise
+        else:
+            return

@@ -1,0 +1,400 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Test `litellm_environment` when it fails or is interrupted half-way: no secret is lost, and the next run finishes.
+
+Most cases run the action in this process, as a worker of Ansible does, and take a fraction of a second each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import ControllerAction
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import key_id
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    GRANITE,
+    Ansible,
+    Json,
+    Proxy,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
+    Fault,
+    Relay,
+    Request,
+    RequestFault,
+    drop_response,
+    error_response,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.run_action import run_action
+
+ACTION = f"{COLLECTION}.litellm_environment"
+USERS = ["user1", "user2", "user3"]
+DATA = "provision-user-data.yaml"
+LIST, GENERATE, DELETE = "GET /key/list", "POST /key/generate", "POST /key/delete"
+FAULTS: dict[str, Fault] = {
+    "400": error_response(400, "no"),
+    "500": error_response(500, "Internal Server Error."),
+    "lost": drop_response,
+}
+
+_NUMBERS = itertools.count()
+
+
+class TaskTimeout(BaseException):
+    """Like the exception that ansible-core raises when the time of a task is up."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "_pause", lambda attempt: None)
+
+
+@dataclass
+class Environment:
+    """An environment of three users, and the folder of its user data.
+
+    :ivar warnings: the warnings of the last run.
+    """
+
+    proxy: Proxy
+    guid: str
+    folder: Path
+    users: list[str] = field(default_factory=lambda: list(USERS))
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def alias(self) -> str:
+        return f"virtkey-{self.guid}"
+
+    @property
+    def aliases(self) -> list[str]:
+        return [f"{self.alias}-{user}" for user in self.users]
+
+    @property
+    def data(self) -> Json:
+        return yaml.safe_load((self.folder / DATA).read_text()) if (self.folder / DATA).exists() else {}
+
+    def run(self, url: str = "", **arguments: Any) -> Json:
+        """Run the action. It counts requests in a fixed order, because it sends one at a time."""
+        variables = {
+            "litellm_url": url or self.proxy.url,
+            "litellm_master_key": self.proxy.master_key,
+            "litellm_retries": 1,
+            "litellm_concurrency": 1,
+            "output_dir": str(self.folder),
+        }
+        defaults = {
+            "guid": self.guid, "multi_user": True, "user_count": len(self.users), "models": [GRANITE], "duration": "7d",
+        }  # fmt: skip
+        self.warnings.clear()
+        return run_action(ACTION, {**defaults, **arguments}, variables)
+
+    def rows(self) -> dict[str, Json]:
+        path = f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias={self.alias}"
+        status, listing = self.proxy.request("GET", path)
+        assert status == 200, listing
+        rows = {row["key_alias"]: row for row in listing["keys"]}
+        assert len(rows) == len(listing["keys"]), "duplicate alias"
+        return rows
+
+    def tokens(self) -> dict[str, str]:
+        return {alias: row["token"] for alias, row in self.rows().items()}
+
+    def saved_ids(self) -> set[str]:
+        """Return the ids of all secrets in the user data, wherever they are."""
+        return {key_id(text) for text in _texts(self.data) if text.startswith("sk-")}
+
+    def check_nothing_is_lost(self) -> None:
+        """Check that the user data contain the secret of every key that exists, except of one that was replaced."""
+        saved, tokens = self.saved_ids(), self.tokens()
+        replaced = {f"{alias}.replaced" for alias in tokens}
+        assert [alias for alias, token in tokens.items() if token not in saved and alias not in replaced] == []
+
+    def check_clean_run(self) -> None:
+        """Check that one more run makes the missing keys, keeps the secrets of the others, and saves correct data."""
+        before = self.tokens()
+        result = self.run()
+        assert not result.get("failed"), result["msg"]
+        tokens = self.tokens()
+        if replaced := set(tokens) - set(self.aliases):  # they still work, until the replacement is repeated
+            assert {alias for alias in replaced if f"key {alias} was not deleted" in "".join(self.warnings)} == replaced
+            self.run(regenerate="if_unrecoverable")
+            tokens = self.tokens()
+        assert sorted(tokens) == sorted(self.aliases)
+        assert {alias: tokens[alias] for alias in self.aliases if alias in before} == {
+            alias: token for alias, token in before.items() if alias in self.aliases
+        }
+        data = self.data
+        assert [key_id(secret) for secret in data["litellm_virtual_keys"]] == [tokens[alias] for alias in self.aliases]
+        assert data["litellm_key_aliases"] == self.aliases
+        assert data["litellm_user_count"] == len(self.aliases)
+        for user, alias in zip(self.users, self.aliases, strict=True):
+            assert data["users"][user]["litellm_key_alias"] == alias
+            assert key_id(data["users"][user]["litellm_virtual_key"]) == tokens[alias]
+            assert key_id(data[f"litellm_{user}_virtual_key"]) == tokens[alias]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(part)
+
+
+@pytest.fixture
+def environment(proxy: Proxy, guid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
+    one = Environment(proxy, f"{guid}-half{next(_NUMBERS):03}", tmp_path / "output")
+    monkeypatch.setattr(ControllerAction, "warn", lambda _self, text: one.warnings.append(text))
+    yield one
+    if tokens := list(one.tokens().values()):
+        proxy.request("POST", "/key/delete", {"keys": tokens})
+
+
+def requests_of(run: Callable[[str], object], proxy: Proxy) -> list[Request]:
+    """Return the requests of a run without faults."""
+    with Relay(proxy.url) as relay:
+        run(relay.url)
+    return relay.log.requests
+
+
+class Faults(RequestFault):
+    """Several faults. The client sends one request at a time."""
+
+    def __init__(self, *faults: RequestFault) -> None:
+        self._faults = faults
+
+    def applies_to(self, request: Request) -> bool:
+        chosen = next((one for one in self._faults if one.applies_to(request)), None)
+        if chosen:
+            self.fault = chosen.fault
+        return chosen is not None
+
+
+# A request fails
+
+
+@pytest.mark.parametrize("number", range(3), ids=["first", "second", "last"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failed_creation_loses_no_other_key(environment: Environment, fault: str, number: int):
+    with Relay(environment.proxy.url, request_fault=RequestFault(FAULTS[fault], Request(GENERATE, number))) as relay:
+        result = environment.run(relay.url)
+    assert relay.log.injected == 1
+    assert bool(result.get("failed")) == (fault != "lost"), result
+    assert len(environment.tokens()) == (3 if fault == "lost" else 2)
+    if result.get("failed"):
+        assert result["msg"].startswith(f"1 of 3 keys failed. {environment.alias}-user{number + 1}: ")
+        assert result["facts"]["litellm_virtual_keys"] == environment.data["litellm_virtual_keys"]
+    environment.check_nothing_is_lost()
+    environment.check_clean_run()
+
+
+@pytest.mark.parametrize("look", ["500", "lost"])
+@pytest.mark.parametrize("creation", [None, *FAULTS])
+@pytest.mark.parametrize("save", [True, False], ids=["saved", "not saved"])
+def test_if_the_look_afterwards_fails_no_secret_is_lost(
+    environment: Environment, creation: str | None, look: str, save: bool
+):
+    requests = requests_of(lambda url: environment.run(url, operation="status"), environment.proxy)
+    lists = [one for one in requests if one.endpoint == LIST]
+    looks = RequestFault(FAULTS[look], Request(LIST, len(lists)), persistent=True)
+    faults = [looks]
+    if creation:
+        faults.append(RequestFault(FAULTS[creation], Request(GENERATE, 1)))
+    with Relay(environment.proxy.url, request_fault=Faults(*faults)) as relay:
+        result = environment.run(relay.url, save_user_data=save)
+    assert relay.log.injected > 1
+    assert result["failed"]
+    if save:
+        assert len(environment.tokens()) == (2 if creation in ("400", "500") else 3)
+        environment.check_nothing_is_lost()
+    else:
+        assert environment.tokens() == {}
+    environment.check_clean_run()
+
+
+# Secrets cannot be saved
+
+
+LIMIT = 1 << 18  # bytes
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Let no file grow beyond a limit, which has the same effect as a full disk; the user data have reached it."""
+    folder.mkdir(exist_ok=True)
+    with (folder / DATA).open("a") as data:
+        data.write(f"notes: {'x' * LIMIT}\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def file_instead_of_folder(folder: Path) -> Iterator[None]:
+    folder.touch()
+    yield
+    folder.unlink()
+
+
+@pytest.mark.parametrize("disk", [full_disk, file_instead_of_folder])
+def test_new_keys_are_deleted_if_their_secrets_cannot_be_saved(environment: Environment, disk: Any):
+    with disk(environment.folder):
+        result = environment.run()
+    assert result["failed"]
+    assert "could not be saved (Cannot save user data in " in result["msg"]
+    assert environment.tokens() == {}
+    environment.check_clean_run()
+
+
+def test_a_lost_response_to_their_deletion_is_no_failure(environment: Environment):
+    faulty = RequestFault(drop_response, Request(DELETE, 0))
+    with Relay(environment.proxy.url, request_fault=faulty) as relay, full_disk(environment.folder):
+        result = environment.run(relay.url)
+    assert relay.log.injected == 1
+    assert "so the key was deleted again" in result["msg"]
+    assert environment.tokens() == {}
+
+
+@pytest.mark.parametrize("fault", ["400", "500"])
+def test_keys_that_cannot_be_deleted_either_are_named_and_returned(environment: Environment, fault: str):
+    faulty = RequestFault(FAULTS[fault], Request(DELETE, 0), persistent=True)
+    with Relay(environment.proxy.url, request_fault=faulty) as relay, full_disk(environment.folder):
+        result = environment.run(relay.url)
+    assert relay.log.injected
+    assert result["failed"]
+    secrets = {key_id(entry["key"]): entry for entry in result["virtual_keys"] if entry["key"]}
+    assert len(environment.tokens()) == len(secrets) == 3
+    for alias, token in environment.tokens().items():
+        assert "could not be deleted again" in secrets[token]["error"]
+        assert alias in result["msg"]
+
+
+# The task is interrupted
+
+
+def provision(environment: Environment) -> Callable[[str], Json]:
+    return lambda url: environment.run(url)
+
+
+def replace(environment: Environment) -> Callable[[str], Json]:
+    environment.run()
+    return lambda url: environment.run(url, regenerate="always")
+
+
+def recreate(environment: Environment) -> Callable[[str], Json]:
+    """Provision an environment two of whose keys expired and were removed by LiteLLM, and return its extension."""
+    environment.run()
+    swept = [environment.tokens()[f"{environment.alias}-{user}"] for user in ("user1", "user3")]
+    environment.proxy.request("POST", "/key/delete", {"keys": swept})
+    data = environment.data
+    for record in data["litellm_keys"].values():
+        record["expires"] = "2026-01-01T00:00:00Z"
+    (environment.folder / DATA).write_text(yaml.safe_dump(data))
+    return lambda url: environment.run(url, operation="extend", runtime=336)
+
+
+@pytest.mark.parametrize("prepare", [provision, replace, recreate])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM], ids=["interrupt", "timeout"])
+def test_an_interruption_at_any_request_loses_no_secret(
+    environment: Environment,
+    subtests: pytest.Subtests,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[Environment], Callable[[str], Json]],
+    number: int,
+):
+    def interrupt(*_unused: object) -> None:
+        raise TaskTimeout
+
+    # The relay's threads would take a signal to the process although the main thread has blocked it.
+    main = threading.main_thread().ident or 0
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    interruptions = contextlib.suppress(KeyboardInterrupt, TaskTimeout)
+    guid, folder = environment.guid, environment.folder
+    for step in itertools.count():
+        environment.guid, environment.folder = f"{guid}-{step}", folder / str(step)
+        run = prepare(environment)
+        sent: list[Request] = []
+
+        def callback(request: Request, moment: str, sent: list[Request] = sent, step: int = step) -> None:
+            if moment == "before" and not sent and len(relay.log.requests) == step + 1:
+                sent.append(request)
+                signal.pthread_kill(main, number)
+
+        result: Json = {}
+        with Relay(environment.proxy.url, callback=callback) as relay, interruptions:
+            result = run(relay.url)
+        if not sent:
+            assert not result.get("failed"), result
+            break
+        with subtests.test(step=step, request=str(*sent)):
+            environment.check_nothing_is_lost()
+            environment.check_clean_run()
+    assert step > 5
+    environment.guid = guid
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.parametrize("how", ["interrupt", "timeout"])
+def test_ansible_saves_what_was_created_before_the_interruption(environment: Environment, ansible: Ansible, how: str):
+    """As a user sees it: Ctrl-C, or the timeout of the task, during the second creation."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [{
+            ACTION: {"guid": environment.guid, "users": USERS, "models": [GRANITE], "duration": "7d", "concurrency": 1},
+            **({"timeout": 2} if how == "timeout" else {}),
+        }],
+        "vars": {"output_dir": str(environment.folder)},
+    }  # fmt: skip
+    (ansible.folder / "half_way.yml").write_text(json.dumps([play]))
+    interrupted = threading.Event()
+
+    def callback(request: Request, when: str) -> None:
+        if (request, when) == (Request(GENERATE, 1), "before"):
+            if how == "interrupt":
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            else:
+                time.sleep(2.5)
+            interrupted.set()
+
+    with (
+        Relay(environment.proxy.url, callback=callback) as relay,
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("ansible-playbook")), "half_way.yml"],
+            cwd=ansible.folder,
+            env={**ansible.environment, "LITELLM_URL": relay.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        ) as process,
+    ):
+        output = process.communicate(timeout=60)[0]
+        process.wait()
+    assert interrupted.is_set(), output
+    assert process.returncode != 0
+    environment.check_nothing_is_lost()
+    assert len(environment.tokens()) == (0 if how == "interrupt" else 2), output
+    environment.check_clean_run()
