@@ -210,7 +210,9 @@ def _take_back(run: Run, outcomes: Sequence[Outcome], reason: str) -> None:
 def _new_secret(outcome: Outcome) -> Secret | None:
     """Return the random secret of a key that the run has created, or may have created."""
     own = outcome.secret if outcome.operation in ("created", "regenerated") else None
-    return next((one for one in (outcome.unconfirmed_secret, own) if one and one.source in ("generated", "server")), None)
+    return next(
+        (one for one in (outcome.unconfirmed_secret, own) if one and one.source in ("generated", "server")), None
+    )
 
 
 def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
