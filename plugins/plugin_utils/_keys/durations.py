@@ -50,18 +50,10 @@ _UNIT_OF_WORD = {word: unit for unit, words in _WORDS.items() for word in words}
 _RANK = {unit: rank for rank, unit in enumerate(_WORDS)}
 
 # The unit that is sent for each. LiteLLM supports `w` since 1.61.8 only, so weeks become days.
-_WRITTEN_AS: dict[str, tuple[int, Unit]] = {
-    "mo": (1, "mo"),
-    "w": (7, "d"),
-    "d": (1, "d"),
-    "h": (1, "h"),
-    "m": (1, "m"),
-    "s": (1, "s"),
-}
+_WRITTEN_AS: dict[str, tuple[int, Unit]] = {"mo": (1, "mo"), "w": (7, "d"), **{unit: (1, unit) for unit in _SECONDS}}
 
-_NO_YEARS = "LiteLLM has no unit for years; write 365d or 12mo"
 _REFUSED_UNITS = {
-    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), _NO_YEARS),
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), "LiteLLM has no unit for years; write 365d or 12mo"),
     "M": "M could mean minutes or months; write m or mo",
 }
 
@@ -81,7 +73,6 @@ _MAX_YEARS = 7000
 # The last year in which a key may expire: earlier than the last one that is accepted when a key is read.
 MAX_YEAR = 9000
 _MAX_TEXT = 100
-
 _HOW_TO_WRITE = "write a number, 7d, 36h, 1mo, '1 day 12 hours' or P7D"
 
 
@@ -109,7 +100,7 @@ class Duration:
     def __post_init__(self) -> None:
         if self.amount <= 0:
             raise DurationError("it must be more than zero")
-        in_a_year = 12 if self.unit == "mo" else 365 * _SECONDS["d"] // _SECONDS[self.unit]
+        in_a_year = 12 if self.unit == "mo" else 31_557_600 / _SECONDS[self.unit]  # seconds in 365.25 days
         if self.amount > _MAX_YEARS * in_a_year:
             raise DurationError(f"it must not be longer than {_MAX_YEARS} years")
 
