@@ -156,9 +156,10 @@ class Reader:
             return content if "hosts" in content[0] else [{"hosts": "localhost", "tasks": content}]
         assert set(content) <= OF_THE_PLATFORM | set(VARIABLES)
         of_role = {name: value for name, value in content.items() if name in VARIABLES or name == "num_users"}
-        # Items are alternatives: one with a key for each user is another environment than one with a single key.
-        many = {f"{OF_ROLE.name}_multi_user", f"{OF_ROLE.name}_users"} & set(of_role)
-        item = {"guid": f"{self.guid}-123{'-many' if many else ''}", **of_role}
+        # Items are alternatives: those with one key, with a number of users and with named users are environments of
+        # their own.
+        kinds = [kind for kind in ("multi_user", "users") if f"{OF_ROLE.name}_{kind}" in of_role]
+        item = {"guid": "-".join([self.guid, "123", *kinds]), **of_role}
         if not of_role:
             return []
         self.items.append(item)
