@@ -11,10 +11,11 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     ROLE,
@@ -172,6 +173,22 @@ def snapshots(run: CommandResult, host: str = "localhost") -> dict[str, Snapshot
         found[name] = Snapshot(rows, state["facts"], state["data"] or {}, state["info"] or [], since)
         since = []
     return found
+
+
+def expire_records(folder: Path, *users: str | None, age: timedelta | None = None) -> None:
+    """Change the saved records of users, or of a single key, as if the key had expired.
+
+    :param age: the age of the key: its lifetime started, and it expired one day ago.
+    """
+    file = folder / "provision-user-data.yaml"
+    data = yaml.safe_load(file.read_text())
+    now = datetime.now(UTC)
+    for record in data[RECORDS].values():
+        if record["user"] in users:
+            record["expires"] = (now - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            if age:
+                record["lifetime_start"] = (now - age).strftime("%Y-%m-%dT%H:%M:%SZ")
+    file.write_text(yaml.safe_dump(data))
 
 
 def instant(text: str) -> datetime:

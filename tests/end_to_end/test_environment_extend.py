@@ -9,11 +9,10 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import (
     KEY_DATA_NAMES,
     MANAGE_TASK,
@@ -23,6 +22,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_suppor
     admin_post,
     approx_days,
     expect_failure,
+    expire_records,
     instant,
     key_id,
     role,
@@ -154,22 +154,6 @@ def extensions(ansible: Ansible, proxy: Proxy, guid: str) -> Extensions:
     check = ansible.run("ansible-playbook", PLAYBOOK, "-e", f"guid={guid}-check", *TWO_WEEKS, "--check", "--diff")
     rows = [row, proxy.row(f"virtkey-{guid}-check")]
     return Extensions(guid, folder, before, first, second, check, [unchanged, files()], rows, status)
-
-
-def expire_records(folder: Path, *users: str | None, age: timedelta | None = None) -> None:
-    """Change the saved records of users, or of a single key, as if the key had expired.
-
-    :param age: the age of the key: its lifetime started, and it expired one day ago.
-    """
-    file = folder / "provision-user-data.yaml"
-    data = yaml.safe_load(file.read_text())
-    now = datetime.now(UTC)
-    for record in data[RECORDS].values():
-        if record["user"] in users:
-            record["expires"] = (now - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            if age:
-                record["lifetime_start"] = (now - age).strftime("%Y-%m-%dT%H:%M:%SZ")
-    file.write_text(yaml.safe_dump(data))
 
 
 def extended_data(before: Json, after: Json) -> Json:
