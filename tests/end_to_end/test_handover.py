@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Keys where their users want them: in an environment file, a shell profile, or a Secret of the cluster."""
+"""The role writes keys to an environment file, a shell profile, or a Secret of the cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 
 USERS = ("ann", "bob")
 GROUP = grp.getgrgid(os.getgid()).gr_name
-# In the place of kubernetes.core.k8s: a cluster that is a folder.
+# Replaces kubernetes.core.k8s: the cluster is a folder.
 CLUSTER = """
 import json, pathlib
 from ansible.plugins.action import ActionBase
@@ -34,14 +34,14 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        asked = json.loads(json.dumps(self._task.args))
-        where = asked["definition"]["metadata"]
-        path = pathlib.Path(task_vars["cluster"]) / f"{where['namespace']}-{where['name']}.json"
+        args = json.loads(json.dumps(self._task.args))
+        metadata = args["definition"]["metadata"]
+        path = pathlib.Path(task_vars["cluster"]) / f"{metadata['namespace']}-{metadata['name']}.json"
         before = path.read_text() if path.exists() else None
-        if asked["state"] == "absent":
+        if args["state"] == "absent":
             path.unlink(missing_ok=True)
         else:
-            path.write_text(json.dumps(asked["definition"]))
+            path.write_text(json.dumps(args["definition"]))
         after = path.read_text() if path.exists() else None
         return {**result, "changed": before != after}
 """
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
 
 @pytest.fixture(scope="module")
 def cluster(ansible: Ansible) -> Path:
-    plugin = ansible.folder / "theirs/ansible_collections/kubernetes/core/plugins/action/k8s.py"
+    plugin = ansible.folder / "collections/ansible_collections/kubernetes/core/plugins/action/k8s.py"
     plugin.parent.mkdir(parents=True)
     plugin.write_text(CLUSTER)
     plugin.parent.with_name("modules").mkdir()
@@ -76,36 +76,36 @@ def places(folder: Path) -> Json:
 
 
 def run(play: Ansible, cluster: Path, guid: str, *actions: str, **variables: object) -> CommandResult:
-    paths = f"{play.environment['ANSIBLE_COLLECTIONS_PATH']}:{cluster.parent / 'theirs'}"
+    paths = f"{play.environment['ANSIBLE_COLLECTIONS_PATH']}:{cluster.parent / 'collections'}"
     tasks = [role(ACTION=action, models=[GRANITE], **variables) for action in actions]
     common = {"guid": f"{guid}-hand", "cluster": str(cluster), "output_dir": str(play.folder / "output")}
     return play.play({"hosts": "localhost", "vars": common, "tasks": tasks}, "-v", ANSIBLE_COLLECTIONS_PATH=paths)
 
 
 def exported(profile: Path) -> Json:
-    """What a shell knows that reads the profile."""
+    """Return the environment variables of a shell that read the profile."""
     script = f". {profile}; python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": os.defpath})
-    return dict(json.loads(done.stdout))
+    process = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"PATH": os.defpath})
+    return dict(json.loads(process.stdout))
 
 
-def test_each_user_gets_the_key_in_every_place_and_a_destroy_takes_it_away(
+def test_the_keys_of_all_users_are_written_to_every_place_and_removed_by_a_destroy(
     play: Ansible, cluster: Path, guid: str, proxy: Proxy, tmp_path: Path
 ) -> None:
     for user in USERS:
         (tmp_path / user).mkdir()
-    mine = tmp_path / "ann" / ".env"
-    mine.write_text("MINE=1\n")
-    asked = {"users": list(USERS), **places(tmp_path)}
+    existing = tmp_path / "ann" / ".env"
+    existing.write_text("EXISTING=1\n")
+    variables = {"users": list(USERS), **places(tmp_path)}
 
-    first = run(play, cluster, guid, "provision", **asked)
+    first = run(play, cluster, guid, "provision", **variables)
     assert first.recap()["changed"] == 4, first.output
-    assert run(play, cluster, guid, "provision", **asked).recap()["changed"] == 0
+    assert run(play, cluster, guid, "provision", **variables).recap()["changed"] == 0
     users = play.file("output/provision-user-data.yaml")["users"]
     for user in USERS:
         key = users[user]["litellm_virtual_key"]
         profile, secret = tmp_path / f"litellm-{user}.sh", cluster / f"lab-{user}-litellm.json"
-        shell, kept = exported(profile), json.loads(secret.read_text())
+        shell, manifest = exported(profile), json.loads(secret.read_text())
         environment = {
             "OPENAI_API_KEY": key,
             "OPENAI_BASE_URL": f"{proxy.url}/v1",
@@ -113,7 +113,7 @@ def test_each_user_gets_the_key_in_every_place_and_a_destroy_takes_it_away(
             "LITELLM_API_URL": f"{proxy.url}/v1",
             "LITELLM_MODELS": GRANITE,
         }
-        assert (kept["kind"], kept["type"], kept["stringData"]) == ("Secret", "Opaque", environment)
+        assert (manifest["kind"], manifest["type"], manifest["stringData"]) == ("Secret", "Opaque", environment)
         assert environment.items() <= shell.items()
         lines = (tmp_path / user / ".env").read_text().splitlines()
         assert {f"{name}={value}" for name, value in environment.items()} <= set(lines)
@@ -122,48 +122,50 @@ def test_each_user_gets_the_key_in_every_place_and_a_destroy_takes_it_away(
         assert key not in first.output
         assert proxy.chat(shell["OPENAI_API_KEY"]) == 200
 
-    gone = run(play, cluster, guid, "destroy", **asked)
-    assert gone.recap()["changed"] == 4, gone.output
-    assert mine.read_text() == "MINE=1\n"
+    destroyed = run(play, cluster, guid, "destroy", **variables)
+    assert destroyed.recap()["changed"] == 4, destroyed.output
+    assert existing.read_text() == "EXISTING=1\n"
     assert (tmp_path / "bob" / ".env").read_text() == ""
     assert not list(tmp_path.glob("*.sh"))
     assert not list(cluster.iterdir())
-    assert run(play, cluster, guid, "destroy", **asked).recap()["changed"] == 0
+    assert run(play, cluster, guid, "destroy", **variables).recap()["changed"] == 0
 
 
-def test_one_user_and_a_new_secret(play: Ansible, cluster: Path, guid: str, tmp_path: Path) -> None:
+def test_a_new_secret_replaces_the_old_one_in_the_environment_file(
+    play: Ansible, cluster: Path, guid: str, tmp_path: Path
+) -> None:
     env = tmp_path / "lab.env"
-    done = run(play, cluster, guid, "provision", env_file=str(env))
-    assert done.code == 0, done.output
+    result = run(play, cluster, guid, "provision", env_file=str(env))
+    assert result.code == 0, result.output
     before = env.read_text()
-    done = run(play, cluster, guid, "provision", env_file=str(env), regenerate="always")
-    assert done.code == 0, done.output
+    result = run(play, cluster, guid, "provision", env_file=str(env), regenerate="always")
+    assert result.code == 0, result.output
     key = play.file("output/provision-user-data.yaml")["litellm_virtual_key"]
     assert f"OPENAI_API_KEY={key}\n" in env.read_text()
     assert env.read_text() != before
     assert env.read_text().count("OPENAI_API_KEY=") == 1
 
 
-def test_in_check_mode_nothing_is_written(play: Ansible, cluster: Path, guid: str, tmp_path: Path) -> None:
-    asked = {"ACTION": "provision", **prefixed(users=list(USERS), **places(tmp_path))}
-    play_ = {"hosts": "localhost", "vars": {"guid": f"{guid}-hand", "cluster": str(cluster), **asked}}
-    paths = f"{play.environment['ANSIBLE_COLLECTIONS_PATH']}:{cluster.parent / 'theirs'}"
-    done = play.play({**play_, "tasks": [role()]}, "--check", ANSIBLE_COLLECTIONS_PATH=paths)
-    assert done.code == 0, done.output
+def test_check_mode_writes_nothing(play: Ansible, cluster: Path, guid: str, tmp_path: Path) -> None:
+    variables = {"ACTION": "provision", **prefixed(users=list(USERS), **places(tmp_path))}
+    common = {"hosts": "localhost", "vars": {"guid": f"{guid}-hand", "cluster": str(cluster), **variables}}
+    paths = f"{play.environment['ANSIBLE_COLLECTIONS_PATH']}:{cluster.parent / 'collections'}"
+    result = play.play({**common, "tasks": [role()]}, "--check", ANSIBLE_COLLECTIONS_PATH=paths)
+    assert result.code == 0, result.output
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("variables", "message"),
     [
-        ({"users": list(USERS), "env_file": "/tmp/one.env"}, "With many users, {user} must be in"),
+        ({"users": list(USERS), "env_file": "/tmp/one.env"}, "With several users, {user} must be part of"),
         ({"profile_file": "/tmp/one.sh"}, "needs ocp4_workload_litellm_virtual_keys_profile_group"),
     ],
 )
-def test_places_that_cannot_be_are_refused_first(
-    play: Ansible, proxy: Proxy, cluster: Path, guid: str, asked: Json, says: str
+def test_invalid_places_are_an_error_before_a_key_is_created(
+    play: Ansible, proxy: Proxy, cluster: Path, guid: str, variables: Json, message: str
 ) -> None:
-    done = run(play, cluster, guid, "provision", **asked)
-    assert done.code == 2
-    assert says in done.text
+    result = run(play, cluster, guid, "provision", **variables)
+    assert result.code == 2
+    assert message in result.text
     assert not proxy.rows(f"virtkey-{guid}-hand")
