@@ -101,7 +101,7 @@ def test_the_reason_is_found_in_every_shape_of_error_response(
     httpserver.expect_request("/key/list").respond_with_json(body, status)
     error = failure(client(httpserver.url_for("")))
     assert str(error) == message.replace("{url}", httpserver.url_for("").rstrip("/"))
-    assert (error.status, error.transient) == (status, False)
+    assert (error.status, error.transient) == (status, status == 500)
 
 
 HTML = "<html><head><title>Application is not available</title></head></html>"

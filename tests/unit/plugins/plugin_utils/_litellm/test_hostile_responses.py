@@ -25,9 +25,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
     DesiredKey,
     Lifetime,
+    Snapshot,
     lifetime_start,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observe import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.references import (
     served_models,
@@ -40,6 +42,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import Delete
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from hypothesis import given, settings
@@ -264,11 +267,6 @@ TOO_MANY = "returned more than 10000 pages of keys, which is more than this coll
         ({"keys": None}, "returned no list of keys", 1),
         ({"keys": [{**ROW, "token": 1}]}, "returned no list of keys", 1),
         ({"keys": [{**ROW, "key_alias": [ALIAS]}]}, "returned no list of keys", 1),
-        ({"keys": [{**ROW, "expires": "soon"}]}, "unexpected data for key virtkey-a: expires: 'soon' is not", 1),
-        ({"keys": [{**ROW, "created_at": "9999-01-01"}]}, "created_at: the year 9999 is out of range", 1),
-        ({"keys": [{**ROW, "spend": "much"}]}, "unexpected data for key virtkey-a: spend is of type str", 1),
-        ({"keys": [{**ROW, "metadata": "text"}]}, "metadata is of type str", 1),
-        ({"keys": [{**ROW, "models": ["gpt-4o", None]}]}, "models is of type list", 1),
     ],
 )
 def test_an_invalid_listing(fields: Json, expected: str | None, calls: int) -> None:
@@ -280,6 +278,29 @@ def test_an_invalid_listing(fields: Json, expected: str | None, calls: int) -> N
         problem = str(error)
     assert expected in problem if expected and problem else expected == problem
     assert client.api_calls == calls
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"expires": "soon"}, "unexpected data for key virtkey-a: expires: 'soon' is not"),
+        ({"created_at": "9999-01-01"}, "created_at: the year 9999 is out of range"),
+        ({"spend": "much"}, "unexpected data for key virtkey-a: spend is str"),
+        ({"metadata": "text"}, "metadata is str"),
+        ({"models": ["gpt-4o", None]}, "models is list"),
+        ({"tpm_limit": 2**63 - 1}, "tpm_limit is 9223372036854775807"),
+        ({"max_budget": 1e300}, "max_budget is 1e+300"),
+        ({"spend": float("nan")}, "spend is nan"),
+    ],
+)
+def test_an_invalid_row_is_read_as_far_as_possible(fields: Json, problem: str) -> None:
+    """It cannot be changed, but it can be deleted, and it does not concern the keys of others."""
+    client = FakeClient(listing(keys=[{**ROW, **fields}, {**ROW, "token": "b" * 64, "key_alias": "virtkey-b"}]))
+    odd, other = sorted(Observer(client).find_by_prefix(""), key=lambda key: str(key.alias))
+    assert problem in str(odd.problem)
+    assert other.problem is None
+    assert plan(DesiredKey(ALIAS), Snapshot((odd,), datetime.now(UTC))).problem == odd.problem
+    assert plan(DesiredKey(ALIAS, present=False), Snapshot((odd,), datetime.now(UTC))).step == Delete((odd.key_id,))
 
 
 def test_an_endless_listing_ends() -> None:

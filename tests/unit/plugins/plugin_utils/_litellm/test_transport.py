@@ -56,7 +56,7 @@ def test_every_valid_timeout_works(httpserver: HTTPServer, timeout: float) -> No
 # Retries
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_get_is_retried_after_a_transient_status(httpserver: HTTPServer, status: int) -> None:
     responses = Responses(Response("busy", status), ok(keys=[]))
     httpserver.expect_request("/key/list").respond_with_handler(responses)
@@ -66,12 +66,27 @@ def test_get_is_retried_after_a_transient_status(httpserver: HTTPServer, status:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422, 501])
 def test_other_error_statuses_are_not_retried(httpserver: HTTPServer, status: int, method: str) -> None:
     responses = Responses(Response("no", status))
     httpserver.expect_request("/key/list").respond_with_handler(responses)
     error = failure(client(httpserver.url_for(""), retries=3), method)
     assert (error.status, error.transient, len(responses.requests)) == (status, False, 1)
+
+
+def test_post_is_not_retried_after_500(httpserver: HTTPServer) -> None:
+    """LiteLLM returns 500 for invalid input, too."""
+    responses = Responses(Response("no", 500))
+    httpserver.expect_request("/key/generate").respond_with_handler(responses)
+    error = failure(client(httpserver.url_for(""), retries=3), "POST", "/key/generate")
+    assert (error.status, error.transient, len(responses.requests)) == (500, False, 1)
+
+
+def test_get_is_retried_after_500(httpserver: HTTPServer) -> None:
+    responses = Responses(Response("no", 500), Response("no", 500), ok(keys=[]))
+    httpserver.expect_request("/key/list").respond_with_handler(responses)
+    assert client(httpserver.url_for(""), retries=2).get("/key/list") == {"keys": []}
+    assert len(responses.requests) == 3
 
 
 def test_post_is_retried_after_429(httpserver: HTTPServer) -> None:
