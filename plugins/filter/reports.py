@@ -15,8 +15,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids, plan_sweep
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
 
 

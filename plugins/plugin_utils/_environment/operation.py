@@ -64,6 +64,7 @@ class Run:
     :ivar known: the keys whose secrets are known.
     :ivar save: saves user data after the keys were changed.
     :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
+    :ivar note: what the operator should know, for the report.
     """
 
     request: Request
@@ -77,6 +78,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.client)
+        self.note = ""
 
 
 def run_operation(run: Run) -> Result:
@@ -142,7 +144,11 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
 def _warn_about_others(run: Run, named: Sequence[Member], members: Sequence[Member]) -> None:
     aliases = {member.alias for member in named}
     if others := [member.alias for member in members if member.alias not in aliases]:
-        run.warn(messages.other_keys(run.request.guid, others, run.request.operation))
+        message = messages.other_keys(run.request.guid, others, run.request.operation)
+        if run.request.is_selection and run.request.operation == "provision":
+            run.note = message  # expected where a play provisions one tenant after the other
+        else:
+            run.warn(message)
 
 
 def _drop_deleted(run: Run, outcomes: list[Outcome]) -> list[Outcome]:
@@ -250,6 +256,7 @@ def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
         )
         for problem in messages.unusable(existing, run.client.now()):
             run.warn(problem)
+        result.report = run.note
     elif result.changed:
         result.messages = [messages.extension_message(existing[0])]
     else:

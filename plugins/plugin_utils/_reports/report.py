@@ -19,10 +19,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .._keys.durations import Duration, format_instant, human, parse_instant
+from .guids import Guids, fold
 
 Json = dict[str, Any]
 Key = Mapping[str, Any]
-Guids = frozenset[str]
 
 
 class Finding(NamedTuple):
@@ -88,7 +88,7 @@ def build_report(
         "soon": str(soon),
         "virtual_keys": entries,
         "totals": totals,
-        "guids_without_key": None if guids is None else sorted(guids - guids_with_key),
+        "guids_without_key": None if guids is None else sorted(guids[one] for one in guids.keys() - guids_with_key),
         "summary": _summary(totals, soon),
     }
 
@@ -105,12 +105,12 @@ def guid_of(key: Key) -> str | None:
 
 
 def matching_guids(key: Key, guids: Guids) -> set[str]:
-    """Return the guids of the environments that the key may belong to.
+    """Return the guids of the environments that the key may belong to, folded.
 
     A guid matches if it is a separate word in the alias or in the guid of the key. An exact comparison would not be
     safe: the aliases of the users of an environment are longer, and not every key has its guid in the metadata.
     """
-    names = "\n".join(str(name) for name in (_guid_in_metadata(key), key["guid"], key["key_alias"]) if name)
+    names = "\n".join(fold(str(name)) for name in (_guid_in_metadata(key), key["guid"], key["key_alias"]) if name)
     return {
         guid
         for guid in guids

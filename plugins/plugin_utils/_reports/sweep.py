@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Select the virtual keys that may be deleted, and parse the list of existing environments. Pure functions.
+"""Select the virtual keys that may be deleted. Pure functions.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -10,38 +10,19 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from .._errors import OptionError
 from .._keys.durations import Duration, parse_instant
-from .report import Guids, Json, Key, expiry_order, guid_of, is_orphaned, matching_guids
+from .guids import Guids
+from .report import Json, Key, expiry_order, guid_of, is_orphaned, matching_guids
 
 # The findings that are a reason to delete a key.
 REASONS = ("expired", "orphaned")
 
-# Characters that no guid contains, but a list in another format, such as JSON or YAML, does.
-_FOREIGN_SYNTAX = re.compile(r"""["'\[\]{}:=]""")
 _MAX_QUOTED_LENGTH = 60
-
-
-def parse_guids(value: Any) -> Guids | None:
-    """Parse the guids of the existing environments: a list, or a string with commas or line breaks between them.
-
-    In a string, `#` starts a comment. Lists may contain lists and strings. None, also in a list, means not specified.
-
-    :raises OptionError: for any other value, and for a list without a guid, since every key would be orphaned.
-    """
-    parts = [part for part in _flatten(value) if part is not None]
-    if not parts:
-        return None
-    guids = frozenset(guid for part in parts for guid in _split_guids(part))
-    if not guids:
-        raise OptionError(
-            "The list of guids is empty, so every key would be orphaned; list the guids of the existing environments"
-        )
-    return guids
 
 
 def plan_sweep(
@@ -66,10 +47,13 @@ def plan_sweep(
     chosen = _parse_choice(choice)
     deadline = now if expired_for is None else now - timedelta(seconds=expired_for.seconds(now))
     candidates: dict[str, list[Json]] = {reason: [] for reason in REASONS}
+    matched: set[str] = set()
     for key in sorted(keys, key=expiry_order):
+        environments = None if guids is None else matching_guids(key, guids)
+        matched.update(environments or ())
         conditions = {
             "expired": key["expires"] is not None and parse_instant(key["expires"]) <= deadline,
-            "orphaned": guids is not None and is_orphaned(key, matching_guids(key, guids)),
+            "orphaned": environments is not None and is_orphaned(key, environments),
         }
         reasons = [reason for reason in REASONS if conditions[reason]]
         for reason in reasons:
@@ -81,7 +65,7 @@ def plan_sweep(
         "kept": [key for key in among or () if key["key_id"] not in selected],
         "removals": [{"key_id": key_id} for key_id in ids],
         "candidates": candidates,
-        "refusal": _refusal(keys, chosen, candidates, guids, selected, at_most),
+        "refusal": _refusal(keys, chosen, candidates, guids, matched, selected, at_most),
     }
 
 
@@ -90,6 +74,7 @@ def _refusal(
     chosen: Sequence[str],
     candidates: Mapping[str, Sequence[Key]],
     guids: Guids | None,
+    matched: Collection[str],
     selected: Collection[str],
     at_most: int,
 ) -> str | None:
@@ -117,6 +102,12 @@ def _refusal(
                 f"None of the specified guids ({len(guids)}) matches a key, so all {len(with_guid)} keys with a guid "
                 "would be deleted; check that the guids are those of the existing environments"
             )
+        for folded, guid in guids.items():
+            if not folded.isascii() and folded not in matched:
+                return (
+                    f"The listed guid {guid[:_MAX_QUOTED_LENGTH]!a} matches no key and may be misspelled: a similar "
+                    "letter, or a wrong encoding, can cause such characters; correct it, or remove it from the list"
+                )
     if len(selected) > at_most:
         return (
             f"{len(selected)} keys would be deleted, which is more than sweep_at_most ({at_most}); "
@@ -132,25 +123,3 @@ def _parse_choice(value: Any) -> list[str]:
         if reason not in REASONS:
             raise OptionError(f"Cannot select {reason!r} keys for deletion; choose {' or '.join(REASONS)}")
     return chosen
-
-
-def _flatten(value: Any) -> Iterator[Any]:
-    """Yield the elements of nested lists. An empty list yields an empty string, because it is not the same as None."""
-    if not isinstance(value, list | tuple):
-        yield value
-        return
-    for part in value or ("",):
-        yield from _flatten(part)
-
-
-def _split_guids(part: Any) -> list[str]:
-    if isinstance(part, bool) or not isinstance(part, str | int):
-        raise OptionError(f"The list of guids contains {part!r}, which is not a guid; use strings or whole numbers")
-    lines = [line.split("#")[0] for line in str(part).splitlines()]
-    for line in lines:
-        if _FOREIGN_SYNTAX.search(line) or line.lstrip().startswith("- "):
-            raise OptionError(
-                f"The list of guids contains the line {line.strip()[:_MAX_QUOTED_LENGTH]!r}; "
-                "write one guid on each line, without quotes, brackets or list markers"
-            )
-    return [guid for line in lines for guid in re.split(r"[\s,]+", line) if guid]
