@@ -269,6 +269,22 @@ def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "ABC1\nABC2\nABC3\n".encode("utf-8-sig"),
+        "abc1 \r\nabc2\t\r\nabc3".encode("utf-16"),
+        "abc1\u200b, ab\u00adc2, abc3\u00a0".encode(),
+    ],
+    ids=["UTF-8 with mark, upper case", "UTF-16", "invisible characters"],
+)
+def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, some: Keys, content: bytes) -> None:
+    (ansible.folder / "guids.txt").write_bytes(content)
+    run = playbook(ansible, "sweep_keys", some, sweep="orphaned", report_guids_file="guids.txt")
+    assert run.code == 0, run.output
+    assert some.left() == set(some.ids) - {"old1", "gone1", HOSTILE}
+
+
+@pytest.mark.parametrize(
     ("variables", "sentence"),
     [
         ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
@@ -276,6 +292,8 @@ def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
         ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
         ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
         ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
+        ({"sweep": "orphaned", "report_guids_file": "latin1.txt"}, "Cannot decode the list of guids"),
+        ({"sweep": "orphaned", "report_guids_file": "list.csv"}, "The list of guids contains the line 'abc1;abc2'"),
         ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the specified guids (1) matches a key"),
         (
             {"sweep": "expired", "sweep_at_most": 1},
@@ -289,6 +307,8 @@ def test_a_sweep_that_may_not_be_meant_removes_nothing(
     ansible: Ansible, keys: Keys, variables: Json, sentence: str
 ) -> None:
     (ansible.folder / "empty.txt").write_text("# none\n")
+    (ansible.folder / "latin1.txt").write_bytes("abc1\xa0\nabc2\nabc3".encode("latin-1"))
+    (ansible.folder / "list.csv").write_text("abc1;abc2\n")
     run = playbook(ansible, "sweep_keys", keys, **variables)
     assert run.code == 2, run.output
     assert sentence in run.text

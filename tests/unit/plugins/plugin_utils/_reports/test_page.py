@@ -15,9 +15,9 @@ from html.parser import HTMLParser
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.page import render_page
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import printable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import FINDINGS, build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
     KEYS,
@@ -63,7 +63,12 @@ def test_keys_with_the_same_alias_are_duplicates_but_keys_without_an_alias_are_n
     ("listed", "guids", "orphaned"),
     [
         (key("virtkey-abc"), ["abc"], False),
-        (key("virtkey-abc"), ["abcd", "ab", "bc", "ABC"], True),
+        (key("virtkey-abc"), ["abcd", "ab", "bc"], True),
+        # Case, invisible characters and the kind of a dash do not count.
+        (key("virtkey-abc"), ["ABC"], False),
+        (key("virtkey-AbC", metadata={"guid": "AbC"}), ["abc"], False),
+        (key("virtkey-x", metadata={"guid": "\ufeffab\u200bc"}), ["abc"], False),
+        (key("virtkey-x", metadata={"guid": "a\N{NON-BREAKING HYPHEN}c"}), ["a-c"], False),
         # The key of a user, with and without the guid of the environment in the metadata.
         (key("virtkey-abc-user1"), ["abc"], False),
         (key("virtkey-abc-user1"), ["abc-user1"], False),
@@ -102,7 +107,7 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         key("virtkey-gone", -5),
         key("virtkey-soon", 5, metadata={"guid": "soon"}, blocked=True),
     ]
-    guids = parse_guids("soon late never missing")
+    guids = parse_guids("soon LATE never Missing")
     report = build_report(keys, NOW, soon=DAY, guids=guids, api_endpoint="http://proxy")
     assert [entry["key_alias"] for entry in report["virtual_keys"]] == [
         "virtkey-gone",
@@ -123,7 +128,7 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "never_expires": 1,
         "spend": pytest.approx(0.3),
     }
-    assert report["guids_without_key"] == ["missing"]
+    assert report["guids_without_key"] == ["Missing"]
     assert (report["now"], report["soon"], report["api_endpoint"]) == ("2026-11-30T08:00:00Z", "24h", "http://proxy")
     assert report["summary"] == (
         "4 virtual keys: 2 active, 1 expired, 1 ending within 1 day, 1 blocked, 1 with the budget spent, 1 orphaned, "

@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids, plan_sweep
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
     GUIDS,
@@ -21,45 +22,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
 )
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-@pytest.mark.parametrize(
-    ("value", "guids"),
-    [
-        (None, None),
-        ([None, None], None),
-        ("abc", {"abc"}),
-        (["abc", 12345], {"abc", "12345"}),
-        ("abc, def\nghi\r\n\n  jkl # mno\n# pqr\n", {"abc", "def", "ghi", "jkl"}),
-        ([["abc"], None, "def\nghi"], {"abc", "def", "ghi"}),
-        (["a-b_c.d"], {"a-b_c.d"}),
-    ],
-)
-def test_parse_guids(value, guids):
-    assert parse_guids(value) == guids
-
-
-@pytest.mark.parametrize("value", ["", " \n", "# all of them", [], [[]], [[], None], [""], ()])
-def test_list_without_a_guid_is_refused(value):
-    with pytest.raises(OptionError, match="The list of guids is empty"):
-        parse_guids(value)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ('["abc", "def"]', 'contains the line \'["abc", "def"]\'; write one guid on each line'),
-        ("guids:\n", "contains the line 'guids:'"),
-        ("x\n - abc\n", "contains the line '- abc'"),
-        ({"abc": 1}, "contains {'abc': 1}, which is not a guid"),
-        ([True], "contains True, which is not a guid"),
-        ([1.5], "contains 1.5, which is not a guid"),
-    ],
-)
-def test_list_of_guids_in_another_format_is_refused(value, message):
-    with pytest.raises(OptionError) as error:
-        parse_guids(value)
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

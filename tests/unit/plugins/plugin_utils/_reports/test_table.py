@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
