@@ -81,6 +81,25 @@ def test_a_key_is_deleted_despite_a_fault(proxy, fault):
     assert proxy.rows == {}
 
 
+@pytest.mark.parametrize("position", [0, 70, 149])
+def test_a_key_that_cannot_be_deleted_does_not_affect_the_others(proxy, position):
+    """Such a key makes the whole request fail, so that the batches become smaller."""
+    names = [f"virtkey-abc-user{number:03}" for number in range(150)]
+    key_ids = [proxy.add(name) for name in names]
+    handle = proxy.handle
+
+    def fail_for_one(method, path, params):
+        if path == "/key/delete" and key_ids[position] in params["keys"]:
+            raise ErrorResponse(500, "Internal Server Error.")
+        return handle(method, path, params)
+
+    proxy.handle = fail_for_one
+    outcomes = run(proxy, *(DesiredKey(name, present=False) for name in names), retries=3)
+    assert [outcome.desired.alias for outcome in outcomes if outcome.error] == [names[position]]
+    assert proxy.aliases() == [names[position]]
+    assert len(bodies(proxy, DELETE)) < 30
+
+
 def test_nothing_is_changed_if_the_first_snapshot_fails(proxy):
     proxy.fault(LIST, *(Fault(status=503) for _unused in range(9)))
     with pytest.raises(LiteLLMError, match="503"):

@@ -23,11 +23,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     Snapshot,
     lifetime_start,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import (
-    differences,
-    plan,
-    predict,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import differences, plan, predict
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
@@ -58,7 +54,7 @@ MINE, OTHER, *_unused = SECRETS
 def key(secret=OTHER, *, age=DAY, expires=None, **row):
     """Return an observed key; `expires` counts from now."""
     end = None if expires is None else (NOW + expires).isoformat()
-    created_at = (NOW - age).isoformat()
+    created_at = None if age is None else (NOW - age).isoformat()
     return ObservedKey.from_row(
         {"token": secret.key_id, "key_alias": ALIAS, "created_at": created_at, "expires": end, "metadata": {}, **row}
     )
@@ -132,6 +128,11 @@ def test_the_expiry_of_a_new_key(lifetime, end):
         # Calendar months: the key was created on 22 November.
         (Lifetime(Duration(1, "mo")), DAY, 29 * DAY, None),
         (Lifetime(Duration(3, "mo")), DAY, 29 * DAY, datetime(2027, 2, 22, 8, tzinfo=NOW.tzinfo)),
+        # Without a creation time, only an expired key gets an expiry.
+        (Lifetime(WEEK), None, 2 * DAY, None),
+        (Lifetime(WEEK), None, -DAY, NOW + 7 * DAY),
+        (Lifetime(WEEK), None, None, NOW + 7 * DAY),
+        (Lifetime(INSTANT), None, 2 * DAY, INSTANT),
     ],
 )
 def test_the_expiry_of_an_existing_key(lifetime, age, expires, end):
@@ -214,6 +215,23 @@ def test_a_successor_inherits_budget_id_and_routes_but_not_soft_budget_and_key_t
     step = planned(predecessors=[predecessor], **ALWAYS).step
     assert isinstance(step, Create)
     assert step.settings == {"budget_id": "its-own", "allowed_routes": ["llm_api_routes"], "metadata": SINCE_YESTERDAY}
+
+
+def test_only_defaults_of_the_proxy_are_corrected_and_only_by_the_run_that_created_the_successor():
+    predecessor, successor = key(OTHER), key(MINE, user_id="somebody", model_max_budget={"a": {}})
+    assert planned(successor, predecessors=[predecessor], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
+    successor = key(MINE, max_budget=5.0)
+    assert planned(successor, predecessors=[predecessor], **ALWAYS).step == Delete((OTHER.key_id,))
+
+
+@pytest.mark.parametrize(
+    ("expires", "end"),
+    [(5 * DAY, None), (5 * DAY + MINUTE, None), (DAY, NOW + 5 * DAY), (None, NOW + 5 * DAY)],
+)
+def test_the_expiry_of_a_successor_is_corrected_before_its_predecessor_is_deleted(expires, end):
+    predecessor, successor = key(OTHER, expires=5 * DAY), key(MINE, age=timedelta(0), expires=expires)
+    step = planned(successor, predecessors=[predecessor], created=MINE.key_id, **ALWAYS).step
+    assert step == (Delete((OTHER.key_id,)) if end is None else Update(MINE.key_id, {}, end))
 
 
 def test_the_newer_of_two_keys_is_deleted_by_the_run_that_created_it():
@@ -598,7 +616,7 @@ def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
     assert planned(key(), server_secrets=True, **options) == planned(key(), **options)
 
 
-# A replacement is the old key with another secret.
+# Defaults of the proxy, and seeds that are added later
 
 
 @pytest.mark.parametrize(
@@ -610,7 +628,7 @@ def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
         ({"allowed_routes": ["info_routes"]}, {"allowed_routes": []}),
     ],
 )
-def test_defaults_of_the_proxy_are_taken_off_a_replacement_before_the_old_key_is_deleted(row, changes):
+def test_defaults_of_the_proxy_are_removed_from_a_successor_before_its_predecessor_is_deleted(row, changes):
     successor = key(OTHER, **row)
     predecessor = key(models=[], metadata={})
     snapshot = Snapshot((successor,), NOW, (predecessor,))
@@ -620,7 +638,7 @@ def test_defaults_of_the_proxy_are_taken_off_a_replacement_before_the_old_key_is
     assert (step.key_id, step.settings) == (OTHER.key_id, changes)
 
 
-def test_a_default_duration_of_the_proxy_is_taken_off_a_replacement():
+def test_a_default_duration_of_the_proxy_is_removed_from_a_successor():
     successor, predecessor = key(OTHER, expires=14 * DAY), key(expires=None)
     step = plan(DesiredKey(ALIAS, regenerate="always"), Snapshot((successor,), NOW, (predecessor,)), OTHER.key_id)
     assert step.step == Update(OTHER.key_id, {}, NEVER)

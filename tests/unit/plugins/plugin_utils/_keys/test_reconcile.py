@@ -441,6 +441,21 @@ def test_if_some_keys_fail_the_others_are_made_and_returned(proxy):
         assert outcome in failed or is_secret_of_its_key(proxy, succeeded(outcome, "created"))
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_key_that_is_named_by_alias_and_by_id_is_an_error(proxy, check_mode):
+    key_id = proxy.add(ALIAS)
+    desired = [
+        DesiredKey(ALIAS, settings={"tpm_limit": 1}),
+        DesiredKey("virtkey-other"),
+        DesiredKey(None, key_id=key_id, present=False),
+    ]
+    first, other, second = run(proxy, *desired, check_mode=check_mode)
+    assert first.error == f"Virtual key {ALIAS} is named more than once: {ALIAS} and {key_id[:12]}… are the same key"
+    assert "is named more than once" in str(second.error)
+    succeeded(other, "created")
+    assert proxy.row(ALIAS)["tpm_limit"] is None
+
+
 # Check mode
 
 

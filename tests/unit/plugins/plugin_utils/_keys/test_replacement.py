@@ -155,6 +155,17 @@ def test_a_successor_that_keeps_its_expiry_has_not_got_the_desired_one(proxy):
     assert (succeeded(outcome, "regenerated").end_set, result_entry(outcome)["duration"]) == (False, "7d")
 
 
+def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(proxy):
+    predecessor = proxy.add(ALIAS, rpm_limit=7)
+    proxy.defaults = {"max_budget": 1.0, "models": ["gpt-4o"], "rpm_limit": 5, "duration": "1d"}
+    exists: list[bool] = []
+    proxy.fault(UPDATE, Fault("nothing"), Fault("nothing", before=lambda: exists.append(predecessor in proxy.rows)))
+    succeeded(replace_key(proxy), "regenerated")
+    row = proxy.row(ALIAS)
+    assert (row["max_budget"], row["models"], row["rpm_limit"], row["expires"]) == (None, [], 7, None)
+    assert exists == [True]
+
+
 def test_a_predecessor_that_was_not_deleted_is_warned_about(proxy, predecessor):
     proxy.undeletable.add(predecessor)
     assert "still exists" in str(replace_key(proxy).error)

@@ -174,6 +174,13 @@ def test_the_first_given_lifetime_counts(arguments: dict[str, Any], lifetime: Li
     assert desired(guid="abc", **arguments).lifetime == lifetime
 
 
+def test_an_expiry_has_a_last_year() -> None:
+    assert desired(guid="abc", expires_at="9000-12-31").lifetime == Lifetime(parse_instant("9000-12-31"))
+    assert error_of(guid="abc", expires_at="9001-01-01") == (
+        "expires_at is '9001-01-01'; the year must be 9000 or earlier"
+    )
+
+
 def test_a_duration_needs_a_unit_and_a_runtime_is_in_hours() -> None:
     assert error_of(guid="abc", duration=7) == "duration 7 has no unit; write 7h for hours or 7d for days"
     assert desired(guid="abc", runtime=7).lifetime == Lifetime(Duration(7, "h"))

@@ -47,6 +47,7 @@ def test_a_setting_is_read_from_a_row(name, row, value):
         ("model_aliases", {}, None),
         ("blocked", False, None),
         ("max_budget", 5, 5.0),
+        ("metadata", {"a": [1, {"b": True}]}, {"a": [1.0, {"b": True}]}),
         ("object_permission", {"mcp_servers": ["a", "b"]}, {"mcp_servers": ["b", "a"], "vector_stores": ["c"]}),
         ("object_permission", {"mcp_servers": []}, {"mcp_servers": None, "object_permission_id": "x"}),
         ("object_permission", {"mcp_servers": []}, None),
@@ -90,6 +91,12 @@ def test_values_that_match(name, desired, present):
         ("budget_limits", [], [{"max_budget": 5}]),
         ("access_group_ids", ["a"], ["a", "b"]),
         ("a_field", {"a": 1}, "a"),
+        # JSON distinguishes true from 1, and Python does not.
+        ("metadata", {"a": 1}, {"a": True}),
+        ("metadata", {"a": [{"b": False}]}, {"a": [{"b": 0}]}),
+        ("permissions", {"a": True}, {"a": 1}),
+        ("a_field", True, 1),
+        ("a_field", {"a": 0}, {"a": False}),
         ("a_field", False, None),
         ("a_field", 1, None),
     ],
@@ -123,9 +130,9 @@ def test_metadata_are_merged_and_cleared_without_the_settings_in_them():
     assert metadata.merge({"a": 1}, None) == {"a": 1}
 
 
-def test_clearing_metadata_keeps_the_start_of_the_lifetime():
-    present = {"a": 0, LIFETIME_START: "2026-11-23T08:00:00Z"}
-    assert SETTINGS["metadata"].merge(None, present) == {LIFETIME_START: "2026-11-23T08:00:00Z"}
+@pytest.mark.parametrize("name", [LIFETIME_START, "logging", "enforced_params", "temp_budget_increase", "tags"])
+def test_clearing_metadata_keeps_what_litellm_and_this_collection_store_there(name):
+    assert SETTINGS["metadata"].merge(None, {"a": 0, name: "value"}) == {name: "value"}
 
 
 def test_object_permissions_are_cleared_part_by_part():

@@ -106,6 +106,18 @@ def test_a_key_that_moves_to_an_earlier_page_is_found(listing: Listing) -> None:
     assert sorted(of_names(listing(proxy).with_aliases(names), names)) == sorted(names)
 
 
+def test_keys_that_an_incomplete_listing_may_have_missed_are_listed_one_by_one(listing: Listing) -> None:
+    proxy = Proxy((1, 106), [key(f"virtkey-{number:03}") for number in range(150)])
+    names = [f"virtkey-{number:03}" for number in (50, 100, 101, 102)]
+
+    def move_to_page_1(rows: list[Row]) -> None:
+        # Other clients delete keys during each attempt, and the hundredth key moves to the page that was read before.
+        del rows[0]
+
+    proxy.before_page_2 = move_to_page_1
+    assert sorted(of_names(listing(proxy).with_aliases(names), names)) == names
+
+
 # Prefixes
 
 
