@@ -1,0 +1,72 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When a key should expire. The tests of plans cover the expiry of new, existing and replaced keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import (
+    end_from,
+    instant_of,
+    is_later,
+    resolve_lifetime,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import NEVER
+
+NOW = datetime(2026, 11, 23, 8, tzinfo=timezone(timedelta(0)))
+DAY = timedelta(days=1)
+WEEK = Duration(7, "d")
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "resolved"),
+    [
+        (None, None),
+        (Lifetime(WEEK), Lifetime(WEEK)),
+        (Lifetime(None, from_now=True), Lifetime(None, from_now=True)),
+        (Lifetime(NOW, from_now=True), Lifetime(NOW, from_now=True)),
+        (Lifetime(WEEK, from_now=True, shorten=False), Lifetime(NOW + 7 * DAY, shorten=False)),
+    ],
+)
+def test_a_duration_from_now_becomes_an_instant(lifetime, resolved):
+    assert resolve_lifetime(DesiredKey("a", lifetime=lifetime), NOW) == DesiredKey("a", lifetime=resolved)
+
+
+@pytest.mark.parametrize(("end", "instant"), [(NEVER, None), (WEEK, NOW + 7 * DAY), (NOW + DAY, NOW + DAY)])
+def test_an_end_as_an_instant(end, instant):
+    assert instant_of(end, NOW) == instant
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (WEEK, NOW + 6 * DAY, True),
+        (WEEK, NOW + 7 * DAY, False),
+        (NOW + 6 * DAY, WEEK, False),
+        (NEVER, WEEK, True),
+        (WEEK, NEVER, False),
+        (NEVER, NEVER, False),
+    ],
+)
+def test_which_end_is_later(one, other, expected):
+    assert is_later(one, other, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("end", "start", "expected"),
+    [
+        (WEEK, None, (WEEK, True)),
+        (WEEK, NOW - DAY, (NOW + 6 * DAY, True)),
+        (WEEK, NOW - 7 * DAY, (WEEK, False)),
+        (NOW + DAY, NOW - 9 * DAY, (NOW + DAY, True)),
+        (NEVER, NOW - 9 * DAY, (NEVER, True)),
+    ],
+)
+def test_a_duration_that_has_passed_starts_again(end, start, expected):
+    assert end_from(end, start, NOW) == expected
