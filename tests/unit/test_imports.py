@@ -69,7 +69,8 @@ def test_a_module_is_short(path: Path) -> None:
 @pytest.mark.parametrize("action", sorted(path.stem for path in (PLUGINS / "action").glob("*.py")))
 def test_an_action_does_not_import_the_reports(action: str) -> None:
     """Ansible compiles every module that a task imports, in every run."""
-    waiting, seen = [PLUGINS / "action" / f"{action}.py"], set()
+    waiting = [PLUGINS / "action" / f"{action}.py"]
+    seen: set[str] = set()
     while waiting:
         path = waiting.pop()
         # Not inside of functions, which import what few tasks need.

@@ -240,7 +240,7 @@ def test_progress_is_displayed_if_nothing_was_displayed_for_a_while(
 def handlers() -> Iterator[dict[int, Any]]:
     """The handlers of the signals by which Ansible ends its workers; restored after the test."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
     yield before
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -248,7 +248,7 @@ def handlers() -> Iterator[dict[int, Any]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_the_work_once(handlers: dict[int, Any], number: int) -> None:
-    undone = []
+    undone: list[bool] = []
 
     def work() -> None:
         with interruptible():

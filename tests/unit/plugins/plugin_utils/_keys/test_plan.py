@@ -463,7 +463,7 @@ def test_the_prediction_of_check_mode_is_correct(desired, rows):
 # The start of the lifetime
 
 
-def successor(**options):
+def successor(**options) -> Create:
     """Return the creation of a replacement for a key that was created ten days ago and expires in five days."""
     step = planned(predecessors=[key(age=10 * DAY, expires=5 * DAY)], **ALWAYS, **options).step
     assert isinstance(step, Create)
@@ -499,6 +499,7 @@ def test_the_lifetime_of_a_successor_counts_from_the_first_creation(lifetime, en
 def test_a_second_replacement_hands_on_the_start_of_the_first_key():
     first = key(age=DAY, expires=5 * DAY, metadata=SINCE_TEN_DAYS)
     step = planned(predecessors=[first], **ALWAYS, lifetime=Lifetime(Duration(30, "d"))).step
+    assert isinstance(step, Create)
     assert (step.end, step.settings["metadata"]) == (NOW + 20 * DAY, SINCE_TEN_DAYS)
 
 
