@@ -142,7 +142,7 @@ def test_the_alias_of_an_environment(arguments: dict[str, Any], alias: str) -> N
         ({"multi_user": True, "user_count": "2", "user_base": "lab"}, ("lab1", "lab2")),
         ({"multi_user": True, "num_users": 2}, ("user1", "user2")),
         ({"multi_user": True, "num_users": 5, "user_count": 1}, ("user1",)),
-        # Several users of the platform make an environment with many users, unless it is told otherwise.
+        # With several users of the platform, each gets a key, unless multi_user is false.
         ({"num_users": 2}, ("user1", "user2")),
         ({"num_users": "2"}, ("user1", "user2")),
         ({"num_users": 1}, ()),
