@@ -299,7 +299,7 @@ def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, some: Keys, c
             {"sweep": "expired", "sweep_at_most": 1},
             "2 keys would be deleted, which is more than sweep_at_most (1)",
         ),
-        ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired or orphaned"),
+        ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired, orphaned or possibly_orphaned"),
         ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
     ],
 )
@@ -314,6 +314,21 @@ def test_a_sweep_that_may_not_be_meant_removes_nothing(
     assert sentence in run.text
     assert run.recap()["changed"] == 0
     assert keys.left() == set(keys.ids)
+
+
+def test_a_key_without_a_guid_in_its_metadata_is_deleted_only_by_a_choice_of_its_own(
+    ansible: Ansible, some: Keys
+) -> None:
+    some.add("monitoring")
+    guids = {"report_guids": "abc1,abc2,abc3"}
+    run = playbook(ansible, "sweep_keys", some, sweep="orphaned", **guids)
+    assert run.code == 0, run.output
+    kept = run.task_msg("Show the keys that sweep=possibly_orphaned would delete too")
+    assert set(column(kept, "KEY")) == {f"{some.prefix}monitoring"}
+    assert some.left() == set(some.ids) - {"old1", "gone1", HOSTILE}
+    run = playbook(ansible, "sweep_keys", some, sweep="possibly_orphaned", **guids)
+    assert run.code == 0, run.output
+    assert some.left() == {"abc1", "abc2-user1", "abc3"}
 
 
 def test_a_key_that_is_extended_at_the_last_moment_stays(

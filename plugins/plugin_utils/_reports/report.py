@@ -45,6 +45,7 @@ FINDINGS = {
     "near_budget": Finding("budget nearly spent", "with the budget nearly spent"),
     "duplicate": Finding("duplicate", "with a duplicate alias"),
     "orphaned": Finding("orphaned", "orphaned"),
+    "possibly_orphaned": Finding("possibly orphaned", "possibly orphaned"),
     "never_expires": Finding("never expires", "without expiry"),
 }
 
@@ -119,12 +120,19 @@ def matching_guids(key: Key, guids: Guids) -> set[str]:
     }
 
 
-def is_orphaned(key: Key, environments: Collection[str]) -> bool:
-    """Return whether the key has a guid, but belongs to no existing environment.
+def orphaned_finding(key: Key, environments: Collection[str]) -> str | None:
+    """Return the finding of a key that belongs to no existing environment: `orphaned` or `possibly_orphaned`.
+
+    A guid in the metadata shows that the key was created for an environment. An alias alone does not: another key, for
+    example of a service, can have an alias with the same prefix.
 
     :param environments: the result of `matching_guids`.
     """
-    return guid_of(key) is not None and not environments
+    if environments:
+        return None
+    if _guid_in_metadata(key):
+        return "orphaned"
+    return "possibly_orphaned" if key["guid"] else None
 
 
 def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collection[str] | None) -> set[str]:
@@ -137,19 +145,21 @@ def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collect
         "blocked": bool(key["blocked"]),
         "over_budget": over_budget,
         "near_budget": budget is not None and not over_budget and spend >= _NEAR_BUDGET * budget,
-        "orphaned": environments is not None and is_orphaned(key, environments),
         "never_expires": expires is None,
     }
-    return {name for name, is_met in conditions.items() if is_met}
+    findings = {name for name, is_met in conditions.items() if is_met}
+    if environments is not None and (orphaned := orphaned_finding(key, environments)):
+        findings.add(orphaned)
+    return findings
 
 
 def _guid_in_metadata(key: Key) -> str | None:
-    guid = (key["metadata"] or {}).get("guid")
+    guid = key["metadata"].get("guid") if isinstance(key["metadata"], Mapping) else None
     if isinstance(guid, int) and not isinstance(guid, bool):
         return str(guid)
     # Do not copy a string with str(): that would remove the mark by which ansible-core before 2.19 recognizes strings
     # in which it must not evaluate templates.
-    return guid if isinstance(guid, str) and guid else None
+    return guid if isinstance(guid, str) and fold(guid).strip() else None
 
 
 def _summary(totals: Mapping[str, Any], soon: Duration) -> str:

@@ -17,10 +17,11 @@ from typing import Any
 from .._errors import OptionError
 from .._keys.durations import Duration, parse_instant
 from .guids import Guids
-from .report import Json, Key, expiry_order, guid_of, is_orphaned, matching_guids
+from .report import Json, Key, expiry_order, guid_of, matching_guids, orphaned_finding
 
-# The findings that are a reason to delete a key.
-REASONS = ("expired", "orphaned")
+# The findings that are a reason to delete a key. Each has to be chosen: `orphaned` does not include the keys that are
+# only possibly orphaned.
+REASONS = ("expired", "orphaned", "possibly_orphaned")
 
 _MAX_QUOTED_LENGTH = 60
 
@@ -51,11 +52,9 @@ def plan_sweep(
     for key in sorted(keys, key=expiry_order):
         environments = None if guids is None else matching_guids(key, guids)
         matched.update(environments or ())
-        conditions = {
-            "expired": key["expires"] is not None and parse_instant(key["expires"]) <= deadline,
-            "orphaned": environments is not None and is_orphaned(key, environments),
-        }
-        reasons = [reason for reason in REASONS if conditions[reason]]
+        is_expired = key["expires"] is not None and parse_instant(key["expires"]) <= deadline
+        orphaned = None if environments is None else orphaned_finding(key, environments)
+        reasons = [reason for reason in ("expired" if is_expired else None, orphaned) if reason]
         for reason in reasons:
             candidates[reason].append({**key, "guid": guid_of(key), "findings": reasons})
     selected = {key["key_id"]: key for reason in chosen for key in candidates[reason]}
@@ -83,24 +82,28 @@ def _refusal(
     The messages name the variables of the playbook sweep_keys, because that is where users see them.
     """
     if not chosen:
-        expired, orphaned = (f"sweep={reason} would delete {len(candidates[reason])}" for reason in REASONS)
+        counts = [
+            f"sweep={reason} would delete {len(candidates[reason])}"
+            for reason in REASONS
+            if reason == "expired" or guids is not None
+        ]
         if guids is None:
-            orphaned = "sweep=orphaned also requires report_guids or report_guids_file"
+            counts.append("sweep=orphaned also requires report_guids or report_guids_file")
         return (
-            f"No keys are deleted because sweep is not set; {expired}, {orphaned}, "
-            f"and sweep={','.join(REASONS)} would delete both"
+            f"No keys are deleted because sweep is not set; {', '.join(counts)}; "
+            "to choose several, separate them with commas"
         )
-    if "orphaned" in chosen:
+    if set(chosen) != {"expired"}:
         if guids is None:
             return (
                 "Cannot detect orphaned keys without the guids of the existing environments; "
                 "set report_guids or report_guids_file"
             )
-        with_guid = [key for key in keys if guid_of(key) is not None]
-        if with_guid and len(candidates["orphaned"]) == len(with_guid):
+        with_guid = sum(guid_of(key) is not None for key in keys)
+        if with_guid and with_guid == len(candidates["orphaned"]) + len(candidates["possibly_orphaned"]):
             return (
-                f"None of the specified guids ({len(guids)}) matches a key, so all {len(with_guid)} keys with a guid "
-                "would be deleted; check that the guids are those of the existing environments"
+                f"None of the specified guids ({len(guids)}) matches a key, so all {with_guid} keys with a guid look "
+                "orphaned; check that the guids are those of the existing environments"
             )
         for folded, guid in guids.items():
             if not folded.isascii() and folded not in matched:
@@ -121,5 +124,6 @@ def _parse_choice(value: Any) -> list[str]:
     chosen = [str(part) for part in parts if part != ""]
     for reason in chosen:
         if reason not in REASONS:
-            raise OptionError(f"Cannot select {reason!r} keys for deletion; choose {' or '.join(REASONS)}")
+            choices = f"{', '.join(REASONS[:-1])} or {REASONS[-1]}"
+            raise OptionError(f"Cannot select {reason!r} keys for deletion; choose {choices}")
     return chosen

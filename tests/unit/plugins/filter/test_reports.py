@@ -52,7 +52,7 @@ def test_keys_table_matches_its_documentation():
 
 def test_keys_report_accepts_the_values_of_a_playbook():
     report = FILTERS["keys_report"]([KEY, OLD], NOW, guids="user123", soon="2h", api_endpoint="http://proxy")
-    assert [key["findings"] for key in report["virtual_keys"]] == [["expired", "orphaned"], []]
+    assert [key["findings"] for key in report["virtual_keys"]] == [["expired", "possibly_orphaned"], []]
     assert (report["soon"], report["api_endpoint"]) == ("2h", "http://proxy")
     assert FILTERS["keys_report"]([KEY], NOW)["virtual_keys"][0]["findings"] == ["ends_soon"]
     assert FILTERS["keys_html"](report).startswith("<!DOCTYPE html>")
@@ -103,7 +103,7 @@ def test_default_time_is_the_current_time():
         (lambda: FILTERS["keys_to_sweep"]([], "expired", expired_for="long"), "'long' is not a duration"),
         (
             lambda: FILTERS["keys_to_sweep"]([], "old"),
-            "Cannot select 'old' keys for deletion; choose expired or orphaned",
+            "Cannot select 'old' keys for deletion; choose expired, orphaned or possibly_orphaned",
         ),
         (lambda: FILTERS["keys_table"]([KEY], "soon"), "'soon' is not an instant"),
         (lambda: FILTERS["keys_report"]([KEY], soon="soon"), "'soon' is not a duration"),

@@ -147,9 +147,17 @@ def test_tiles_show_totals_and_orphaned_is_unknown_without_guids():
             if tag == "button" and "data-show" in attributes
         }
 
-    keys = key("virtkey-a", spend=0.5), key("virtkey-b", end=-3, spend=0.25)
+    keys = key("virtkey-a", spend=0.5, metadata={"guid": "a"}), key("virtkey-b", end=-3, spend=0.25)
     text = parsed(*keys, guids="zzz").text
-    for tile in ("2total", "1active", "1expired", "0blocked", "2orphaned", "0.75US dollars spent"):
+    for tile in (
+        "2total",
+        "1active",
+        "1expired",
+        "0blocked",
+        "1orphaned",
+        "1possibly orphaned",
+        "0.75US dollars spent",
+    ):
         assert tile in text
     assert tiles(parsed(*keys)) == {
         "": True,
@@ -163,6 +171,7 @@ def test_tiles_show_totals_and_orphaned_is_unknown_without_guids():
         "never_expires": False,
     }
     assert tiles(parsed(*keys, guids="zzz"))["orphaned"] is True
+    assert tiles(parsed(*keys, guids="zzz"))["possibly_orphaned"] is True
     assert "environments without a key" not in parsed(*keys, guids="abc").text
     assert "1 environment without a key" in parsed(*keys, guids="zzz").text
     assert "2 environments without a key" in parsed(*keys, guids="yyy zzz").text

@@ -60,43 +60,54 @@ def test_keys_with_the_same_alias_are_duplicates_but_keys_without_an_alias_are_n
 
 
 @pytest.mark.parametrize(
-    ("listed", "guids", "orphaned"),
+    ("listed", "guids", "finding"),
     [
-        (key("virtkey-abc"), ["abc"], False),
-        (key("virtkey-abc"), ["abcd", "ab", "bc"], True),
+        (key("virtkey-abc"), ["abc"], None),
+        (key("virtkey-abc"), ["abcd", "ab", "bc"], "possibly_orphaned"),
         # Case, invisible characters and the kind of a dash do not count.
-        (key("virtkey-abc"), ["ABC"], False),
-        (key("virtkey-AbC", metadata={"guid": "AbC"}), ["abc"], False),
-        (key("virtkey-x", metadata={"guid": "\ufeffab\u200bc"}), ["abc"], False),
-        (key("virtkey-x", metadata={"guid": "a\N{NON-BREAKING HYPHEN}c"}), ["a-c"], False),
+        (key("virtkey-abc"), ["ABC"], None),
+        (key("virtkey-AbC", metadata={"guid": "AbC"}), ["abc"], None),
+        (key("virtkey-x", metadata={"guid": "\ufeffab\u200bc"}), ["abc"], None),
+        (key("virtkey-x", metadata={"guid": "a\N{NON-BREAKING HYPHEN}c"}), ["a-c"], None),
         # The key of a user, with and without the guid of the environment in the metadata.
-        (key("virtkey-abc-user1"), ["abc"], False),
-        (key("virtkey-abc-user1"), ["abc-user1"], False),
-        (key("virtkey-abc-user1", metadata={"guid": "abc"}), ["abc"], False),
-        (key("virtkey-gone-user1", metadata={"guid": "gone"}), ["abc"], True),
+        (key("virtkey-abc-user1"), ["abc"], None),
+        (key("virtkey-abc-user1"), ["abc-user1"], None),
+        (key("virtkey-abc-user1", metadata={"guid": "abc"}), ["abc"], None),
+        (key("virtkey-gone-user1", metadata={"guid": "gone"}), ["abc"], "orphaned"),
         # A key with an alias in another format, and one that is being replaced.
-        (key("lab/of/abc", metadata={"guid": "abc"}), ["abc"], False),
-        (key("lab_abc_1", metadata={"guid": "gone"}), ["abc"], False),
-        (key("virtkey-abc.replaced"), ["abc"], False),
-        (key("virtkeyabc", guid="abc"), ["abc"], False),
+        (key("lab/of/abc", metadata={"guid": "abc"}), ["abc"], None),
+        (key("lab_abc_1", metadata={"guid": "gone"}), ["abc"], None),
+        (key("virtkey-abc.replaced"), ["abc"], None),
+        (key("virtkeyabc", guid="abc"), ["abc"], None),
         # Guids that consist of digits are numbers in YAML, and in the JSON of the metadata.
-        (key("virtkey-12345"), [12345], False),
-        (key("virtkey-x", metadata={"guid": 12345}), "12345", False),
+        (key("virtkey-12345"), [12345], None),
+        (key("virtkey-x", metadata={"guid": 12345}), "12345", None),
         # Guids with punctuation.
-        (key("virtkey-abc_"), ["abc_"], False),
-        (key("virtkey--abc"), ["-abc"], False),
-        (key("virtkey-a.c"), ["abc"], True),
-        (key("virtkey-abc"), ["a.c"], True),
+        (key("virtkey-abc_"), ["abc_"], None),
+        (key("virtkey--abc"), ["-abc"], None),
+        (key("virtkey-a.c"), ["abc"], "possibly_orphaned"),
+        (key("virtkey-abc"), ["a.c"], "possibly_orphaned"),
+        # An alias alone does not show that a key was created for an environment.
+        (key("virtkey-monitoring"), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata=None), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"guid": None}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"guid": ""}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"guid": " \ufeff"}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"guid": ["gone"]}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"guid": True}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-monitoring", metadata={"GUID": "gone", "lab": {"guid": "gone"}}), ["abc"], "possibly_orphaned"),
+        (key("virtkey-12", metadata={"guid": 12}), ["abc"], "orphaned"),
+        (key("alice", metadata={"guid": "gone"}), ["abc"], "orphaned"),
         # Keys without a guid are never orphaned.
-        (key("alice"), ["abc"], False),
-        (key(None), ["abc"], False),
-        (key("alice", metadata=None), ["abc"], False),
-        (key("alice", metadata={"guid": ["abc"]}), ["abc"], False),
-        (key("alice", metadata={"guid": ""}), ["abc"], False),
+        (key("alice"), ["abc"], None),
+        (key(None), ["abc"], None),
+        (key("alice", metadata=None), ["abc"], None),
+        (key("alice", metadata={"guid": ["abc"]}), ["abc"], None),
+        (key("alice", metadata={"guid": ""}), ["abc"], None),
     ],
 )
-def test_orphaned_keys(listed, guids, orphaned):
-    assert findings(listed, guids=guids) == [["orphaned"] if orphaned else []]
+def test_orphaned_keys(listed, guids, finding):
+    assert findings(listed, guids=guids) == [[finding] if finding else []]
     assert findings(listed) == [[]]
 
 
@@ -124,15 +135,16 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "over_budget": 1,
         "near_budget": 0,
         "duplicate": 0,
-        "orphaned": 1,
+        "orphaned": 0,
+        "possibly_orphaned": 1,
         "never_expires": 1,
         "spend": pytest.approx(0.3),
     }
     assert report["guids_without_key"] == ["Missing"]
     assert (report["now"], report["soon"], report["api_endpoint"]) == ("2026-11-30T08:00:00Z", "24h", "http://proxy")
     assert report["summary"] == (
-        "4 virtual keys: 2 active, 1 expired, 1 ending within 1 day, 1 blocked, 1 with the budget spent, 1 orphaned, "
-        "1 without expiry; 0.30 spent"
+        "4 virtual keys: 2 active, 1 expired, 1 ending within 1 day, 1 blocked, 1 with the budget spent, "
+        "1 possibly orphaned, 1 without expiry; 0.30 spent"
     )
 
 

@@ -11,7 +11,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import REASONS, plan_sweep
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
     GUIDS,
@@ -34,6 +34,13 @@ from hypothesis import strategies as st
         ("orphaned", {"guids": ["old", "new"]}, ["virtkey-gone-x", "virtkey-gone-y"]),
         ("expired,orphaned", {"guids": ["old", "new"]}, ["virtkey-gone-x", "virtkey-old", "virtkey-gone-y"]),
         (["orphaned", "expired"], {"guids": ["old", "new"], "at_most": 3}, None),
+        # Keys of which only the alias suggests an environment have a choice of their own.
+        ("possibly_orphaned", {"guids": ["old", "new"]}, ["virtkey-monitoring"]),
+        (
+            "orphaned,possibly_orphaned",
+            {"guids": ["old", "new"]},
+            ["virtkey-gone-x", "virtkey-gone-y", "virtkey-monitoring"],
+        ),
         # Orphaned keys that have not expired are not chosen.
         ("expired", {"guids": ["new"]}, ["virtkey-gone-x", "virtkey-old"]),
     ],
@@ -42,8 +49,9 @@ def test_sweep_selects_keys_by_choice(choice, arguments, aliases):
     keys = [
         key("virtkey-new"),
         key("virtkey-old", -2),
-        key("virtkey-gone-x", -20),
-        key("virtkey-gone-y", None),
+        key("virtkey-gone-x", -20, metadata={"guid": "gone"}),
+        key("virtkey-gone-y", None, metadata={"guid": "gone"}),
+        key("virtkey-monitoring", None),
         key("alice", 10),
     ]
     plan = plan_sweep(keys, NOW, choice, **{**arguments, "guids": parse_guids(arguments.get("guids"))})
@@ -59,22 +67,35 @@ def test_sweep_selects_keys_by_choice(choice, arguments, aliases):
     ("choice", "arguments", "message"),
     [
         ("", {}, "sweep=expired would delete 1, sweep=orphaned also requires report_guids"),
-        (None, {"guids": ["new"]}, "sweep=expired would delete 1, sweep=orphaned would delete 1, and sweep=expired,"),
+        (
+            None,
+            {"guids": ["new"]},
+            "sweep=expired would delete 1, sweep=orphaned would delete 1, sweep=possibly_orphaned would delete 1; to",
+        ),
         ([], {}, "No keys are deleted because sweep is not set"),
         ("orphaned", {}, "Cannot detect orphaned keys without the guids of the existing environments"),
         ("orphaned,expired", {"guids": ["other", "another"]}, "None of the specified guids (2) matches a key"),
         ("expired", {"at_most": 0}, "1 keys would be deleted, which is more than sweep_at_most (0)"),
-        ("expired,orphaned", {"guids": ["old"], "at_most": 1}, "2 keys would be deleted, which is more than sweep_at"),
+        ("possibly_orphaned", {}, "Cannot detect orphaned keys without the guids of the existing environments"),
+        (
+            "possibly_orphaned",
+            {"guids": ["other"]},
+            "None of the specified guids (1) matches a key, so all 3 keys with",
+        ),
+        ("expired,orphaned", {"guids": ["new"], "at_most": 0}, "1 keys would be deleted, which is more than sweep_at"),
+        ("expired,possibly_orphaned", {"guids": ["new"], "at_most": 1}, "2 keys would be deleted, which is more than"),
     ],
 )
 def test_unsafe_sweep_is_refused(choice, arguments, message):
-    keys = [key("virtkey-new"), key("virtkey-old", -2)]
+    keys = [key("virtkey-new"), key("virtkey-old", -2, metadata={"guid": "old"}), key("virtkey-monitoring", None)]
     plan = plan_sweep(keys, NOW, choice, **{**arguments, "guids": parse_guids(arguments.get("guids"))})
     assert message in plan["refusal"]
 
 
 def test_unknown_choice_is_refused():
-    with pytest.raises(OptionError, match="Cannot select 'blocked' keys for deletion; choose expired or orphaned"):
+    with pytest.raises(
+        OptionError, match="Cannot select 'blocked' keys for deletion; choose expired, orphaned or possibly_orphaned"
+    ):
         plan_sweep([key()], NOW, "expired,blocked")
 
 
@@ -82,7 +103,8 @@ def test_sweep_without_a_choice_returns_the_candidates_of_each_choice():
     plan = plan_sweep([key("virtkey-new"), key("virtkey-old", -2)], NOW, "", guids=parse_guids("old"))
     assert {name: [entry["key_alias"] for entry in entries] for name, entries in plan["candidates"].items()} == {
         "expired": ["virtkey-old"],
-        "orphaned": ["virtkey-new"],
+        "orphaned": [],
+        "possibly_orphaned": ["virtkey-new"],
     }
     assert (plan["virtual_keys"], plan["removals"]) == ([], [])
 
@@ -102,14 +124,20 @@ def test_key_of_an_existing_environment_is_never_selected_as_orphaned(guids, use
     alias = PREFIX + guids[0] + (f"-{user}" if user else "")
     needed = key(alias, None, metadata={"guid": guids[0]} if in_metadata else {})
     keys = [needed, *(key(PREFIX + guid, None) for guid in others)]
-    plan = plan_sweep(keys, NOW, "orphaned", guids=parse_guids(guids))
+    plan = plan_sweep(keys, NOW, "orphaned,possibly_orphaned", guids=parse_guids(guids))
     assert needed["key_id"] not in {removal["key_id"] for removal in plan["removals"]}
+
+
+@given(keys=st.lists(KEYS | KEYS.map(lambda listed: {**listed, "metadata": {"guid": "gone"}})))
+def test_key_without_a_guid_in_its_metadata_is_never_selected_as_orphaned(keys):
+    plan = plan_sweep(keys, NOW, "orphaned", guids=parse_guids("other"))
+    assert all(entry["metadata"] for entry in plan["virtual_keys"])
 
 
 @given(
     keys=st.lists(KEYS, unique_by=lambda listed: listed["key_id"]),
     guid_list=st.none() | st.lists(GUIDS, min_size=1),
-    choice=st.lists(st.sampled_from(["expired", "orphaned"]), unique=True),
+    choice=st.lists(st.sampled_from(REASONS), unique=True),
     grace_hours=st.none() | st.integers(1, 100),
     at_most=st.integers(0, 5),
 )
@@ -126,8 +154,8 @@ def test_sweep_and_report_agree(keys, guid_list, choice, grace_hours, at_most):
     assert len(selected) == len(set(selected))
     for key_id in selected:
         assert set(choice) & set(reported[key_id]["findings"])
-    if "orphaned" in choice and plan["refusal"] is None:
-        assert {key_id for key_id, entry in reported.items() if "orphaned" in entry["findings"]} <= set(selected)
+    for finding in {"orphaned", "possibly_orphaned"} & set(choice):
+        assert {key_id for key_id, entry in reported.items() if finding in entry["findings"]} <= set(selected)
     if len(selected) > at_most or not choice:
         assert plan["refusal"]
     # The second plan is the same if nothing has changed.

@@ -23,11 +23,12 @@ def test_table_has_a_findings_column_only_if_there_are_findings():
         "virtkey-a  active  in 3 hours  1.25 of 5.00  ann   granite",
         "virtkey-b  active  never       0.00          -     all",
     ]
-    keys = [key("virtkey-b", -30), key("virtkey-a", 3)]
+    keys = [key("virtkey-b", -30), key("virtkey-c", -30, metadata={"guid": "c"}), key("virtkey-a", 3)]
     report = build_report(keys, NOW, soon=DAY, guids=parse_guids("a"))
     assert format_table(report["virtual_keys"], NOW) == [
         "KEY        STATUS   ENDS               SPENT  USER  MODELS   FINDINGS",
-        "virtkey-b  expired  1 day 6 hours ago  0.00   -     granite  orphaned",
+        "virtkey-b  expired  1 day 6 hours ago  0.00   -     granite  possibly orphaned",
+        "virtkey-c  expired  1 day 6 hours ago  0.00   -     granite  orphaned",
         "virtkey-a  active   in 3 hours         0.00   -     granite  ends soon",
     ]
     assert format_table([], NOW) == []
