@@ -49,7 +49,7 @@ def test_a_full_disk_keeps_saved_user_data(ansible: Ansible):
     failed = save_user_data(ansible, large, full=True)
     assert failed.returncode != 0
     output = " ".join((failed.stdout + failed.stderr).split())
-    assert f"User data cannot be saved in {ansible.folder}: File too large" in output
+    assert f"Cannot save user data in {ansible.folder}: File too large" in output
     assert (ansible.folder / SAVED).read_bytes() == before
     assert set(ansible.folder.iterdir()) == files
 
