@@ -106,7 +106,9 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
     if not secret and not outcome.unconfirmed_secret:
         return None
     if not key:
-        return {**saved, **_unconfirmed(outcome), "guid": guid, "user": entry.get("user")}
+        # Without an error, somebody deleted the key; without settings, it is not recreated when it would have expired.
+        kept = {name: value for name, value in saved.items() if outcome.error or name != "settings"}
+        return {**kept, **_unconfirmed(outcome), "guid": guid, "user": entry.get("user")}
     return {
         "guid": guid,
         "user": entry.get("user"),

@@ -144,11 +144,14 @@ def desired_keys(
         key = replace(
             key,
             guid=request.guid,
-            owner=request.guid if member.user else None,
+            owner=None if request.by_key_id else request.guid,
             user=member.user,
             known_secrets=tuple(Secret(one.secret, "given") for one in own),
         )
-        keys.append(_recreated_if_expired(key, own, now) if request.operation == "extend" else key)
+        if request.operation == "extend":
+            # What another environment saved under this alias proves nothing.
+            key = _recreated_if_expired(key, [one for one in own if one.guid == request.guid], now)
+        keys.append(key)
     check_unique(keys, "users")
     return keys
 
@@ -158,7 +161,14 @@ def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datet
     record = next((one for one in saved if one.settings is not None and one.expires and one.expires <= now), None)
     if not record or record.settings is None:
         return key
-    return replace(key, on_missing="recreate", creation_settings=record.settings, lifetime_start=record.lifetime_start)
+    secret = Secret(record.secret, "given")
+    return replace(
+        key,
+        on_missing="recreate",
+        creation_settings=record.settings,
+        lifetime_start=record.lifetime_start,
+        known_secrets=(secret, *(one for one in key.known_secrets if one != secret)),
+    )
 
 
 def _key_options(request: Request, member: Member) -> KeyOptions:
@@ -167,15 +177,23 @@ def _key_options(request: Request, member: Member) -> KeyOptions:
         return {**request.defaults, "key_id": request.options["key_id"], "state": "absent"}
     arguments = {"key_alias": member.alias, **_OPERATION_OPTIONS[request.operation](request, member)}
     if request.operation in ("provision", "extend"):
-        arguments = override_options(arguments, _with_metadata(request.settings, arguments))
+        arguments = override_options(arguments, _with_metadata(request, arguments))
     arguments = {name: _for_user(name, value, member.user) for name, value in arguments.items()}
     return {**request.defaults, **arguments}
 
 
-def _with_metadata(settings: Options, arguments: Options) -> dict[str, Any]:
-    merged = dict(settings)
-    if isinstance(merged.get("metadata"), Mapping) and isinstance(arguments.get("metadata"), Mapping):
-        merged["metadata"] = {**arguments["metadata"], **merged["metadata"]}
+def _with_metadata(request: Request, arguments: Options) -> dict[str, Any]:
+    """Return `settings` with all metadata. They cannot name another guid, which proves whose key it is."""
+    merged = dict(request.settings)
+    metadata = [one for one in (arguments.get("metadata"), merged.get("metadata")) if isinstance(one, Mapping)]
+    if metadata:
+        merged["metadata"] = {name: value for one in metadata for name, value in one.items()}
+        if "guid" in merged["metadata"]:
+            merged["metadata"]["guid"] = request.guid
+    if merged.get("on_create"):
+        own, of_caller = arguments.get("on_create") or {}, merged["on_create"]
+        metadata_of_new = {**(own.get("metadata") or {}), **(of_caller.get("metadata") or {})}
+        merged["on_create"] = {**own, **of_caller, "metadata": metadata_of_new}
     return merged
 
 
@@ -263,6 +281,8 @@ def _for_user(name: str, value: Any, user: str | None) -> Any:
     """Replace the placeholder in the settings of one of many users; leave out what names a user for a single key."""
     if name == "user_id" and isinstance(value, str) and user:
         return value.replace(USER, user)
+    if name == "on_create" and isinstance(value, Mapping):
+        return {one: _for_user(one, of_new, user) for one, of_new in value.items()}
     if name == "metadata" and isinstance(value, Mapping):
         return {
             key: one.replace(USER, user) if isinstance(one, str) and user else one

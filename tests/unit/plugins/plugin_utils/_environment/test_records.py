@@ -252,7 +252,14 @@ def test_a_saved_secret_is_kept() -> None:
     assert record is not None
     assert record["virtual_key"] == secret_of(None)
     assert record["settings"]["max_budget"] == 3.0
-    assert make_record(missing(), GUID, saved) == saved
+    assert make_record(unconfirmed(), GUID, saved) == {**saved, "unconfirmed_virtual_key": secret_of(None)}
+
+
+def test_the_settings_of_a_key_that_somebody_deleted_are_not_kept() -> None:
+    """An extension recreates only a key that has expired, which this one never will."""
+    saved = make_record(outcome(), GUID, {}) or {}
+    record = make_record(missing(), GUID, saved)
+    assert record == {name: value for name, value in saved.items() if name != "settings"}
 
 
 def test_a_saved_secret_is_never_paired_with_another_key() -> None:

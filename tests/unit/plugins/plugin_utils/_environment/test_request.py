@@ -242,6 +242,7 @@ def test_a_provisioned_key() -> None:
     assert key == DesiredKey(
         "virtkey-abc",
         guid="abc",
+        owner="abc",
         settings={
             "models": ["a", "b"],
             "max_budget": 5.0,
@@ -307,6 +308,12 @@ def test_settings_override_the_other_options_and_metadata_are_merged() -> None:
     assert (key.lifetime.shorten, str(key.lifetime.end)) == (True, "2099-01-01 00:00:00+00:00")
 
 
+@pytest.mark.parametrize("arguments", [{"metadata": {"guid": "x"}}, {"settings": {"metadata": {"guid": "x"}}}], ids=str)
+def test_metadata_cannot_name_another_guid(arguments: dict[str, Any]) -> None:
+    (key,) = desired(**arguments)
+    assert key.settings["metadata"] == {"guid": "abc"}
+
+
 def test_settings_can_clear_other_options() -> None:
     (key,) = desired(models=["a"], duration="7d", settings={"unset": ["models", "expires_at"]})
     assert key.settings["models"] == []
@@ -337,12 +344,12 @@ def test_settings_do_not_apply_to_other_operations(operation: str) -> None:
 @pytest.mark.parametrize(("operation", "blocked"), [("stop", True), ("start", False)])
 def test_stop_and_start_block_and_unblock_existing_keys(operation: str, blocked: bool) -> None:
     (key,) = desired(operation=operation, models=["a"], max_budget=1)
-    assert key == DesiredKey("virtkey-abc", guid="abc", settings={"blocked": blocked}, on_missing="ignore")
+    assert key == DesiredKey("virtkey-abc", guid="abc", owner="abc", settings={"blocked": blocked}, on_missing="ignore")
 
 
 def test_a_destroy_deletes_the_key() -> None:
     (key,) = desired(operation="destroy", models=["a"], duration="7d")
-    assert key == DesiredKey("virtkey-abc", guid="abc", present=False)
+    assert key == DesiredKey("virtkey-abc", guid="abc", owner="abc", present=False)
     assert [key.owner for key in desired(operation="destroy", users=["ann"])] == ["abc"]
 
 
@@ -382,9 +389,10 @@ def test_an_extension_recreates_an_expired_key_as_it_was_saved() -> None:
         SavedKey("virtkey-abc", SECRET, guid="abc", settings=SETTINGS, expires=NOW + DAY),
         SavedKey("virtkey-abc", SECRET, guid="abc", settings=SETTINGS),
         # Earlier releases saved no settings.
-        SavedKey("virtkey-abc", SECRET, expires=NOW - DAY),
+        SavedKey("virtkey-abc", SECRET, guid="abc", expires=NOW - DAY),
+        SavedKey("virtkey-abc", SECRET, guid="ab", settings=SETTINGS, expires=NOW - DAY),
     ],
-    ids=["not expired", "never expires", "without settings"],
+    ids=["not expired", "never expires", "without settings", "of another environment"],
 )
 def test_an_extension_recreates_no_other_key(saved: SavedKey) -> None:
     key = extended(saved)
@@ -405,3 +413,17 @@ def test_a_provision_recognizes_a_saved_key_and_gives_a_new_one_another_secret()
     assert key.creation_settings == {"metadata": {"models": "requested", "duration": "", "models_count": 1}}
     assert (key.on_missing, key.new_secret) == ("create", None)
     assert [secret.value for secret in key.known_secrets] == [SECRET]
+
+
+def test_settings_for_new_keys_are_merged_and_name_the_user():
+    settings = {"on_create": {"max_budget": 2, "metadata": {"team": "{user}", "duration": "long"}}}
+    member = Member("virtkey-abc-ann", "ann", 1)
+    (key,) = desired(member, users=["ann"], models=["a"], duration="7d", settings=settings)
+    assert key.creation_settings["max_budget"] == 2
+    assert key.creation_settings["metadata"] == {
+        "models": "a",
+        "duration": "long",
+        "models_count": 1,
+        "user_number": 1,
+        "team": "ann",
+    }
