@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role as a workload of AgnosticD: the plays of a deployer, with and without the platform's own collection.
+"""Run the role as a workload of AgnosticD, with and without the platform's own collection.
 
-What the platform does around a workload is imitated: extra variables that outrank everything, become, module_defaults
-with a data_prefix, any_errors_fatal, a fact cache on the disk, a loop over tenants with one guid, and user data that
-are emptied before each run.
+The tests imitate what the platform does around a workload: extra variables, which take precedence over all others,
+become, module_defaults with a data_prefix, any_errors_fatal, a fact cache on disk, a loop over tenants with one guid,
+and user data that are emptied before each run.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 )
 
 SEED = "a seed for tests, which is long enough"
-# As the platform tells its clusters apart. ansible-core refuses it where that collection is not installed.
+# The platform distinguishes its clusters by a prefix. ansible-core refuses this if that collection is not installed.
 DEFAULTS = """module_defaults:
             agnosticd.core.agnosticd_user_info:
               data_prefix: "{{ workload_item.data_prefix | default('') }}"
 """
-# In place of AgnosticD's own action: the same files, written in the same manner.
+# A stand-in for AgnosticD's own action: it writes the same files in the same way.
 THEIRS = """
 import json, os, yaml
 from ansible.plugins.action import ActionBase
@@ -78,14 +78,14 @@ class ActionModule(ActionBase):
         return {**result, "_ansible_verbose_always": True, "data": data, "user": user}
 """
 
-# As a deployer of workloads: everything comes as an extra variable.
+# The plays of a deployer of workloads, which passes everything as extra variables.
 DEPLOYER = """
 - name: Prepare the output folder
   hosts: localhost
   connection: local
   gather_facts: false
   tasks:
-    - name: Make it
+    - name: Create it
       ansible.builtin.file:
         path: "{{ output_dir }}"
         state: directory
@@ -110,7 +110,7 @@ DEPLOYER = """
   gather_facts: false
   any_errors_fatal: true
   become: true
-  # Nobody can become this user, and not in this way: the role must not try.
+  # This become cannot succeed, so the role must not use it.
   become_user: nobody_such
   vars:
     ansible_become_exe: /bin/false
@@ -124,18 +124,18 @@ DEPLOYER = """
       loop: "{{ workloads }}"
       loop_control:
         loop_var: workload_item
-    - LOOK
+    - SNAPSHOT
 
-- name: Hand the user data over
+- name: Finish
   hosts: localhost
   connection: local
   gather_facts: false
   tasks:
-    - name: Say that the environment is ready
+    - name: Report that the environment is ready
       ansible.builtin.debug:
         msg: Ready
 """
-# As ocp4_workload_multi_tenant_loop: the role once for each tenant, with facts that say which.
+# Like ocp4_workload_multi_tenant_loop: the role runs once for each tenant, whose name is a fact.
 TENANT_LOOP = """
 - name: Run the workload for each tenant
   hosts: localhost
@@ -143,7 +143,7 @@ TENANT_LOOP = """
   gather_facts: false
   any_errors_fatal: true
   tasks:
-    - name: Run it
+    - name: Run the workload for one tenant
       ansible.builtin.include_tasks: tenant.yml
       loop: "{{ actions | product(ways, tenants) }}"
       loop_control:
@@ -154,13 +154,14 @@ TENANT_LOOP = """
         _tenant: "{{ turn[2] }}"
         _by_alias: "{{ turn[1].endswith('by-alias') }}"
         ocp4_workload_litellm_virtual_keys_users: "{{ [] if _by_alias else [ocp4_workload_tenant_keycloak_username] }}"
+        ocp4_workload_litellm_virtual_keys_multi_user: false
         ocp4_workload_litellm_virtual_keys_alias_format: >-
           {{ 'virtkey-' ~ guid ~ ('-' ~ ocp4_workload_tenant_keycloak_username if _by_alias else '') }}
         ocp4_workload_litellm_virtual_keys_key_seed: "{{ seed if _by_alias else '' }}"
 """
 
 
-def deployed(
+def deploy(
     ansible: Ansible,
     name: str,
     action: str,
@@ -185,7 +186,7 @@ def deployed(
     file = ansible.folder / "extra.yml"
     file.write_text(yaml.safe_dump(extra))
     plays = DEPLOYER.replace("DEFAULTS", DEFAULTS if theirs else "").replace(
-        "LOOK", yaml.safe_dump(take_snapshot(action), width=1000).replace("\n", "\n      ").rstrip()
+        "SNAPSHOT", yaml.safe_dump(take_snapshot(action), width=1000).replace("\n", "\n      ").rstrip()
     )
     paths = ansible.environment["ANSIBLE_COLLECTIONS_PATH"]
     run = ansible.play(
@@ -200,7 +201,7 @@ def deployed(
 
 
 def with_theirs(ansible: Ansible) -> Path:
-    """Where AgnosticD's collection is installed, as a double."""
+    """Return a collections path with a stand-in for AgnosticD's collection."""
     plugins = ansible.folder / "theirs/ansible_collections/agnosticd/core/plugins"
     for kind, content in (("action", THEIRS), ("modules", "")):
         (plugins / kind).mkdir(parents=True, exist_ok=True)
@@ -215,7 +216,7 @@ def saved(ansible: Ansible, name: str) -> Json:
 
 @pytest.fixture(scope="module")
 def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, CommandResult]]:
-    """Two environments, of two users with a seed and of one without, on several hosts, with and without a prefix."""
+    """Deploy two environments: two users with a seed, and one user without, on different hosts, also with a prefix."""
     many = {
         "guid": f"{guid}-deployed",
         "workloads": [{"name": ROLE, "data_prefix": "hub_east_"}],
@@ -225,13 +226,13 @@ def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, Comman
     emptied: Json = {"agnosticd_preserve_user_data": False}
     bastion = "bastion.example.com"
     yield {
-        "ours": deployed(ansible, "ours", "provision", **many),
-        "theirs": deployed(ansible, "theirs-data", "provision", theirs=True, **many),
-        "ours, emptied": deployed(ansible, "ours", "provision", workload_host=bastion, **many, **emptied),
-        "ours, destroyed": deployed(ansible, "ours", "destroy", workload_host=bastion, **many),
-        "alone": deployed(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
-        "alone again": deployed(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
-        "alone, emptied": deployed(ansible, "alone", "provision", theirs=True, **alone, **emptied),
+        "ours": deploy(ansible, "ours", "provision", **many),
+        "theirs": deploy(ansible, "theirs-data", "provision", theirs=True, **many),
+        "ours, emptied": deploy(ansible, "ours", "provision", workload_host=bastion, **many, **emptied),
+        "ours, destroyed": deploy(ansible, "ours", "destroy", workload_host=bastion, **many),
+        "alone": deploy(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
+        "alone again": deploy(ansible, "alone", "provision", theirs=True, workload_host=bastion, **alone),
+        "alone, emptied": deploy(ansible, "alone", "provision", theirs=True, **alone, **emptied),
     }
     proxy.delete(f"virtkey-{guid}-alone")
 
@@ -240,16 +241,16 @@ NAMES = ("ours", "theirs", "ours, emptied", "ours, destroyed", "alone", "alone a
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_run_of_the_deployer_succeeds_without_becoming_another_user(runs, name):
+def test_each_run_of_the_deployer_succeeds_without_become(runs, name):
     assert runs[name].code == 0, runs[name].output
-    assert runs[name].task_msg("Say that the environment is ready") == "Ready"
+    assert runs[name].task_msg("Report that the environment is ready") == "Ready"
     assert "WARNING" not in runs[name].output
 
 
-def test_the_prefix_is_put_before_the_data_of_all_and_of_each_user(runs, ansible):
+def test_the_prefix_applies_to_common_data_and_to_the_data_of_each_user(runs, ansible):
     data = saved(ansible, "theirs-data")
     common = KEY_DATA_NAMES | {"litellm_user_count", "litellm_virtual_keys", "litellm_key_aliases", "litellm_key_ids"}
-    common |= {"litellm_user_ids"}
+    common |= {"litellm_user_ids", "litellm_keys"}
     each = {f"litellm_{user}_{name}" for user in ("user1", "user2") for name in ("virtual_key", "key_alias", "key_id")}
     each |= {"litellm_user1_user_email", "litellm_user2_user_email"}
     assert set(data) == {f"hub_east_{name}" for name in common | each} | {"users"}
@@ -257,22 +258,22 @@ def test_the_prefix_is_put_before_the_data_of_all_and_of_each_user(runs, ansible
         assert set(data["users"][user]) == {f"hub_east_{name}" for name in (*KEY_DATA_NAMES, "litellm_user_email")}
 
 
-def test_the_platforms_own_action_saves_the_same(runs, ansible):
-    data = {f"hub_east_{name}": value for name, value in saved(ansible, "ours").items() if name != "users"}
+def test_the_action_of_the_platform_saves_the_same_data(runs, ansible):
+    own = snapshots(runs["ours"])["provision"].data  # the destroy has removed them since
+    data = {f"hub_east_{name}": value for name, value in own.items() if name != "users"}
     users = {
-        user: {f"hub_east_{name}": value for name, value in of_user.items()}
-        for user, of_user in saved(ansible, "ours")["users"].items()
+        user: {f"hub_east_{name}": value for name, value in of_user.items()} for user, of_user in own["users"].items()
     }
     assert saved(ansible, "theirs-data") == {**data, "users": users}
     ours, theirs = (ansible.file(f"{name}/provision-user-info.yaml") for name in ("ours", "theirs-data"))
     assert theirs == ours[: len(theirs)]
     called = (ansible.folder / "theirs-data" / "theirs.txt").read_text().split()
-    assert called == ["None", "user1", "user2"]
+    assert called == ["None", "user1", "user2", "None"]  # the messages are saved by a task of their own
     assert not (ansible.folder / "ours" / "theirs.txt").exists()
 
 
-def test_a_second_run_finds_its_key_under_its_prefix_and_changes_nothing(runs):
-    """A single user, on another host than localhost, with a secret that only the user data know."""
+def test_a_second_run_finds_its_key_under_the_prefix_and_changes_nothing(runs):
+    """The environment has one user and runs on another host than localhost. Only the user data contain the secret."""
     first, again = (snapshots(runs[name], "bastion.example.com")["provision"] for name in ("alone", "alone again"))
     assert runs["alone again"].recap("bastion.example.com")["changed"] == 0
     assert again.facts == first.facts
@@ -281,7 +282,7 @@ def test_a_second_run_finds_its_key_under_its_prefix_and_changes_nothing(runs):
     assert key_id(again.data["hub_east_litellm_virtual_key"]) == again.row["token"]
 
 
-def test_a_seed_gives_the_same_secrets_after_the_user_data_were_emptied(runs):
+def test_a_seed_derives_the_same_secrets_after_the_user_data_were_emptied(runs):
     first, emptied = (
         snapshots(runs[name], host)["provision"]
         for name, host in (("ours", "localhost"), ("ours, emptied", "bastion.example.com"))
@@ -295,16 +296,16 @@ def test_without_a_seed_the_secret_is_lost_with_the_user_data(runs, proxy):
     refused, before = runs["alone, emptied"], snapshots(runs["alone"], "bastion.example.com")["provision"]
     (alias,) = before.rows
     assert refused.code == 2
-    assert refused.failed.result["msg"].startswith(f"The key {alias} exists and its secret is not known")
+    assert refused.failed.result["msg"].startswith(f"Virtual key {alias} exists, but its secret is not known")
     assert "Ready" not in refused.stdout  # any_errors_fatal
     assert proxy.row(alias) == before.row
 
 
-def test_the_destroy_leaves_none(runs):
+def test_the_destroy_deletes_all_keys(runs):
     assert snapshots(runs["ours, destroyed"], "bastion.example.com")["destroy"].rows == {}
 
 
-def test_the_fact_cache_on_the_disk_holds_no_secret(runs, ansible, proxy):
+def test_the_fact_cache_on_disk_contains_no_secret(runs, ansible, proxy):
     cached = "".join(path.read_text() for path in (ansible.folder / "cache").rglob("*") if path.is_file())
     secrets = {proxy.master_key, SEED}
     for name, host in (("ours", "localhost"), ("alone", "bastion.example.com")):
@@ -317,13 +318,13 @@ def test_the_fact_cache_on_the_disk_holds_no_secret(runs, ansible, proxy):
 # The loop over tenants.
 
 
-def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: Proxy, guid: str):
-    """The tenant as the one user, and the tenant in the alias, where only a seed tells each secret again."""
-    tenants = ["alice", "bob", "alice-b"]  # the name of the one begins that of another
+def test_tenants_with_the_same_guid_have_separate_keys(ansible: Ansible, proxy: Proxy, guid: str):
+    """The tenant is the only user, or a part of the alias. In the second case, only a seed gives each secret again."""
+    tenants = ["alice", "bob", "alice-b"]  # one name is the prefix of another
     by_users, by_alias = f"{guid}-by-users", f"{guid}-by-alias"
     tasks = [
         {
-            "name": "Say which tenant it is",
+            "name": "Set the tenant",
             "ansible.builtin.set_fact": {"ocp4_workload_tenant_keycloak_username": "{{ _tenant }}", "num_users": 9},
         },
         {"name": "Run the workload", "ansible.builtin.include_role": {"name": ROLE}},
@@ -358,7 +359,11 @@ def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: P
             assert after[name].changed == []
             assert after[name].facts["litellm_virtual_key"] == facts["litellm_virtual_key"]
 
-        # What concerns one tenant leaves the others alone.
+        # An operation on one tenant does not change the others, except with tenants in the alias: all keys have the
+        # same guid, so the key of alice-b belongs to alice, whose alias and a hyphen it starts with.
+        with_alice = ["alice", "alice-b"] if way == by_alias else ["alice"]
+        without_alice = [tenant for tenant in ["alice-b", "bob"] if tenant not in with_alice]
+
         def remain(action: str, way: str = way, blocked: object = None) -> list[list[str]]:
             rows = [after[f"{action} {way} {tenant}"].rows for tenant in tenants]
             return [
@@ -370,8 +375,8 @@ def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: P
                 for of_one in rows
             ]
 
-        assert remain("stop", blocked=True) == [["alice"], ["alice", "bob"], ["alice", "alice-b", "bob"]]
-        assert remain("destroy") == [["alice-b", "bob"], ["alice-b"], []]
+        assert remain("stop", blocked=True) == [with_alice, [*with_alice, "bob"], ["alice", "alice-b", "bob"]]
+        assert remain("destroy") == [without_alice, [one for one in without_alice if one != "bob"], []]
     assert len(secrets) == 6
     data = after[f"provision {by_users} alice-b"].data
     rows = after[f"provision {by_users} alice-b"].rows
@@ -380,11 +385,11 @@ def test_tenants_with_one_guid_have_keys_of_their_own(ansible: Ansible, proxy: P
     }
 
 
-# Two controllers at once.
+# Two controllers at the same time.
 
 
-def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Proxy, guid: str):
-    """Not what the platform does, which gives each environment a folder; the data of both are complete all the same."""
+def test_two_plays_that_share_a_folder_lose_no_data(ansible: Ansible, proxy: Proxy, guid: str):
+    """The platform uses one folder for each environment, but the data of both must be complete here, too."""
     shared = ansible.folder / "shared"
 
     def provision(base: str) -> CommandResult:
@@ -412,7 +417,7 @@ def test_two_plays_that_share_a_folder_lose_nothing(ansible: Ansible, proxy: Pro
         alias = f"virtkey-{guid}-{user.rstrip('12345')}-{user}"
         assert key_id(data["users"][user]["litellm_virtual_key"]) == proxy.row(alias)["token"]
         assert data[f"litellm_{user}_key_alias"] == alias
-        for run in runs:  # however verbose
+        for run in runs:  # at any verbosity
             assert data["users"][user]["litellm_virtual_key"] not in run.output + run.log
     info = ansible.file("shared/provision-user-info.yaml")
     assert info.count("Created 5 virtual keys") == 2
