@@ -20,22 +20,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import ControllerAction
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import key_id
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
-    COLLECTION,
-    GRANITE,
-    Ansible,
-    Json,
-    Proxy,
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.in_process import (
+    ACTION,
+    DATA,
+    Controller,
+    controller,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import key_id
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
     Fault,
     Relay,
@@ -44,136 +42,89 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
     drop_response,
     error_response,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.run_action import run_action
 
-ACTION = f"{COLLECTION}.litellm_environment"
+__all__ = ["controller"]
+
 USERS = ["user1", "user2", "user3"]
-DATA = "provision-user-data.yaml"
-LIST, GENERATE, DELETE = "GET /key/list", "POST /key/generate", "POST /key/delete"
+LIST = "GET /key/list"
+GENERATE, UPDATE, DELETE = "POST /key/generate", "POST /key/update", "POST /key/delete"
 FAULTS: dict[str, Fault] = {
     "400": error_response(400, "no"),
     "500": error_response(500, "Internal Server Error."),
     "lost": drop_response,
 }
 
-_NUMBERS = itertools.count()
-
 
 class TaskTimeout(BaseException):
     """Like the exception that ansible-core raises when the time of a task is up."""
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "_pause", lambda attempt: None)
-
-
 @dataclass
 class Environment:
-    """An environment of three users, and the folder of its user data.
+    """An environment of three users."""
 
-    :ivar warnings: the warnings of the last run.
-    """
-
-    proxy: Proxy
+    controller: Controller
     guid: str
-    folder: Path
-    users: list[str] = field(default_factory=lambda: list(USERS))
-    warnings: list[str] = field(default_factory=list)
 
     @property
-    def alias(self) -> str:
-        return f"virtkey-{self.guid}"
+    def proxy(self) -> Proxy:
+        return self.controller.proxy
+
+    @property
+    def folder(self) -> Path:
+        return self.controller.folder
 
     @property
     def aliases(self) -> list[str]:
-        return [f"{self.alias}-{user}" for user in self.users]
+        return [f"virtkey-{self.guid}-{user}" for user in USERS]
 
-    @property
-    def data(self) -> Json:
-        return yaml.safe_load((self.folder / DATA).read_text()) if (self.folder / DATA).exists() else {}
-
-    def run(self, url: str = "", **arguments: Any) -> Json:
-        """Run the action. It counts requests in a fixed order, because it sends one at a time."""
-        variables = {
-            "litellm_url": url or self.proxy.url,
-            "litellm_master_key": self.proxy.master_key,
-            "litellm_retries": 1,
-            "litellm_concurrency": 1,
-            "output_dir": str(self.folder),
-        }
-        defaults = {
-            "guid": self.guid, "multi_user": True, "user_count": len(self.users), "models": [GRANITE], "duration": "7d",
-        }  # fmt: skip
-        self.warnings.clear()
-        return run_action(ACTION, {**defaults, **arguments}, variables)
-
-    def rows(self) -> dict[str, Json]:
-        path = f"/key/list?return_full_object=true&size=100&substring_matching=true&key_alias={self.alias}"
-        status, listing = self.proxy.request("GET", path)
-        assert status == 200, listing
-        rows = {row["key_alias"]: row for row in listing["keys"]}
-        assert len(rows) == len(listing["keys"]), "duplicate alias"
-        return rows
+    def run(self, url: str = "", operation: str = "provision", **arguments: Any) -> Json:
+        return self.controller.run(self.guid, operation, url=url, multi_user=True, user_count=len(USERS), **arguments)
 
     def tokens(self) -> dict[str, str]:
-        return {alias: row["token"] for alias, row in self.rows().items()}
-
-    def saved_ids(self) -> set[str]:
-        """Return the ids of all secrets in the user data, wherever they are."""
-        return {key_id(text) for text in _texts(self.data) if text.startswith("sk-")}
+        return self.controller.tokens(self.guid)
 
     def check_nothing_is_lost(self) -> None:
         """Check that the user data contain the secret of every key that exists, except of one that was replaced."""
-        saved, tokens = self.saved_ids(), self.tokens()
+        saved, tokens = self.controller.saved_ids(), self.tokens()
         replaced = {f"{alias}.replaced" for alias in tokens}
         assert [alias for alias, token in tokens.items() if token not in saved and alias not in replaced] == []
 
     def check_clean_run(self) -> None:
         """Check that one more run makes the missing keys, keeps the secrets of the others, and saves correct data."""
-        before = self.tokens()
+        before, warnings = self.tokens(), self.controller.warnings
         result = self.run()
         assert not result.get("failed"), result["msg"]
         tokens = self.tokens()
         if replaced := set(tokens) - set(self.aliases):  # they still work, until the replacement is repeated
-            assert {alias for alias in replaced if f"key {alias} was not deleted" in "".join(self.warnings)} == replaced
+            assert {alias for alias in replaced if f"key {alias} was not deleted" in "".join(warnings)} == replaced
             self.run(regenerate="if_unrecoverable")
             tokens = self.tokens()
         assert sorted(tokens) == sorted(self.aliases)
         assert {alias: tokens[alias] for alias in self.aliases if alias in before} == {
             alias: token for alias, token in before.items() if alias in self.aliases
         }
-        data = self.data
+        data = self.controller.data
         assert [key_id(secret) for secret in data["litellm_virtual_keys"]] == [tokens[alias] for alias in self.aliases]
         assert data["litellm_key_aliases"] == self.aliases
         assert data["litellm_user_count"] == len(self.aliases)
-        for user, alias in zip(self.users, self.aliases, strict=True):
+        for user, alias in zip(USERS, self.aliases, strict=True):
             assert data["users"][user]["litellm_key_alias"] == alias
             assert key_id(data["users"][user]["litellm_virtual_key"]) == tokens[alias]
             assert key_id(data[f"litellm_{user}_virtual_key"]) == tokens[alias]
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(part)
-
-
 @pytest.fixture
-def environment(proxy: Proxy, guid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
-    one = Environment(proxy, f"{guid}-half{next(_NUMBERS):03}", tmp_path / "output")
-    monkeypatch.setattr(ControllerAction, "warn", lambda _self, text: one.warnings.append(text))
-    yield one
-    if tokens := list(one.tokens().values()):
-        proxy.request("POST", "/key/delete", {"keys": tokens})
+def environment(controller: Controller) -> Environment:
+    controller.sets_facts = False  # a failed or interrupted task sets none
+    return Environment(controller, controller.prefix)
 
 
-def requests_of(run: Callable[[str], object], proxy: Proxy) -> list[Request]:
-    """Return the requests of a run without faults."""
-    with Relay(proxy.url) as relay:
-        run(relay.url)
-    return relay.log.requests
+def lists_before_changes(environment: Environment) -> int:
+    """Return how often an operation lists the keys before it changes any."""
+    with Relay(environment.proxy.url) as relay:
+        environment.run(relay.url, "status")
+    return relay.counts[LIST]
 
 
 class Faults(RequestFault):
@@ -201,8 +152,8 @@ def test_a_failed_creation_loses_no_other_key(environment: Environment, fault: s
     assert bool(result.get("failed")) == (fault != "lost"), result
     assert len(environment.tokens()) == (3 if fault == "lost" else 2)
     if result.get("failed"):
-        assert result["msg"].startswith(f"1 of 3 keys failed. {environment.alias}-user{number + 1}: ")
-        assert result["facts"]["litellm_virtual_keys"] == environment.data["litellm_virtual_keys"]
+        assert result["msg"].startswith(f"1 of 3 keys failed. {environment.aliases[number]}: ")
+        assert result["facts"]["litellm_virtual_keys"] == environment.controller.data["litellm_virtual_keys"]
     environment.check_nothing_is_lost()
     environment.check_clean_run()
 
@@ -213,9 +164,7 @@ def test_a_failed_creation_loses_no_other_key(environment: Environment, fault: s
 def test_if_the_look_afterwards_fails_no_secret_is_lost(
     environment: Environment, creation: str | None, look: str, save: bool
 ):
-    requests = requests_of(lambda url: environment.run(url, operation="status"), environment.proxy)
-    lists = [one for one in requests if one.endpoint == LIST]
-    looks = RequestFault(FAULTS[look], Request(LIST, len(lists)), persistent=True)
+    looks = RequestFault(FAULTS[look], Request(LIST, lists_before_changes(environment)), persistent=True)
     faults = [looks]
     if creation:
         faults.append(RequestFault(FAULTS[creation], Request(GENERATE, 1)))
@@ -229,6 +178,40 @@ def test_if_the_look_afterwards_fails_no_secret_is_lost(
     else:
         assert environment.tokens() == {}
     environment.check_clean_run()
+
+
+@pytest.mark.parametrize(("endpoint", "number"), [(UPDATE, 0), (UPDATE, 2), (GENERATE, 0), (GENERATE, 2), (DELETE, 0)])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failed_replacement_loses_no_secret(environment: Environment, fault: str, endpoint: str, number: int):
+    environment.run()
+    before = environment.tokens()
+    # One request deletes all predecessors, and is repeated.
+    faulty = RequestFault(FAULTS[fault], Request(endpoint, number), persistent=endpoint == DELETE)
+    with Relay(environment.proxy.url, request_fault=faulty) as relay:
+        result = environment.run(relay.url, regenerate="always")
+    assert relay.log.injected
+    assert bool(result.get("failed")) == (fault != "lost"), result
+    environment.check_nothing_is_lost()
+    if result.get("failed") and endpoint != DELETE:  # the others were replaced
+        same = [alias for alias, token in environment.tokens().items() if token == before.get(alias)]
+        assert same == [environment.aliases[number]]
+    environment.check_clean_run()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("endpoint", [DELETE, LIST])
+def test_a_failed_destroy_forgets_no_key_that_exists(environment: Environment, fault: str, endpoint: str):
+    environment.run()
+    first = 0 if endpoint == DELETE else lists_before_changes(environment)
+    faulty = RequestFault(FAULTS[fault], Request(endpoint, first), persistent=True)
+    with Relay(environment.proxy.url, request_fault=faulty) as relay:
+        result = environment.run(relay.url, "destroy")
+    assert relay.log.injected
+    assert result.get("failed") or not environment.tokens()
+    environment.check_nothing_is_lost()
+    assert not environment.run(operation="destroy").get("failed")
+    assert environment.tokens() == {}
+    assert environment.controller.saved_ids() == set()
 
 
 # Secrets cannot be saved
@@ -306,9 +289,10 @@ def replace(environment: Environment) -> Callable[[str], Json]:
 def recreate(environment: Environment) -> Callable[[str], Json]:
     """Provision an environment two of whose keys expired and were removed by LiteLLM, and return its extension."""
     environment.run()
-    swept = [environment.tokens()[f"{environment.alias}-{user}"] for user in ("user1", "user3")]
+    tokens = environment.tokens()
+    swept = [tokens[alias] for alias in (environment.aliases[0], environment.aliases[2])]
     environment.proxy.request("POST", "/key/delete", {"keys": swept})
-    data = environment.data
+    data = environment.controller.data
     for record in data["litellm_keys"].values():
         record["expires"] = "2026-01-01T00:00:00Z"
     (environment.folder / DATA).write_text(yaml.safe_dump(data))
@@ -331,9 +315,9 @@ def test_an_interruption_at_any_request_loses_no_secret(
     main = threading.main_thread().ident or 0
     previous = signal.signal(signal.SIGALRM, interrupt)
     interruptions = contextlib.suppress(KeyboardInterrupt, TaskTimeout)
-    guid, folder = environment.guid, environment.folder
-    for step in itertools.count():
-        environment.guid, environment.folder = f"{guid}-{step}", folder / str(step)
+    guid = environment.guid
+    for step in itertools.count():  # until no request is left
+        environment.guid = f"{guid}-{step:02}"
         run = prepare(environment)
         sent: list[Request] = []
 
@@ -352,7 +336,6 @@ def test_an_interruption_at_any_request_loses_no_secret(
             environment.check_nothing_is_lost()
             environment.check_clean_run()
     assert step > 5
-    environment.guid = guid
     signal.signal(signal.SIGALRM, previous)
 
 
