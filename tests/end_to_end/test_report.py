@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The playbooks report_keys and sweep_keys: what they show and save, and which keys go, which is none without a choice.
+"""Run the playbooks report_keys and sweep_keys, and check what they display, save and delete.
 
-Each test has keys of its own, with a prefix of their own: the proxy may hold those of other tests.
+Each test creates keys with its own alias prefix, because other tests may use the proxy, too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil
 
 @dataclass
 class Keys:
-    """Keys of one test, made and looked at without our client."""
+    """The keys of one test, created and listed without the collection's client."""
 
     proxy: Proxy
     prefix: str
@@ -51,12 +51,12 @@ class Keys:
         assert status == 200, key
         self.ids[name] = key["token"]
 
-    def left(self) -> set[str]:
-        """The names of those that the proxy still has."""
+    def remaining(self) -> set[str]:
+        """Return the names of the keys that still exist on the proxy."""
         return {name for name in self.ids if self.proxy.rows(self.prefix + name)}
 
     def fill(self) -> Keys:
-        """Keys of environments that there are, of some that are gone, and one that wants to be more than a key."""
+        """Create keys of existing and of deleted environments, and one whose alias is an attempted code injection."""
         abc1 = {"models": [GRANITE], "max_budget": 10, "user_id": "ann@example.com", "metadata": {"guid": "abc1"}}
         self.add("abc1", duration="7d", **abc1)
         self.add("abc2-user1", duration="2h")
@@ -64,37 +64,37 @@ class Keys:
         self.add("old1", duration="1s", metadata={"guid": "old1"})
         self.add("abc3", duration="1s", metadata={"guid": "abc3"}, blocked=True)
         self.add(HOSTILE, metadata={"guid": "{{ 6 * 7 }}"})
-        time.sleep(2)  # until those of a second have expired
+        time.sleep(2)  # until the keys with a duration of 1 s have expired
         return self
 
-    def remove(self) -> None:
-        if left := [self.ids[name] for name in self.left()]:
-            self.proxy.request("POST", "/key/delete", {"keys": left})
+    def delete(self) -> None:
+        if remaining := [self.ids[name] for name in self.remaining()]:
+            self.proxy.request("POST", "/key/delete", {"keys": remaining})
 
 
 @pytest.fixture(scope="module")
 def keys(proxy: Proxy, guid: str) -> Iterator[Keys]:
-    """Keys that no test removes."""
-    made = Keys(proxy, f"{guid}-seen-").fill()
-    yield made
-    made.remove()
+    """Return keys that no test deletes."""
+    created = Keys(proxy, f"{guid}-reported-").fill()
+    yield created
+    created.delete()
 
 
 @pytest.fixture
-def some(proxy: Proxy, guid: str) -> Iterator[Keys]:
-    """Keys some of which the test removes."""
-    made = Keys(proxy, f"{guid}-swept-").fill()
-    yield made
-    made.remove()
+def swept_keys(proxy: Proxy, guid: str) -> Iterator[Keys]:
+    """Return keys of which the test deletes swept_keys."""
+    created = Keys(proxy, f"{guid}-swept-").fill()
+    yield created
+    created.delete()
 
 
 @pytest.fixture
-def other(proxy: Proxy, guid: str) -> Iterator[Keys]:
-    """An expired key with another prefix, which no sweep may touch."""
-    made = Keys(proxy, f"service-{guid}-")
-    made.add("gateway", duration="1s")
-    yield made
-    made.remove()
+def unrelated(proxy: Proxy, guid: str) -> Iterator[Keys]:
+    """Return an expired key with another prefix, which no sweep may delete."""
+    created = Keys(proxy, f"service-{guid}-")
+    created.add("gateway", duration="1s")
+    yield created
+    created.delete()
 
 
 def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variables: Any) -> CommandResult:
@@ -105,7 +105,7 @@ def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variabl
 
 
 def column(lines: list[str], heading: str) -> dict[str, str]:
-    """What the table has under a heading, by the name of the key."""
+    """Return the cells of a column of the table, by alias."""
     start = lines[0].index(heading)
     found = {}
     for line in lines[1:]:
@@ -114,7 +114,7 @@ def column(lines: list[str], heading: str) -> dict[str, str]:
     return found
 
 
-def test_the_table_tells_what_is_to_be_said_of_each_key(ansible: Ansible, keys: Keys) -> None:
+def test_the_table_contains_the_status_and_findings_of_each_key(ansible: Ansible, keys: Keys) -> None:
     (ansible.folder / "guids.txt").write_text("abc1\nabc2 # a workshop\nabc3\nabc4\n")
     run = playbook(ansible, "report_keys", keys, report_guids_file="guids.txt", report_soon="3h")
     assert run.code == 0, run.output
@@ -143,10 +143,10 @@ def test_the_table_tells_what_is_to_be_said_of_each_key(ansible: Ansible, keys: 
     )
 
 
-def test_the_data_are_those_of_the_proxy_and_for_their_owner_only(ansible: Ansible, keys: Keys) -> None:
+def test_the_json_report_matches_the_proxy_and_only_its_owner_can_read_it(ansible: Ansible, keys: Keys) -> None:
     run = playbook(ansible, "report_keys", keys, report_file="keys.json", report_guids=["abc1", "abc2", "abc3", "abc4"])
     assert run.code == 0, run.output
-    path = ansible.folder / "keys.json"  # where Ansible was started, not where the playbook is
+    path = ansible.folder / "keys.json"  # relative to the working directory, not to the playbook
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     report = json.loads(path.read_text())
     assert {key["key_alias"]: key["key_id"] for key in report["virtual_keys"]} == {
@@ -158,7 +158,7 @@ def test_the_data_are_those_of_the_proxy_and_for_their_owner_only(ansible: Ansib
     assert '"sk-' not in path.read_text().replace('"sk-...', "")
 
 
-def test_the_text_has_a_line_for_each_key_as_the_table_that_is_shown(ansible: Ansible, keys: Keys) -> None:
+def test_the_text_report_contains_the_displayed_table(ansible: Ansible, keys: Keys) -> None:
     saved = playbook(ansible, "report_keys", keys, report_file="keys.txt")
     assert saved.code == 0, saved.output
     path = ansible.folder / "keys.txt"
@@ -189,14 +189,14 @@ class Elements(HTMLParser):
 
 
 def rendered(path: Path, profile: Path) -> str:
-    """The page as the browser has it once its script has run; as it is saved, where there is no browser."""
+    """Return the page as rendered by a browser, after its script has run, or as it was saved if there is no browser."""
     if not BROWSER:
         return path.read_text()
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
     return subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_the_page_shows_what_stands_in_a_key_and_does_nothing_else_with_it(
+def test_the_html_report_displays_the_data_of_keys_without_interpreting_them(
     ansible: Ansible, keys: Keys, tmp_path: Path
 ) -> None:
     run = playbook(ansible, "report_keys", keys, report_file=str(tmp_path / "keys.html"))
@@ -217,29 +217,29 @@ def test_the_page_shows_what_stands_in_a_key_and_does_nothing_else_with_it(
 
 
 @pytest.mark.parametrize(
-    ("variables", "sentence"),
+    ("variables", "message"),
     [
         ({"report_format": "html"}, "report_format must be table, json or html; html also requires report_file"),
         ({"report_format": "xml"}, "report_format must be table, json or html; html also requires report_file"),
         ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
     ],
 )
-def test_a_report_that_cannot_be_is_refused(
-    ansible: Ansible, proxy: Proxy, guid: str, variables: Json, sentence: str
+def test_invalid_options_of_a_report_are_refused(
+    ansible: Ansible, proxy: Proxy, guid: str, variables: Json, message: str
 ) -> None:
     run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"), **variables)
     assert run.code == 2
-    assert sentence in run.text
+    assert message in run.text
 
 
-def test_a_report_of_nothing(ansible: Ansible, proxy: Proxy, guid: str) -> None:
+def test_a_report_of_no_keys(ansible: Ansible, proxy: Proxy, guid: str) -> None:
     run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"))
     assert run.code == 0, run.output
     assert run.task_msg("Show the summary") == "There are no virtual keys"
 
 
 @pytest.mark.parametrize(
-    ("variables", "going"),
+    ("variables", "deleted"),
     [
         ({"sweep": "expired"}, {"old1", "abc3"}),
         ({"sweep": "orphaned", "report_guids": ["abc1", "abc2", "abc3"]}, {"old1", "gone1", HOSTILE}),
@@ -247,24 +247,26 @@ def test_a_report_of_nothing(ansible: Ansible, proxy: Proxy, guid: str) -> None:
         ({"sweep": ["expired"], "sweep_expired_for": "1h"}, set()),
     ],
 )
-def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
-    ansible: Ansible, some: Keys, other: Keys, variables: Json, going: set[str]
+def test_a_sweep_deletes_exactly_the_keys_that_check_mode_displays(
+    ansible: Ansible, swept_keys: Keys, unrelated: Keys, variables: Json, deleted: set[str]
 ) -> None:
-    checked = playbook(ansible, "sweep_keys", some, "--check", **variables)
+    checked = playbook(ansible, "sweep_keys", swept_keys, "--check", **variables)
     assert checked.code == 0, checked.output
-    assert some.left() == set(some.ids)
+    assert swept_keys.remaining() == set(swept_keys.ids)
     shown = checked.task_msg("Show the keys to delete")
-    assert (set(column(shown, "KEY")) if going else shown) == ({some.prefix + name for name in going} or "No keys")
-    assert checked.task_msg("Show the result") == f"Virtual keys that would be deleted: {len(going)}"
+    assert (set(column(shown, "KEY")) if deleted else shown) == (
+        {swept_keys.prefix + name for name in deleted} or "No keys"
+    )
+    assert checked.task_msg("Show the result") == f"Virtual keys that would be deleted: {len(deleted)}"
 
-    swept = playbook(ansible, "sweep_keys", some, **variables)
+    swept = playbook(ansible, "sweep_keys", swept_keys, **variables)
     assert swept.code == 0, swept.output
-    assert some.left() == set(some.ids) - going
-    assert other.left() == set(other.ids)
-    assert swept.task_msg("Show the result") == f"Virtual keys that were deleted: {len(going)}"
-    assert swept.recap()["changed"] == checked.recap()["changed"] == bool(going)
+    assert swept_keys.remaining() == set(swept_keys.ids) - deleted
+    assert unrelated.remaining() == set(unrelated.ids)
+    assert swept.task_msg("Show the result") == f"Virtual keys that were deleted: {len(deleted)}"
+    assert swept.recap()["changed"] == checked.recap()["changed"] == bool(deleted)
 
-    again = playbook(ansible, "sweep_keys", some, **variables)
+    again = playbook(ansible, "sweep_keys", swept_keys, **variables)
     assert (again.code, again.recap()["changed"]) == (0, 0)
 
 
@@ -277,15 +279,15 @@ def test_a_sweep_removes_what_check_mode_has_shown_and_nothing_else(
     ],
     ids=["UTF-8 with mark, upper case", "UTF-16", "invisible characters"],
 )
-def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, some: Keys, content: bytes) -> None:
+def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, swept_keys: Keys, content: bytes) -> None:
     (ansible.folder / "guids.txt").write_bytes(content)
-    run = playbook(ansible, "sweep_keys", some, sweep="orphaned", report_guids_file="guids.txt")
+    run = playbook(ansible, "sweep_keys", swept_keys, sweep="orphaned", report_guids_file="guids.txt")
     assert run.code == 0, run.output
-    assert some.left() == set(some.ids) - {"old1", "gone1", HOSTILE}
+    assert swept_keys.remaining() == set(swept_keys.ids) - {"old1", "gone1", HOSTILE}
 
 
 @pytest.mark.parametrize(
-    ("variables", "sentence"),
+    ("variables", "message"),
     [
         ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
         ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
@@ -303,36 +305,36 @@ def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, some: Keys, c
         ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
     ],
 )
-def test_a_sweep_that_may_not_be_meant_removes_nothing(
-    ansible: Ansible, keys: Keys, variables: Json, sentence: str
+def test_a_sweep_that_may_be_a_mistake_deletes_nothing(
+    ansible: Ansible, keys: Keys, variables: Json, message: str
 ) -> None:
     (ansible.folder / "empty.txt").write_text("# none\n")
     (ansible.folder / "latin1.txt").write_bytes("abc1\xa0\nabc2\nabc3".encode("latin-1"))
     (ansible.folder / "list.csv").write_text("abc1;abc2\n")
     run = playbook(ansible, "sweep_keys", keys, **variables)
     assert run.code == 2, run.output
-    assert sentence in run.text
+    assert message in run.text
     assert run.recap()["changed"] == 0
-    assert keys.left() == set(keys.ids)
+    assert keys.remaining() == set(keys.ids)
 
 
 def test_a_key_without_a_guid_in_its_metadata_is_deleted_only_by_a_choice_of_its_own(
-    ansible: Ansible, some: Keys
+    ansible: Ansible, swept_keys: Keys
 ) -> None:
-    some.add("monitoring")
+    swept_keys.add("monitoring")
     guids = {"report_guids": "abc1,abc2,abc3"}
-    run = playbook(ansible, "sweep_keys", some, sweep="orphaned", **guids)
+    run = playbook(ansible, "sweep_keys", swept_keys, sweep="orphaned", **guids)
     assert run.code == 0, run.output
     kept = run.task_msg("Show the keys that sweep=possibly_orphaned would delete too")
-    assert set(column(kept, "KEY")) == {f"{some.prefix}monitoring"}
-    assert some.left() == set(some.ids) - {"old1", "gone1", HOSTILE}
-    run = playbook(ansible, "sweep_keys", some, sweep="possibly_orphaned", **guids)
+    assert set(column(kept, "KEY")) == {f"{swept_keys.prefix}monitoring"}
+    assert swept_keys.remaining() == set(swept_keys.ids) - {"old1", "gone1", HOSTILE}
+    run = playbook(ansible, "sweep_keys", swept_keys, sweep="possibly_orphaned", **guids)
     assert run.code == 0, run.output
-    assert some.left() == {"abc1", "abc2-user1", "abc3"}
+    assert swept_keys.remaining() == {"abc1", "abc2-user1", "abc3"}
 
 
-def test_a_key_that_is_extended_at_the_last_moment_stays(
-    ansible: Ansible, some: Keys, relay: Relay, monkeypatch: pytest.MonkeyPatch
+def test_a_key_that_is_extended_during_a_sweep_is_kept(
+    ansible: Ansible, swept_keys: Keys, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = []
 
@@ -341,17 +343,17 @@ def test_a_key_that_is_extended_at_the_last_moment_stays(
             return
         listings.append(request_line)
         if len(listings) == 2:
-            some.proxy.request("POST", "/key/update", {"key": some.ids["old1"], "duration": "7d"})
+            swept_keys.proxy.request("POST", "/key/update", {"key": swept_keys.ids["old1"], "duration": "7d"})
 
     monkeypatch.setattr(relay, "before", extend)
-    run = playbook(ansible, "sweep_keys", some, sweep="expired", litellm_url=relay.url)
+    run = playbook(ansible, "sweep_keys", swept_keys, sweep="expired", litellm_url=relay.url)
     assert run.code == 0, run.output
-    assert some.left() == set(some.ids) - {"abc3"}
+    assert swept_keys.remaining() == set(swept_keys.ids) - {"abc3"}
     assert set(column(run.task_msg("Show the keys to delete"), "KEY")) == {
-        some.prefix + name for name in ("old1", "abc3")
+        swept_keys.prefix + name for name in ("old1", "abc3")
     }
     kept = run.task_msg("Show the keys that are kept because they have changed")
-    assert set(column(kept, "KEY")) == {f"{some.prefix}old1"}
+    assert set(column(kept, "KEY")) == {f"{swept_keys.prefix}old1"}
     assert run.task_msg("Show the result") == "Virtual keys that were deleted: 1"
 
 
