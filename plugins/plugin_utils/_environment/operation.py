@@ -103,6 +103,7 @@ def run_operation(run: Run) -> Result:
         run.client,
         desired,
         found=found,
+        observer=run.observer,
         check_mode=run.check_mode,
         on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
         warn=run.warn,
@@ -120,8 +121,9 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
     named = named_members(request.alias, request.users)
     if request.by_key_id:
         return [Member(request.alias)], None
-    # A named user may need as many pages as an environment with so many users has.
-    max_pages = 2 + 2 * (len(request.users) // 100)
+    # As many pages as an environment with this number of users may need.
+    saved = {key.alias for key in run.known if key.guid == request.guid}
+    max_pages = 2 + 2 * (max(len(request.users), len(saved)) // 100)
     if request.operation == "provision":
         found = None
         if request.is_multi_user:
@@ -129,6 +131,8 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
         _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()))
         return named, found
     both = request.operation == "destroy" or request.options["regenerate"] != "never"
+    if request.operation == "extend":
+        max_pages = 0  # where many aliases start alike, trying the short listing first would cost a request more
     found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=both, max_pages=max_pages)
     members = discover_members(request.guid, request.alias, run.known, found)
     if request.is_selection:

@@ -80,12 +80,13 @@ class Observer:
 
         :param predecessor_alias: the alias of the environment's key while it is being replaced.
         :param both: whether to look up `predecessor_alias` even if there is a key with the alias.
-        :param max_pages: the maximum length of the short listing.
+        :param max_pages: the maximum length of the short listing; 0 to send the two requests immediately.
         :raises LiteLLMError: if the keys cannot be read.
         """
-        at_once = self.find_environment_keys_at_once(alias, predecessor_alias, max_pages)
-        if at_once is not None:
-            return at_once
+        if max_pages:
+            at_once = self.find_environment_keys_at_once(alias, predecessor_alias, max_pages)
+            if at_once is not None:
+                return at_once
         of_users = self.find_by_prefix(f"{alias}-")
         if both:
             own = self.find_by_alias([alias, predecessor_alias])

@@ -25,6 +25,7 @@ from .apply import apply_steps
 from .cleanup import account_for_interruption, restore_alias, undo, withdraw
 from .durations import format_instant
 from .model import DesiredKey, ObservedKey
+from .observe import Observer
 from .progress import KeyProgress, Outcome
 from .references import OnUnknownModels, reference_problems
 from .run import Report, Run, observe
@@ -42,6 +43,7 @@ def reconcile(
     desired: Sequence[DesiredKey],
     *,
     found: Sequence[ObservedKey] | None = None,
+    observer: Observer | None = None,
     check_mode: bool = False,
     on_unknown_models: OnUnknownModels = "fail",
     warn: Report = lambda text: None,
@@ -55,12 +57,14 @@ def reconcile(
 
     :param found: the keys of the first snapshot, if the caller has just listed them: all keys with the desired aliases,
         and those that are being replaced if they matter.
+    :param observer: the observer that the caller used, which knows the filters of the release.
     :param check_mode: change nothing; the outcomes are predictions.
     :param save: called with the outcomes before control returns to the caller, also after an interruption, and not
         interrupted itself.
     :raises LiteLLMError: if the first snapshot fails, so that nothing was changed. Later errors are in the outcomes.
     """
-    run = Run(client, [KeyProgress(key, key.new_secret or generate()) for key in desired], warn, report)
+    keys = [KeyProgress(key, key.new_secret or generate()) for key in desired]
+    run = Run(client, keys, warn, report, observer or Observer(client))
     observe(run, run.keys, found)
     _check_unique(run)
     _warn_about_predecessors(run)

@@ -10,7 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._concurrency import run_concurrently
 from .._litellm.client import Client
@@ -34,10 +34,7 @@ class Run:
     keys: Sequence[KeyProgress]
     warn: Report
     report: Report
-    observer: Observer = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.observer = Observer(self.client)
+    observer: Observer
 
 
 def observe(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] | None = None) -> None:
