@@ -47,7 +47,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
 
 __all__ = ["controller"]
 
-FIVE = {"multi_user": True, "user_count": 5}
+FIVE: Json = {"multi_user": True, "user_count": 5}
 # One play sets the facts of its environments, and one has read none.
 in_one_play = pytest.mark.parametrize("in_one_play", [True, False], ids=["one play", "several plays"])
 
@@ -114,7 +114,7 @@ def test_a_key_whose_alias_another_environment_uses_is_not_touched(controller: C
     abc, other = controller.prefix, f"{controller.prefix}-1"
     succeeded(controller.run(abc, users=["1"]))
     before = controller.rows(abc)
-    lifetimes = {} if operation in ("stop", "destroy") else {"duration": "60d"}
+    lifetimes: Json = {} if operation in ("stop", "destroy") else {"duration": "60d"}
     result = controller.run(other, operation, block_on_stop=True, **lifetimes)
     assert controller.rows(abc) == before
     assert f"it belongs to environment {abc} and not to {other}" in result["msg"]
@@ -255,7 +255,7 @@ def test_a_switch_between_one_key_and_many_leaves_nothing_unnoticed(controller: 
     result = succeeded(controller.run(guid, users=["ann", "bob"]))
     assert f"does not include: virtkey-{guid}. " in result["report"]
     forget()
-    regenerate = {} if saved else {"regenerate": "if_unrecoverable"}
+    regenerate: Json = {} if saved else {"regenerate": "if_unrecoverable"}
     succeeded(controller.run(guid, **regenerate))
     if saved:  # else only a destroy looks for the keys of users
         assert f"does not include: {', '.join(many)}. " in "".join(controller.warnings)
