@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import (
     ControllerAction,
     Result,
@@ -51,6 +52,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     warnings_about,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
@@ -132,11 +134,14 @@ class ActionModule(ControllerAction):
         elif request.operation in ("provision", "extend"):
             url = client.connection.url
             extra = docling_data(request.options, url)
-            merge_user_data_files(
-                self,
-                task_vars,
-                lambda saved, prefix: merge_user_data(saved, prefix, request.guid, outcomes, url, f"{url}/v1", extra),
-            )
+            try:
+                merge_user_data_files(
+                    self,
+                    task_vars,
+                    lambda saved, name: merge_user_data(saved, name, request.guid, outcomes, url, f"{url}/v1", extra),
+                )
+            except AnsibleError as error:  # of AgnosticD's action, or of a template in its module_defaults
+                raise UserDataError(f"Cannot save user data: {error}") from None
 
     @staticmethod
     def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
