@@ -57,6 +57,7 @@ ENVIRONMENTS: dict[str, Json] = {
     "seeded": {"key_seed": "a seed of the catalog item, 32 characters"},
     "expired": {},
     "ages": {"users": list(AGES)},
+    "order": {"users": ["zoe", "ann"]},
     "instant": {},
     "longer": {"duration": "60d"},
     "check": {},
@@ -298,6 +299,14 @@ def test_the_new_expiry_can_be_an_instant(extensions):
     after = extensions.after["instant"]
     assert abs(instant(after.row["expires"]) - instant("2099-01-02T03:04:05Z")).total_seconds() < 60
     assert "until 2099-01-02T03:04:0" in after.user_messages[-1]
+
+
+def test_the_users_keep_their_order(extensions):
+    """The data of the whole environment are those of the first user."""
+    before, after = extensions.before["order"], extensions.after["order"]
+    assert after.facts["litellm_key_aliases"] == [extensions.alias("order-zoe"), extensions.alias("order-ann")]
+    assert after.facts["litellm_virtual_keys"] == before.facts["litellm_virtual_keys"]
+    assert after.data["litellm_key_alias"] == extensions.alias("order-zoe")
 
 
 def test_an_extension_never_shortens_the_lifetime(extensions):

@@ -13,8 +13,10 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .._keys.model import ObservedKey
 from .._keys.settings import REPLACED
@@ -45,18 +47,28 @@ def named_members(alias: str, users: Sequence[str]) -> list[Member]:
 
 
 def discover_members(guid: str, alias: str, saved: Iterable[SavedKey], observed: Iterable[ObservedKey]) -> list[Member]:
-    """Return the keys that belong to an environment, its own key first and its users in natural order.
+    """Return the keys that belong to an environment, its own key first.
+
+    The users are in the order in which they were named, as far as metadata say so, and else in natural order.
 
     :param saved: the saved keys.
     :param observed: the keys on the proxy whose alias starts with that of the environment.
     """
-    aliases = {key.alias for key in saved if key.guid == guid}
+    numbers: dict[str, float] = {}
+    for saved_key in saved:
+        if saved_key.guid == guid:
+            numbers[saved_key.alias] = _user_number((saved_key.settings or {}).get("metadata"))
     for key in observed:
         metadata = key.value("metadata") or {}
         own_alias = str(metadata.get(REPLACED) or key.alias)
         if own_alias == alias or str(metadata.get("guid")) == guid:
-            aliases.add(own_alias)
-    users = [one.removeprefix(f"{alias}-") for one in aliases if one.startswith(f"{alias}-")]
-    users.sort(key=lambda user: (len(user), user))  # user2 before user10
-    members = [Member(f"{alias}-{user}", user) for user in users]
-    return [Member(alias), *members] if alias in aliases else members
+            numbers[own_alias] = _user_number(metadata)
+    of_users = [one for one in numbers if one.startswith(f"{alias}-")]
+    of_users.sort(key=lambda one: (numbers[one], len(one), one))  # user2 before user10
+    members = [Member(one, one.removeprefix(f"{alias}-")) for one in of_users]
+    return [Member(alias), *members] if alias in numbers else members
+
+
+def _user_number(metadata: Any) -> float:
+    number = metadata.get("user_number") if isinstance(metadata, Mapping) else None
+    return number if isinstance(number, int) else math.inf

@@ -74,6 +74,12 @@ def test_each_named_user_has_a_key_and_a_number() -> None:
         # YAML reads a guid of digits, and such a user, as numbers.
         ([key_of("virtkey-a-7", guid="a", user=7)], ["7"]),
         ([key_of(f"virtkey-a-u{number}", guid="a", user=f"u{number}") for number in (10, 2, 1)], ["u1", "u2", "u10"]),
+        # Named users keep their order.
+        (
+            [key_of(f"virtkey-a-{user}", guid="a", user_number=number) for user, number in (("ann", 2), ("zoe", 1))]
+            + [key_of("virtkey-a-x", guid="a"), key_of("virtkey-a-y", guid="a", user_number="1")],
+            ["zoe", "ann", "x", "y"],
+        ),
         # A key that another run was replacing when it ended.
         (
             [
@@ -110,6 +116,14 @@ def test_saved_keys_with_the_guid_are_members() -> None:
         SavedKey("virtkey-a", SECRET, guid="a"),
     ]
     assert users_of("a", "virtkey-a", saved, [key_of("virtkey-a-bob", guid="a", user="bob")]) == [None, "ann", "bob"]
+
+
+def test_saved_users_keep_the_order_in_which_they_were_named() -> None:
+    saved = [
+        SavedKey(f"virtkey-a-{user}", SECRET, guid="a", settings={"metadata": {"user_number": number}})
+        for user, number in (("ann", 2), ("bob", 3), ("zoe", 1))
+    ]
+    assert users_of("a", "virtkey-a", saved, []) == ["zoe", "ann", "bob"]
 
 
 @pytest.mark.parametrize("guid", [None, "", "b", "a-1", "A"])
