@@ -60,6 +60,10 @@ test-litellm-matrix: $(READY) ## Test the lifecycle of keys on LiteLLM releases 
 faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (25 minutes)
 	@$(NOX) --session faults -- $(ARGS)
 
+.PHONY: simulate
+simulate: $(READY) ## Explore the histories of concurrent controllers with faults, on a model of the proxy (an hour)
+	@$(NOX) --session simulate -- $(ARGS)
+
 .PHONY: test-matrix
 test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 and their Pythons (an hour; ARGS=2.21 for one)
 	@$(VENV)/bin/python tests/matrix.py $(ARGS)

@@ -351,3 +351,18 @@ def faults(session: nox.Session) -> None:
         *("pytest", *(session.posargs or ["tests/faults"])),
         env=FOR_PYTEST,
     )
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Run tests/simulation: found histories of concurrent controllers, and a minute of random ones."""
+    install(session, "tests")
+    session.run(*("pytest", *(session.posargs or ["tests/simulation"])), env=FOR_PYTEST)
+
+
+@nox.session(default=False)
+def simulate(session: nox.Session) -> None:
+    """Explore the histories of concurrent controllers, with faults, exhaustively up to a bound."""
+    install(session, "tests")
+    program = f"{COLLECTION.as_posix().replace('/', '.')}.tests.simulation.simulate"
+    session.run("python", "-m", program, *session.posargs, env=FOR_PYTEST)

@@ -1,0 +1,341 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The laws that hold in every history. `docs/docsite/rst/promises.rst` states them for users.
+
+Laws about a moment are checked in each state, laws about the end when all controllers have ended, and laws about the
+next run after each operation has run once more, without a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.controller import WOKE_UP, Finished, Node, Sleep
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
+    Runner,
+    Scenario,
+    Simulation,
+    State,
+    controller,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import (
+    NEW_BUDGET,
+    OPERATIONS,
+    Operation,
+    predecessor_alias,
+    start,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
+    Json,
+    Pending,
+    Request,
+    World,
+    begin,
+    commit,
+    hashed,
+)
+
+LAWS = {
+    "foreign keys": "A key of another environment is never changed.",
+    "always a key": "Unless a run destroys it, an environment that has a key has one at every moment.",
+    "restrictions": "Unless a run destroys it, every key of an environment has the restrictions of the first one.",
+    "secrets work": "A secret that was returned without an error works, unless a later run removed it on purpose.",
+    "secrets kept": "If a run ends, the secret of every key that it leaves behind is in its result.",
+    "a key stays": "Unless a run destroys it, there is a key after a run that was asked for one and reports no error.",
+    "replaced": "A run that was asked for a new secret and reports no error has replaced what it found.",
+    "recovered": "A run that must know the secret and reports no error returns it, or names the run that has it.",
+    "destroyed": "If a destroy reports no error, every key that it could find is gone.",
+    "not lost": "A change that was reported without an error is not undone by a run that did not mean to.",
+    "ends": "A run ends after a limited number of requests, and raises no exception after it changed something.",
+    "one key": "After one more run of any kind, an alias has at most one key.",
+    "next run": "The next run reaches its desired state, and reports no error.",
+    "predecessors": "The next run finishes a replacement that was killed, or names it.",
+    "survives": "The next run removes no key whose secret was returned, unless it was asked to.",
+}
+
+Broken = tuple[str, str]
+_NEXT = "Z"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a history, as far as one alias is concerned.
+
+    :ivar number: which of the aliases.
+    :ivar faults_happened: something failed.
+    """
+
+    scenario: Scenario
+    world: World
+    runners: tuple[Runner, ...]
+    number: int
+    faults_happened: bool
+
+    @property
+    def alias(self) -> str:
+        return self.scenario.aliases[self.number]
+
+    @cached_property
+    def keys(self) -> list[Json]:
+        """The keys with the alias."""
+        return [row for row in self.world.all_keys() if row["key_alias"] == self.alias]
+
+    @cached_property
+    def predecessors(self) -> list[Json]:
+        return [row for row in self.world.all_keys() if row["key_alias"] == predecessor_alias(self.alias)]
+
+    @cached_property
+    def ids(self) -> set[str]:
+        return {row["token"] for row in self.world.all_keys()}
+
+    @cached_property
+    def ids_at_start(self) -> set[str]:
+        names = (self.alias, predecessor_alias(self.alias))
+        first = start(self.scenario.state, self.scenario.aliases)
+        return {row["token"] for row in first.all_keys() if row["key_alias"] in names}
+
+    def operation(self, name: str) -> Operation:
+        return OPERATIONS[self.scenario.operations["ABC".index(name)]]
+
+    def results(self) -> Iterator[tuple[str, Operation, Outcome, Finished]]:
+        """Return the runs that have ended normally."""
+        for runner in self.runners:
+            action = runner.node.action
+            if not runner.killed and isinstance(action, Finished) and action.outcomes is not None:
+                name = runner.node.controller.name
+                yield name, self.operation(name), action.outcomes[self.number], action
+
+
+def judge(simulation: Simulation, state: State, ended: bool) -> list[Broken]:
+    """Return the laws that a state of a history breaks, each with the problem."""
+    scenario, broken = simulation.scenario, []
+    cache = simulation.judged
+    found = cache.get(state.world)
+    if found is None:
+        found = cache[state.world] = list(_at_a_moment(scenario, state.world))
+    broken += found
+    if not ended:
+        return broken
+    faults_happened = state.faults_left < scenario.faults
+    key = (state.world, state.runners, faults_happened)
+    found = cache.get(key)
+    if found is None:
+        endings = [
+            Ending(scenario, state.world, state.runners, number, faults_happened) for number in range(scenario.keys)
+        ]
+        found = cache[key] = [
+            *_every_run_ends(state.runners),
+            *(one for ending in endings for one in _at_the_end(ending)),
+            *_after_the_next_run(endings),
+        ]
+    return broken + found
+
+
+def _at_a_moment(scenario: Scenario, world: World) -> Iterator[Broken]:
+    first = start(scenario.state, scenario.aliases)
+    names = {name for alias in scenario.aliases for name in (alias, predecessor_alias(alias))}
+    before = {row["token"]: row for row in first.all_keys() if row["key_alias"] not in names}
+    after = {row["token"]: row for row in world.all_keys() if row["token"] in before}
+    if before != after:
+        yield "foreign keys", "a key of another environment was changed"
+    if any(OPERATIONS[name].deletes for name in scenario.operations) or scenario.state == "nothing":
+        return
+    for alias in scenario.aliases:
+        rows = [row for row in world.all_keys() if row["key_alias"] in (alias, predecessor_alias(alias))]
+        if not rows:
+            yield "always a key", f"{alias} has no key"
+        for row in rows:
+            missing = [name for name in ("models", "max_budget", "expires") if not row[name]]
+            if missing:
+                yield "restrictions", f"a key of {alias} has no {', '.join(missing)}"
+
+
+def _every_run_ends(runners: Sequence[Runner]) -> Iterator[Broken]:
+    for runner in runners:
+        action, name = runner.node.action, runner.node.controller.name
+        if runner.killed or not isinstance(action, Finished) or action.exception is None:
+            continue
+        changed = any(isinstance(node.action, Request) and node.action.changes for node in runner.node.path())
+        if not isinstance(action.exception, LiteLLMError) or changed:
+            yield "ends", f"{name} raised {type(action.exception).__name__}: {action.exception}"
+
+
+def _at_the_end(ending: Ending) -> Iterator[Broken]:
+    yield from _secrets_work(ending)
+    yield from _secrets_kept(ending)
+    yield from _a_key_stays(ending)
+    yield from _replaced(ending)
+    yield from _destroyed(ending)
+    yield from _not_lost(ending)
+
+
+def _secrets_work(ending: Ending) -> Iterator[Broken]:
+    removed = dict(ending.world.removed)
+    for name, _operation, outcome, _result in ending.results():
+        if outcome.error or not outcome.secret or outcome.secret.key_id in ending.ids:
+            continue
+        remover = removed.get(outcome.secret.key_id)
+        if remover is None or remover == name or not _may_remove(ending.operation(remover)):
+            yield "secrets work", f"{name} returned a secret that does not work (deleted by {remover or 'nobody'})"
+
+
+def _may_remove(operation: Operation) -> bool:
+    return operation.deletes or operation.replaces
+
+
+def _secrets_kept(ending: Ending) -> Iterator[Broken]:
+    for name, _operation, outcome, _result in ending.results():
+        returned = {secret.key_id for secret in (outcome.secret, outcome.unconfirmed_secret) if secret}
+        made = {hashed(f"sk-random-secret-{name}-{number}") for number in range(1, ending.scenario.keys + 1)}
+        # A key that another run is replacing is meant to be deleted.
+        for row in ending.keys or ending.predecessors:
+            if row["token"] in made - returned:
+                what = f"reports {outcome.error}" if outcome.error else "reports no error"
+                yield "secrets kept", f"{name} has left a key {row['key_alias']} whose secret nobody knows, and {what}"
+
+
+def _a_key_stays(ending: Ending) -> Iterator[Broken]:
+    if ending.keys or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
+        return
+    results = list(ending.results())
+    for name, operation, outcome, _result in results:
+        if operation.options.get("on_missing", "create") == "create" and not outcome.error:
+            yield "a key stays", f"{name} reports {outcome.operation} and no error, and no key is left"
+    if not ending.faults_happened and any(outcome.error for _name, _operation, outcome, _result in results):
+        yield (
+            "a key stays",
+            "nothing failed, and no key is left: "
+            + "; ".join(
+                f"{name} reports {outcome.error or outcome.operation}" for name, _operation, outcome, _result in results
+            ),
+        )
+
+
+def _replaced(ending: Ending) -> Iterator[Broken]:
+    for name, operation, outcome, result in ending.results():
+        if outcome.error:
+            continue
+        must_replace = operation.options.get("regenerate") == "always"
+        reports = outcome.operation == "regenerated"
+        if outcome.before and (must_replace or reports) and outcome.before.key_id in ending.ids:
+            yield "replaced", f"{name} reports {outcome.operation}, and the secret that it found still works"
+        elif outcome.before and must_replace and not reports:
+            yield "replaced", f"{name} was asked for a new secret and reports {outcome.operation}"
+        must_know = operation.options.get("regenerate") == "if_unrecoverable" or operation.options.get(
+            "secret_required"
+        )
+        lost_race = any("concurrent run" in warning for warning in result.warnings)
+        if must_know and not outcome.secret and not lost_race:
+            yield "recovered", f"{name} reports {outcome.operation} without a secret"
+
+
+def _destroyed(ending: Ending) -> Iterator[Broken]:
+    for name, operation, outcome, _result in ending.results():
+        if operation.deletes and not outcome.error and ending.ids & ending.ids_at_start:
+            yield "destroyed", f"{name} reports {outcome.operation}, and a key that it could find is left"
+    if all(OPERATIONS[one].deletes for one in ending.scenario.operations):
+        errors = [outcome for _name, _operation, outcome, _result in ending.results() if outcome.error]
+        if not errors and len(list(ending.results())) and (ending.keys or ending.predecessors):
+            yield "destroyed", "every run destroys, none reports an error, and a key is left"
+
+
+def _not_lost(ending: Ending) -> Iterator[Broken]:
+    """A budget that a run has set is the budget of the key, unless another run has set its own."""
+    others = [
+        name for name in ending.scenario.operations if "max_budget" in OPERATIONS[name].options.get("settings", {})
+    ]
+    if set(others) != {"budget"} or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
+        return
+    for name, operation, outcome, _result in ending.results():
+        is_budget = operation is OPERATIONS["budget"]
+        has_old_budget = ending.keys and all(row["max_budget"] != NEW_BUDGET for row in ending.keys)
+        if is_budget and not outcome.error and outcome.after and has_old_budget:
+            yield "not lost", f"{name} reports {outcome.operation}, and the key has the old budget"
+
+
+# The next run
+
+
+def run_alone(operation: str, aliases: tuple[str, ...], world: World) -> tuple[World, Node]:
+    """Run an operation without a fault and without another run, and return the world afterwards and the last node."""
+    node = controller(_NEXT, operation, aliases).root
+    while not isinstance(node.action, Finished):
+        if isinstance(node.action, Sleep):
+            node = node.after(WOKE_UP, world)
+            continue
+        next_world, result = begin(world, node.action)
+        if isinstance(result, Pending):
+            next_world, result = commit(next_world, result, _NEXT)
+        node, world = node.after(result, next_world), next_world
+    return world, node
+
+
+_AFTERWARDS: dict[tuple[tuple[str, ...], tuple[str, ...], frozenset[str]], list[Broken]] = {}
+
+
+def _after_the_next_run(endings: Sequence[Ending]) -> list[Broken]:
+    first = endings[0]
+    returned = frozenset(
+        outcome.secret.key_id
+        for ending in endings
+        for _name, _operation, outcome, _result in ending.results()
+        if outcome.secret and not outcome.error and outcome.secret.key_id in ending.ids
+    )
+    key = (first.scenario.aliases, first.world.rows, returned)
+    if key not in _AFTERWARDS:
+        _AFTERWARDS[key] = [
+            broken
+            for name in OPERATIONS
+            for broken in _next_run(
+                name, first.scenario.aliases, first.world._replace(removed=(), created=1000), returned
+            )
+        ]
+    return _AFTERWARDS[key]
+
+
+def _next_run(name: str, aliases: tuple[str, ...], before: World, returned: frozenset[str]) -> Iterator[Broken]:
+    operation = OPERATIONS[name]
+    world, node = run_alone(name, aliases, before)
+    result = node.action
+    if not isinstance(result, Finished) or result.outcomes is None:
+        exception = result.exception if isinstance(result, Finished) else None
+        yield "ends", f"the next run, {name}, raised {exception!r}"
+        return
+    ids = {row["token"] for row in world.all_keys()}
+    for alias, outcome in zip(aliases, result.outcomes, strict=True):
+        had = {row["token"] for row in before.all_keys() if row["key_alias"] in (alias, predecessor_alias(alias))}
+        rows = [row for row in world.all_keys() if row["key_alias"] == alias]
+        left = [row for row in world.all_keys() if row["key_alias"] == predecessor_alias(alias)]
+        if len(rows) > 1:
+            says = outcome.error or outcome.operation
+            yield "one key", f"the next run, {name}, leaves {len(rows)} keys with the alias {alias} ({says})"
+        names_it = any(predecessor_alias(alias) in text for text in (*result.warnings, outcome.error or ""))
+        if left and not names_it:
+            yield "predecessors", f"the next run, {name}, leaves {predecessor_alias(alias)} and does not name it"
+        if not _may_remove(operation) and had & returned - ids:
+            yield "survives", f"the next run, {name}, has deleted a key whose secret was returned"
+        if outcome.secret and not outcome.error and outcome.secret.key_id not in ids:
+            yield "secrets work", f"the next run, {name}, returned a secret that does not work"
+        if operation.deletes and (outcome.error or rows or left):
+            yield "next run", f"the next run, {name}, leaves {len(rows) + len(left)} keys: {outcome.error}"
+        elif operation.replaces and not operation.deletes:
+            if outcome.error or not outcome.secret:
+                yield "next run", f"the next run, {name}, returns no secret: {outcome.error}"
+        elif outcome.error and not _may_fail(name, had, alias):
+            yield "next run", f"the next run, {name}, reports: {outcome.error}"
+
+
+def _may_fail(name: str, had: set[str], alias: str) -> bool:
+    """Return whether an operation that does not replace keys may fail: its secret is not that of the key."""
+    operation = OPERATIONS[name]
+    if not operation.options.get("secret_required"):
+        return False
+    (key,) = operation.desired([alias])
+    known = [secret.key_id for secret in (key.secret, *key.known_secrets) if secret]
+    return bool(had - set(known))

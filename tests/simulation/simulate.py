@@ -1,0 +1,183 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`make simulate`: explore all histories of many scenarios, and random histories of larger ones."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import histories, laws
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import Scenario, Violation, explore, walk
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.known import KNOWN
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import judge
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS, STATES
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
+
+# Operations that behave differently; the others are variants of them.
+_DISTINCT = ("provision", "provision-seed", "recover", "regenerate-bare", "extend", "budget", "destroy")
+# (operations, number of controllers, keys, faults, preemptions)
+PLAN = (
+    (tuple(OPERATIONS), 2, 1, 0, 3),
+    (tuple(OPERATIONS), 2, 1, 1, 1),
+    (_DISTINCT, 2, 1, 1, 2),
+    (_DISTINCT, 2, 1, 2, 1),
+    (_DISTINCT, 2, 2, 0, 2),
+    (_DISTINCT, 2, 2, 1, 1),
+    (_DISTINCT, 3, 1, 0, 2),
+)
+
+
+@dataclass
+class Totals:
+    """What was found so far."""
+
+    histories: int = 0
+    states: int = 0
+    scenarios: int = 0
+    violations: dict[str, Violation] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Totals) -> None:
+        self.histories += other.histories
+        self.states += other.states
+        self.scenarios += other.scenarios
+        self.counts += other.counts
+        for law, violation in other.violations.items():
+            self.add_violation(law, violation)
+
+    def add_violation(self, law: str, violation: Violation) -> None:
+        """Keep the shortest history."""
+        known = self.violations.get(law)
+        if known is None or len(violation.numbers) < len(known.numbers):
+            self.violations[law] = violation
+
+    @property
+    def new_violations(self) -> list[Violation]:
+        return [violation for law, violation in sorted(self.violations.items()) if law not in KNOWN]
+
+
+def scenarios(state: str) -> Iterator[Scenario]:
+    """Return every scenario of the plan that starts with a state."""
+    for operations, count, keys, faults, preemptions in PLAN:
+        for chosen in itertools.combinations_with_replacement(operations, count):
+            yield Scenario(state, chosen, faults, keys, preemptions=preemptions)
+
+
+def random_scenario(dice: random.Random) -> Scenario:
+    """Return a scenario without a bound on preemptions."""
+    count = dice.choice((2, 2, 3))
+    return Scenario(
+        dice.choice(list(STATES)),
+        tuple(dice.choice(list(OPERATIONS)) for _unused in range(count)),
+        faults=dice.choice((0, 1, 2)),
+        keys=dice.choice((1, 1, 2)),
+        fair=dice.random() < 0.3,
+    )
+
+
+def sample(seed: int, seconds: float) -> Totals:
+    """Run random histories of random scenarios for some time."""
+    dice, totals, deadline = random.Random(seed), Totals(), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        scenario = random_scenario(dice)
+        totals.scenarios += 1
+        for _unused in range(20):
+            _numbers, violations = walk(scenario, dice, judge)
+            totals.histories += 1
+            for violation in violations:
+                totals.counts[violation.law] += 1
+                totals.add_violation(violation.law, violation)
+            if time.monotonic() > deadline:
+                break
+        if totals.scenarios % 200 == 0:
+            forget()
+    return totals
+
+
+def forget() -> None:
+    """Free the memory of controllers that were run."""
+    histories._CONTROLLERS.clear()
+    laws._AFTERWARDS.clear()
+
+
+def _explore_pair(task: Sequence[Scenario]) -> Totals:
+    totals = Totals()
+    for scenario in task:
+        found = explore(scenario, judge)
+        totals.add(Totals(found.histories, found.states, 1, found.violations, Counter(found.violations)))
+    forget()
+    return totals
+
+
+def _explore_all(processes: int) -> Totals:
+    tasks = [
+        tuple(task)
+        for state in STATES
+        for _operations, task in itertools.groupby(
+            sorted(scenarios(state), key=lambda one: one.operations), key=lambda one: one.operations
+        )
+    ]
+    random.Random(1).shuffle(tasks)  # so that the time that is left can be estimated
+    totals, began, last = Totals(), time.monotonic(), 0.0
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=20) as pool:
+        for number, result in enumerate(pool.imap_unordered(_explore_pair, tasks), start=1):
+            totals.add(result)
+            elapsed = time.monotonic() - began
+            if elapsed - last > 10 or number == len(tasks):
+                last = elapsed
+                left = elapsed / number * (len(tasks) - number)
+                print(
+                    f"{number} of {len(tasks)} groups of scenarios, {totals.histories} histories in {totals.states} "
+                    f"states, {len(totals.new_violations)} laws broken; {elapsed / 60:.0f} min, "
+                    f"about {left / 60:.0f} min left",
+                    flush=True,
+                )
+    return totals
+
+
+def _report(totals: Totals) -> None:
+    for law, violation in sorted(totals.violations.items()):
+        if law in KNOWN:
+            print(f"Known: {law} is broken in {totals.counts[law]} scenarios: {KNOWN[law]}")
+        else:
+            print(f"\n{story_of(violation)}\n({totals.counts[law]} times)")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replay", nargs="+", metavar=("SCENARIO", "NUMBER"), help="print one history")
+    parser.add_argument("--explore", nargs="+", metavar="SCENARIO", help="explore these scenarios only")
+    parser.add_argument("--minutes", type=float, default=5, help="how long to run random histories (default: 5)")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    options = parser.parse_args(arguments)
+    if options.replay:
+        print("\n".join(describe(Scenario.parse(options.replay[0]), [int(number) for number in options.replay[1:]])))
+        return 0
+    if options.explore:
+        totals = _explore_pair([Scenario.parse(text) for text in options.explore])
+        for violation in totals.violations.values():
+            print(f"{story_of(violation)}\n")
+    else:
+        totals = _explore_all(options.processes)
+        print(f"{options.minutes:g} minutes of random histories with the seed {options.seed}", flush=True)
+        totals.add(sample(options.seed, options.minutes * 60))
+        _report(totals)
+    print(f"{totals.scenarios} scenarios, {totals.histories} histories, {totals.states} states")
+    return 1 if totals.new_violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
