@@ -51,7 +51,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     parse_request,
     warnings_about,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
+    check_writable,
+    update,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
@@ -82,6 +85,7 @@ class ActionModule(ControllerAction):
                     client,
                     known=known,
                     save=lambda outcomes: self._save(request, client, outcomes, task_vars),
+                    check_writable=lambda: check_writable(output_folder(self, task_vars), "provision"),
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,
                     warn=self.warn,

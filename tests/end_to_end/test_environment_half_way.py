@@ -251,6 +251,20 @@ def test_new_keys_are_deleted_if_their_secrets_cannot_be_saved(environment: Envi
     environment.check_clean_run()
 
 
+@pytest.mark.parametrize("disk", [full_disk, file_instead_of_folder])
+def test_nothing_is_replaced_if_its_secret_could_not_be_saved(environment: Environment, disk: Any):
+    environment.run()
+    before, folder = environment.tokens(), environment.folder
+    environment.controller.folder = folder if disk is full_disk else folder.with_name("elsewhere")
+    with disk(environment.folder):
+        result = environment.run(regenerate="always")
+    environment.controller.folder = folder
+    assert result["msg"].startswith("Cannot save user data in ")
+    assert environment.tokens() == before
+    environment.check_nothing_is_lost()
+    environment.check_clean_run()
+
+
 def test_a_lost_response_to_their_deletion_is_no_failure(environment: Environment):
     faulty = RequestFault(drop_response, Request(DELETE, 0))
     with Relay(environment.proxy.url, request_fault=faulty) as relay, full_disk(environment.folder):

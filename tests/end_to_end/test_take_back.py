@@ -108,13 +108,12 @@ def test_keys_with_a_derived_secret_are_not_deleted(lab: Lab) -> None:
     assert lab.aliases() == [lab.alias]
 
 
-def test_the_error_message_names_the_replaced_keys_whose_secrets_are_lost(lab: Lab) -> None:
+def test_a_key_is_not_replaced_if_its_new_secret_could_not_be_saved(lab: Lab, proxy: Proxy) -> None:
     assert lab.run("provision", lab.folder).code == 0
     error = lab.error_message("provision", lab.invalid_folder, regenerate="always")
-    assert "deleted" not in error
-    assert error.startswith(f"The new secret of virtual key {lab.alias} could not be saved (")
-    assert "and is lost; the old secret is revoked" in error
-    assert lab.run("provision", lab.folder, regenerate="if_unrecoverable").code == 0
+    assert error.startswith(f"Cannot save user data in {lab.invalid_folder}: ")
+    assert proxy.chat(lab.saved()["litellm_virtual_key"]) == 200
+    assert lab.run("provision", lab.folder).code == 0
 
 
 def test_a_key_that_an_extension_recreated_keeps_its_saved_secret(lab: Lab, proxy: Proxy) -> None:
@@ -136,13 +135,13 @@ def test_a_key_that_an_extension_recreated_keeps_its_saved_secret(lab: Lab, prox
     assert lab.saved()[RECORDS][lab.alias]["expires"] > before[RECORDS][lab.alias]["expires"]
 
 
-def test_a_secret_that_an_extension_replaced_and_cannot_save_is_reported(lab: Lab) -> None:
+def test_an_extension_replaces_no_key_whose_new_secret_could_not_be_saved(lab: Lab, proxy: Proxy) -> None:
     assert lab.run("provision", lab.folder, duration="1d").code == 0
     error = lab.error_message("extend", lab.invalid_folder, runtime=48, regenerate="if_unrecoverable")
-    assert error.startswith(f"The new secret of virtual key {lab.alias} could not be saved (")
+    assert error.startswith(f"Cannot save user data in {lab.invalid_folder}: ")
     again = lab.run("extend", lab.folder, runtime=48, regenerate="if_unrecoverable")
     assert again.code == 0, again.output
-    assert lab.proxy.chat(lab.saved()["litellm_virtual_key"]) == 200
+    assert proxy.chat(lab.saved()["litellm_virtual_key"]) == 200
 
 
 def test_a_destroy_deletes_the_keys_of_all_users_without_naming_them(lab: Lab) -> None:

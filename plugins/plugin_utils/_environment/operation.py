@@ -63,6 +63,7 @@ class Run:
 
     :ivar known: the keys whose secrets are known.
     :ivar save: saves user data after the keys were changed.
+    :ivar check_writable: checks that user data can be saved.
     :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
     :ivar note: what the operator should know, for the report.
     """
@@ -71,6 +72,7 @@ class Run:
     client: Client
     known: Sequence[SavedKey]
     save: Save
+    check_writable: Callable[[], None]
     saves_user_data: bool
     check_mode: bool
     warn: Callable[[str], None]
@@ -99,6 +101,8 @@ def run_operation(run: Run) -> Result:
     for key in run.known:
         saved.setdefault(key.alias, []).append(key)
     desired = desired_keys(request, members, saved, master_key, run.client.now())
+    if run.saves_user_data and not run.check_mode and any(key.regenerate != "never" for key in desired):
+        run.check_writable()  # a key that is replaced is revoked before its new secret is saved
     outcomes = reconcile(
         run.client,
         desired,

@@ -118,6 +118,20 @@ def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
             write(path, yaml.dump(data, Dumper=_Dumper, explicit_start=True))
 
 
+def check_writable(folder: Path, action: str) -> None:
+    """Check that data can be saved, by writing the present ones again: a disk may be full.
+
+    :raises UserDataError: if the file cannot be written.
+    """
+    path = _data_file(folder, action)
+    with _locked(folder) as write:
+        if path.exists():
+            write(path, path.read_text(encoding="utf-8"))
+        else:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+
+
 def _data_file(folder: Path, action: str) -> Path:
     return folder / f"{action}-user-data.yaml"
 

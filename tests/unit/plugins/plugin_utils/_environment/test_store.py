@@ -18,7 +18,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, save, update
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
+    check_writable,
+    load,
+    save,
+    update,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._environment.outcomes import (
     DICTIONARIES,
@@ -398,6 +403,36 @@ def test_concurrent_updates_lose_nothing(tmp_path: Path) -> None:
         for result in [writers.submit(update, tmp_path, "provision", increase) for _ in range(20)]:
             result.result()
     assert load(tmp_path) == {"count": 20}
+
+
+# Checking
+
+
+def test_the_check_keeps_the_data(tmp_path: Path) -> None:
+    save(tmp_path, "provision", data={"a": 1})
+    check_writable(tmp_path, "provision")
+    assert load(tmp_path) == {"a": 1}
+
+
+def test_the_check_creates_the_folder_but_no_file(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new", "provision")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_the_check_finds_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, "provision", data={"a": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", on_a_full_disk(os.fdopen))
+        with pytest.raises(UserDataError, match=r"No space left on device$"):
+            check_writable(tmp_path, "provision")
+    assert load(tmp_path) == {"a": 1}
+
+
+def test_the_check_finds_a_file_instead_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserDataError, match=r"^Cannot save user data in "):
+        check_writable(tmp_path / "file", "provision")
 
 
 # Files that cannot be read or written
