@@ -62,7 +62,7 @@ def test_every_key_that_is_left_is_returned_for_deletion_in_the_database(
     proxy: FakeLiteLLM, tmp_path: Path, later: int
 ) -> None:
     """LiteLLM reports success for one of 150 keys and keeps it; the deletion of the last 50 is answered by 500."""
-    number = {"multi_user": True, "user_count": 150}
+    number: dict[str, Any] = {"multi_user": True, "user_count": 150}
     assert not run(proxy, tmp_path, **number).get("failed")
     proxy.undeletable.add(proxy.row("virtkey-abc-user7")["token"])
     proxy.fault("POST /key/delete", Fault("nothing"), *(Fault(status=500) for _time in range(later)))
