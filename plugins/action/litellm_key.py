@@ -58,7 +58,7 @@ class ActionModule(ControllerAction):
             "changed": any(outcome.changed for outcome in outcomes),
             "virtual_keys": entries,
             "api_endpoint": client.connection.url,
-            "api_base_url": f"{client.connection.url}/v1",
+            "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
         if len(entries) == 1:

@@ -71,7 +71,7 @@ class ActionModule(ControllerAction):
             ],
             "now": format_instant(now),
             "api_endpoint": client.connection.url,
-            "api_base_url": f"{client.connection.url}/v1",
+            "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
 

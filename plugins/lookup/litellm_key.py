@@ -119,6 +119,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     is_empty,
     is_vaulted,
     platform_value,
+    register,
     secret_values,
     with_sources,
 )
@@ -153,6 +154,7 @@ class LookupModule(LookupBase):
         given = {name: str(value) if is_vaulted(value) else value for name, value in given.items()}
         problem = None
         try:
+            register(_SECRET_OPTIONS, given)
             self._set(given)
             return self._values([self._name(term) for term in self._flatten(terms)], variables)
         except UserError as error:

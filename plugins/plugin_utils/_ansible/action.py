@@ -22,7 +22,7 @@ from ansible.plugins.action import ActionBase
 from .._errors import UserError
 from .._litellm.client import Client
 from .._text import mask, printable
-from .options import CONNECTION_OPTIONS, Options, connect, platform_value, secret_values, with_sources
+from .options import CONNECTION_OPTIONS, Options, connect, platform_value, register, secret_values, with_sources
 
 Result = dict[str, Any]
 
@@ -85,6 +85,7 @@ class ControllerAction(ActionBase):
             variable,
         )
         self._arguments = complete
+        register(self.OPTIONS, complete)
         return complete
 
     def connect(self, options: Mapping[str, Any]) -> Client:

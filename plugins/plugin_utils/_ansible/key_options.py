@@ -28,7 +28,7 @@ KEY_OPTIONS = {
     "key_alias": Option(),
     "key_id": Option(),
     "state": Option(default="present", choices=("present", "absent")),
-    "key": Option(secret=True),
+    "key": Option(secret=True, registered=False),
     "key_seed": Option(secret=True),
     "key_version": Option("int", 1),
     "regenerate": Option(default="never", choices=("never", "if_unrecoverable", "always")),

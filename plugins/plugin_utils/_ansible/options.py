@@ -40,7 +40,9 @@ except ImportError:  # ansible-core before 2.22
 class Option:
     """One option of a plugin.
 
-    :ivar secret: the value is never quoted in a message, is masked in all output, and is registered with ansible-core.
+    :ivar secret: the value is never quoted in a message and is masked in all output.
+    :ivar registered: a secret is also registered with ansible-core (2.22 and later), which then masks it everywhere. A
+        virtual key is not, because it is meant to be given to its user.
     :ivar options: the options of each dictionary that the value is or contains, for nested options.
     :ivar variable: the Ansible variable that is read if the option is not given.
     :ivar environment: the environment variables that are read after that, in this order.
@@ -50,6 +52,7 @@ class Option:
     default: Any = None
     choices: tuple[str, ...] = ()
     secret: bool = False
+    registered: bool = True
     options: Mapping[str, Option] | None = None
     variable: str | None = None
     environment: tuple[str, ...] = ()
@@ -99,16 +102,21 @@ def coerce_options(options: Options, given: Mapping[str, Any], owner: str) -> di
     return {name: _coerce(name, option, given.get(name)) for name, option in options.items()}
 
 
-def secret_values(options: Options, given: Mapping[str, Any]) -> Iterator[str]:
+def secret_values(options: Options, given: Mapping[str, Any], *, only_registered: bool = False) -> Iterator[str]:
     """Return the values of all secret options, also of nested ones, whatever their type."""
     for name, option in options.items():
         value = given.get(name)
         if option.options is not None:
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, Mapping):
-                    yield from secret_values(option.options, one)
-        elif option.secret and not is_empty(value):
+                    yield from secret_values(option.options, one, only_registered=only_registered)
+        elif option.secret and (option.registered or not only_registered) and not is_empty(value):
             yield str(value)
+
+
+def register(options: Options, given: Mapping[str, Any]) -> None:
+    """Register the secrets among the given values with ansible-core, where it supports that."""
+    register_secrets(list(secret_values(options, given, only_registered=True)))
 
 
 def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
@@ -122,8 +130,6 @@ def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
             f"The Python package urllib3 is missing on the controller ({URLLIB3_IMPORT_ERROR}); "
             "install it with pip or dnf"
         )
-    # A virtual key is meant to be shown; the master key and a seed are not.
-    register_secrets([str(options[name]) for name in ("master_key", "key_seed") if options.get(name)])
     connection = Connection(**{name: options[name] for name in CONNECTION_OPTIONS})
     if connection.is_unencrypted:
         warn(f"The master key and all virtual keys are sent to {connection.url} unencrypted; use an https:// URL")

@@ -113,6 +113,7 @@ def run_operation(run: Run) -> Result:
         warn=run.warn,
         report=run.report,
         save=lambda done: _save(run, done),
+        saves_secrets=run.saves_user_data,
     )
     if request.operation == "extend":
         outcomes = _drop_deleted(run, outcomes)

@@ -46,8 +46,11 @@ def restore_alias(client: Client, one: KeyProgress) -> None:
         one.restored(replace(snapshot.predecessors[0], alias=step.alias))
 
 
-def undo(run: Run) -> None:
-    """Delete the keys that this run created unless their secrets are known elsewhere, and undo its replacements."""
+def undo(run: Run, *, saves_secrets: bool = False) -> None:
+    """Delete the keys that this run created unless their secrets are known elsewhere, and undo its replacements.
+
+    :param saves_secrets: the caller saves the secrets of the keys that are left.
+    """
     created = [one for one in run.keys if one.secret_unrecoverable]
     replacing = [one for one in run.keys if one.desired.present and one.needs_predecessors and one.attempted]
     try:
@@ -66,9 +69,10 @@ def undo(run: Run) -> None:
                 update_key(run.client, step)
                 one.restored(replace(one.snapshot.predecessors[0], alias=step.alias))
     except LiteLLMError as error:
+        fate = "" if saves_secrets else " whose secrets are lost"
         run.warn(
-            f"Interrupted, and the changes could not be undone: {error}. {len(created)} keys were created whose "
-            f"secrets are lost, and {len(replacing)} keys were being replaced"
+            f"Interrupted, and the changes could not be undone: {error}. {len(created)} keys were created{fate}, and "
+            f"{len(replacing)} keys were being replaced"
         )
         return
     if created:
@@ -80,7 +84,7 @@ def undo(run: Run) -> None:
         for one in replacing
         if one.has_replaced and one not in unfinished and not one.desired.new_secret
     ]
-    if lost:
+    if lost and not saves_secrets:
         run.warn(f"Interrupted; the new secrets of {', '.join(lost)} are lost. Replace these keys again (regenerate)")
 
 

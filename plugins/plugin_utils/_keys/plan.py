@@ -145,10 +145,10 @@ def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) ->
         return Plan("regenerated", step=_successor(desired, before, now))
     start = desired.lifetime_start
     settings = _merged(desired.creation_settings, desired)
-    new_end, continues = end_from(end or NEVER, start, now)
+    expiry, continues = end_from(end or NEVER, start, now)
     if start and continues:
         settings["metadata"] = {**(settings.get("metadata") or {}), LIFETIME_START: format_instant(start)}
-    return Plan("created", step=Create(desired.alias, settings, new_end))
+    return Plan("created", step=Create(desired.alias, settings, expiry))
 
 
 def _rename_before_replacement(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:

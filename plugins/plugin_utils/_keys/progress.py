@@ -56,6 +56,9 @@ class Outcome:
         return self.operation not in ("unchanged", "absent")
 
 
+_VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
+
+
 @dataclass
 class KeyProgress:
     """The progress of one desired key through the rounds of a run.
@@ -111,7 +114,7 @@ class KeyProgress:
         self.first_plan = self.first_plan or self.plan
         self.error = self.plan.problem
         if self.error is None and self.last_error and not self.last_error.transient and self._repeats_last_step():
-            self.error = str(self.last_error)
+            self.error = self._failure(self.last_error)
         if self._lost_server_secret():
             self.error = (
                 f"Virtual key {self.desired.name} was created, but its secret was lost with the response, because the "
@@ -143,7 +146,7 @@ class KeyProgress:
         if self.pending and self.last_error and self.last_error.transient:
             self.failed_rounds += 1
             if self.failed_rounds > max_failed_rounds:
-                self.error = str(self.last_error)
+                self.error = self._failure(self.last_error)
 
     def fail(self, message: str) -> None:
         """Record why the key cannot be made as desired."""
@@ -166,6 +169,11 @@ class KeyProgress:
     def restored(self, key: ObservedKey) -> None:
         """Record that a replacement was undone and that the predecessor has its alias again."""
         self.plan = Plan("unchanged", key=key)
+
+    def fail_with_last_error(self) -> None:
+        """Record the error of the last attempt as the reason why the key cannot be made as desired."""
+        if self.last_error:
+            self.error = self._failure(self.last_error)
 
     # State
 
@@ -249,6 +257,16 @@ class KeyProgress:
         after = predict(self.goal, self.plan, self.snapshot.now) if self.snapshot else None
         secret = self.desired.secret_of(after) if after and self.error is None else None
         return Outcome(self.desired, self.plan.operation, self.plan.key, after, secret, self.error)
+
+    def _failure(self, error: LiteLLMError) -> str:
+        """Return what failed, why, and what to do."""
+        verb = _VERBS.get(type(self.plan.step), "update") if self.desired.present else "delete"
+        advice = "Correct the options that it refuses"
+        if error.transient:
+            advice = "Run again"
+        elif (error.status or 500) >= 500:
+            advice = "Run again, and if it fails again, check the log of the proxy"
+        return f"Cannot {verb} virtual key {self.desired.name}: {str(error).rstrip('.')}. {advice}"
 
     def _let_the_proxy_generate_secrets(self) -> None:
         """Forget the refused attempt; the next plan lets the proxy generate the secret."""

@@ -49,6 +49,7 @@ def reconcile(
     warn: Report = lambda text: None,
     report: Report = lambda text: None,
     save: Callable[[list[Outcome]], None] = lambda outcomes: None,
+    saves_secrets: bool = False,
 ) -> list[Outcome]:
     """Make the keys as desired and return their outcomes, in the same order.
 
@@ -61,6 +62,7 @@ def reconcile(
     :param check_mode: change nothing; the outcomes are predictions.
     :param save: called with the outcomes before control returns to the caller, also after an interruption, and not
         interrupted itself.
+    :param saves_secrets: `save` saves the secrets of the outcomes, so that none of them is lost.
     :raises LiteLLMError: if the first snapshot fails, so that nothing was changed. Later errors are in the outcomes.
     """
     keys = [KeyProgress(key, key.new_secret or generate()) for key in desired]
@@ -77,7 +79,7 @@ def reconcile(
             signals.enter_context(block_termination_signals())
         except KeyboardInterrupt:
             signals.enter_context(block_termination_signals())
-            undo(run)
+            undo(run, saves_secrets=saves_secrets)
             save([one.outcome() for one in run.keys])
             raise
         except BaseException as interruption:  # noqa: BLE001 - the timeout of a task, too: its effects must be reported
@@ -171,7 +173,10 @@ def _finish(run: Run) -> list[Outcome]:
     """Explain what is left, clean up after failed keys, and return the outcomes."""
     for one in run.keys:
         if one.plan.step and not one.error:
-            one.fail(str(one.last_error) if one.last_error else _why_not_converged(run, one))
+            if one.last_error:
+                one.fail_with_last_error()
+            else:
+                one.fail(_why_not_converged(run, one))
         elif one.lost_race:
             run.warn(
                 f"A concurrent run created virtual key {one.desired.name} at the same time; "

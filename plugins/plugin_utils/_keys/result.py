@@ -105,7 +105,9 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
     names_by_error: dict[str, list[str]] = {}
     for outcome in failed:
         # Hundreds of keys can fail for the same reason, which is then reported once.
-        error = str(outcome.error).replace(f"Virtual key {outcome.desired.name} ", "The virtual key ")
+        name = outcome.desired.name
+        error = str(outcome.error).replace(f"Virtual key {name} ", "The virtual key ")
+        error = error.replace(f" virtual key {name}:", " the virtual key:")
         names_by_error.setdefault(error, []).append(outcome.desired.name)
     reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
     return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"

@@ -59,6 +59,11 @@ class Connection:
             raise OptionError(f"concurrency is {self.concurrency}; it must be 1 to 64")
 
     @property
+    def base_url(self) -> str:
+        """The base URL for OpenAI clients."""
+        return f"{self.url}/v1"
+
+    @property
     def is_unencrypted(self) -> bool:
         """Whether secrets leave this machine without encryption."""
         if urlsplit(self.url).scheme != "http":

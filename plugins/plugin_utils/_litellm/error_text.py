@@ -67,7 +67,7 @@ def http_error(url: str, request: str, status: int, detail: str) -> str:
         # LiteLLM's own message contains the unsalted hash of the key.
         return f"{url} does not accept the master key (401); check master_key"
     if status in (404, 405) and not detail:
-        return f"{url} has no {request} ({status}); check that url is the address of a LiteLLM proxy"
+        return f"{url} has no {request} ({status}); check that url is a LiteLLM proxy"
     if status in (502, 503, 504) and not detail:
         return f"A gateway at {url} returned {status} for {request}; check that LiteLLM is running behind it"
     return f"LiteLLM returned {status} for {request}: {detail or 'no reason given'}"

@@ -87,7 +87,7 @@ class KeyListing:
             return None
         row = response.get("info") if isinstance(response, dict) else None
         if not isinstance(row, dict):
-            raise self._unexpected(f"no information about key {key_id}; is it a LiteLLM proxy?")
+            raise self._unexpected(f"no information about key {key_id}; check that url is a LiteLLM proxy")
         # LiteLLM 1.103 and later keep deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
@@ -163,10 +163,10 @@ class KeyListing:
             listing = self._client.get("/key/list", paged)
         keys = listing.get("keys") if isinstance(listing, dict) else None
         if not isinstance(keys, list) or not all(map(_is_row_or_id, keys)):
-            raise self._unexpected("no list of keys; is it a LiteLLM proxy, 1.60 or later?")
+            raise self._unexpected("no list of keys; check that url is a LiteLLM proxy, 1.60 or later")
         counts = {name: listing.get(name) or 0 for name in ("total_pages", "total_count")}
         if not all(isinstance(count, int) and 0 <= count <= _MAX_PAGES * _PAGE_SIZE for count in counts.values()):
-            raise self._unexpected("an invalid number of keys; is it a LiteLLM proxy?")
+            raise self._unexpected("an invalid number of keys; check that url is a LiteLLM proxy")
         if counts["total_pages"] > _MAX_PAGES:
             raise self._unexpected(f"more than {_MAX_PAGES} pages of keys, which is more than this collection reads")
         return {**listing, **counts}

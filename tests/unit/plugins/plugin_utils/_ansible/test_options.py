@@ -17,6 +17,7 @@ import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments._connection import ModuleDocFragment
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible import options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import LITELLM_KEY_OPTIONS
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
     CONNECTION_OPTIONS,
     Option,
@@ -246,11 +247,9 @@ def test_master_key_and_seed_are_registered_as_secrets_with_ansible_core(monkeyp
     registered: list[str] = []
     monkeypatch.setattr(options, "register_secrets", registered.extend)
     given = {"url": "http://localhost", "master_key": "sk-master", "key_seed": "a seed", "key": "sk-given-away"}
-    connect(
-        {**coerce_options(CONNECTION_OPTIONS, {"url": given["url"], "master_key": given["master_key"]}, "it"), **given},
-        pytest.fail,
-    )
-    assert registered == ["sk-master", "a seed"]
+    nested = {"virtual_keys": [{"key_seed": "another seed", "key": "sk-given-away"}]}
+    options.register(LITELLM_KEY_OPTIONS, {**given, **nested})
+    assert registered == ["sk-master", "a seed", "another seed"]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,10 @@ def test_a_key_is_created_once_and_its_secret_is_known_despite_a_fault(proxy, fa
 def test_a_500_to_a_creation_is_not_retried(proxy):
     proxy.fault(GENERATE, Fault(status=500))
     outcome = run_one(proxy)
-    assert outcome.error == "LiteLLM returned 500 for POST /key/generate: Internal Server Error."
+    assert outcome.error == (
+        "Cannot create virtual key virtkey-abc: LiteLLM returned 500 for POST /key/generate: Internal Server Error. "
+        "Run again, and if it fails again, check the log of the proxy"
+    )
     assert (outcome.changed, outcome.secret, proxy.rows) == (False, None, {})
     assert len(bodies(proxy, GENERATE)) == 1
 

@@ -558,7 +558,7 @@ ODD: list[object] = [[], None, 5, {"keys": None}]
 @pytest.mark.parametrize("response", ODD, ids=map(repr, ODD))
 def test_a_server_that_is_not_litellm_is_reported(proxy, monkeypatch, response):
     monkeypatch.setattr(proxy, "_get_key_list", lambda query: response)
-    with pytest.raises(LiteLLMError, match="is it a LiteLLM proxy"):
+    with pytest.raises(LiteLLMError, match="check that url is a LiteLLM proxy"):
         run_one(proxy)
 
 

@@ -110,8 +110,8 @@ HTML = "<html><head><title>Application is not available</title></head></html>"
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (404, "{url} has no GET /key/list (404); check that url is the address of a LiteLLM proxy"),
-        (405, "{url} has no GET /key/list (405); check that url is the address of a LiteLLM proxy"),
+        (404, "{url} has no GET /key/list (404); check that url is a LiteLLM proxy"),
+        (405, "{url} has no GET /key/list (405); check that url is a LiteLLM proxy"),
         (502, "A gateway at {url} returned 502 for GET /key/list; check that LiteLLM is running behind it"),
         (503, "A gateway at {url} returned 503 for GET /key/list; check that LiteLLM is running behind it"),
         (504, "A gateway at {url} returned 504 for GET /key/list; check that LiteLLM is running behind it"),

@@ -138,7 +138,7 @@ def test_a_response_without_a_list_of_keys_is_an_error(httpserver: HTTPServer, r
     httpserver.expect_request("/key/list").respond_with_json(response)
     keys = KeyListing(Client(Connection(httpserver.url_for(""), "sk-1234", retries=0)))
     with pytest.raises(
-        LiteLLMError, match=r"^http://\S+ returned no list of keys; is it a LiteLLM proxy, 1.60 or later\?$"
+        LiteLLMError, match=r"^http://\S+ returned no list of keys; check that url is a LiteLLM proxy, 1.60 or later$"
     ) as error:
         keys.with_aliases(["a"])
     assert not error.value.transient
