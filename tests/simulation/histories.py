@@ -338,7 +338,9 @@ def _numbers(origins: Sequence[tuple[int, int]], index: int) -> tuple[int, ...]:
 def walk(scenario: Scenario, dice: random.Random, judge: Judge) -> tuple[tuple[int, ...], list[Violation]]:
     """Run one random history. A controller mostly goes on, and faults are rare."""
     simulation = Simulation(scenario)
-    state, numbers, violations, last = simulation.first(), [], [], -1
+    numbers: list[int] = []
+    violations: list[Violation] = []
+    state, last = simulation.first(), -1
     while True:
         moves = simulation.moves(state)
         for law, problem in judge(simulation, state, not moves):

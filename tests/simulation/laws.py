@@ -114,17 +114,15 @@ class Ending:
 
 def judge(simulation: Simulation, state: State, ended: bool) -> list[Broken]:
     """Return the laws that a state of a history breaks, each with the problem."""
-    scenario, broken = simulation.scenario, []
-    cache = simulation.judged
-    found = cache.get(state.world)
-    if found is None:
-        found = cache[state.world] = list(_at_a_moment(scenario, state.world))
-    broken += found
+    scenario, cache = simulation.scenario, simulation.judged
+    broken: list[Broken] | None = cache.get(state.world)
+    if broken is None:
+        broken = cache[state.world] = list(_at_a_moment(scenario, state.world))
     if not ended:
         return broken
     faults_happened = state.faults_left < scenario.faults
     key = (state.world, state.runners, faults_happened)
-    found = cache.get(key)
+    found: list[Broken] | None = cache.get(key)
     if found is None:
         endings = [
             Ending(scenario, state.world, state.runners, number, faults_happened) for number in range(scenario.keys)

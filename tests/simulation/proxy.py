@@ -104,11 +104,7 @@ def begin(world: World, request: Request, *, skewed: bool = False) -> tuple[Worl
     if request.path == "/key/list":
         return world, _list(world, params)
     if request.path == "/key/info":
-        row = _find(world, params["key"])
-        if row is None:
-            return world, _error(404, "Key not found in database")
-        info = {name: value for name, value in row.items() if name not in ("token", "org_id")}
-        return world, Response(200, _text({"key": params["key"], "info": {**info, "organization_id": row["org_id"]}}))
+        return world, _info(world, params["key"])
     raise NotImplementedError(f"the model of the proxy has no {request.method} {request.path}")
 
 
@@ -130,8 +126,8 @@ def commit(world: World, pending: Pending, who: str) -> tuple[World, Response]:
         return world, Response(200, _text({"key": data["token"]}))
     deleted = [token for token in data if _find(world, token) is not None]
     rows = [one for one in world.rows if parsed(one)["token"] not in deleted]
-    removed = sorted([*world.removed, *((token, who) for token in deleted)])
-    return world._replace(rows=tuple(rows), removed=tuple(removed)), Response(200, _text({"deleted_keys": data}))
+    removed = tuple(sorted([*world.removed, *((token, who) for token in deleted)]))
+    return world._replace(rows=tuple(rows), removed=removed), Response(200, _text({"deleted_keys": data}))
 
 
 def hashed(key: str) -> str:
@@ -210,6 +206,16 @@ def _created_at(world: World) -> str:
 
 def _with_one_more(world: World) -> World:
     return world._replace(created=world.created + 1)
+
+
+def _info(world: World, key: str) -> Response:
+    if row := _find(world, key):
+        info = {name: value for name, value in row.items() if name not in ("token", "org_id")}
+        status = "revoked" if row["blocked"] else "active"
+        return Response(200, _text({"key": key, "info": {**info, "organization_id": row["org_id"], "status": status}}))
+    if hashed(key) in dict(world.removed):
+        return Response(200, _text({"key": key, "info": {"status": "deleted"}}))
+    return _error(404, "Key not found in database")
 
 
 def _new_row(alias: str | None, secret: str, columns: Json) -> Json:

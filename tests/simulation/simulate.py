@@ -115,7 +115,7 @@ def _explore_pair(task: Sequence[Scenario]) -> Totals:
     totals = Totals()
     for scenario in task:
         found = explore(scenario, judge)
-        totals.add(Totals(found.histories, found.states, 1, found.violations, Counter(found.violations)))
+        totals.add(Totals(found.histories, found.states, 1, found.violations, Counter(list(found.violations))))
     forget()
     return totals
 

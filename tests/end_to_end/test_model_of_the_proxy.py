@@ -1,0 +1,159 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The model of the proxy in tests/simulation behaves like the real proxy: the same requests have the same responses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
+    Pending,
+    Request,
+    World,
+    begin,
+    commit,
+    hashed,
+)
+
+Json = dict[str, Any]
+
+SEQUENCES, LENGTH = 8, 40
+# The fields of a key that both have. The times are compared with a tolerance.
+FIELDS = (
+    *("token", "key_alias", "key_name", "models", "max_budget", "metadata", "blocked", "spend", "aliases"),
+    *("tpm_limit", "rpm_limit", "max_parallel_requests", "allowed_routes", "permissions", "model_max_budget"),
+    *("user_id", "team_id", "project_id", "budget_id", "budget_duration", "status"),
+)
+MARKER = "replaced_in_litellm_virtual_keys"
+
+
+class Model:
+    """The model, used like a proxy."""
+
+    def __init__(self) -> None:
+        self.world = World()
+
+    def send(self, method: str, path: str, params: Json) -> tuple[int | None, Any]:
+        world, result = begin(self.world, Request(method, path, json.dumps(params)))
+        if isinstance(result, Pending):
+            world, result = commit(world, result, "the test")
+        self.world = world
+        return result.status, json.loads(result.body)
+
+
+@pytest.mark.parametrize("number", range(SEQUENCES))
+def test_random_requests_have_the_same_responses_and_effects(proxy, number):
+    seed = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(10**9))
+    dice, prefix, model = random.Random(seed), f"model-{secrets.token_hex(4)}", Model()
+    # Nothing else on the proxy has these names, so the listings of the two can be compared.
+    aliases = [f"{prefix}-A", f"{prefix}-A.replaced", f"{prefix}-a", f"{prefix}-B"]
+    keys = [f"sk-{secrets.token_hex(12)}" for _unused in range(4)]
+    sent = []
+    try:
+        for _unused in range(LENGTH):
+            method, path, params = random_request(dice, prefix, aliases, keys)
+            sent.append((method, path, params))
+            context = f"MODEL_SEED={seed}\n" + "\n".join(map(str, sent))
+            expected = comparable(path, *model.send(method, path, params))
+            assert comparable(path, *send(proxy, method, path, params)) == expected, context
+            everything = ("GET", "/key/list", listing(prefix))
+            assert comparable("/key/list", *send(proxy, *everything)) == comparable(
+                "/key/list", *model.send(*everything)
+            ), context
+    finally:
+        proxy.request("POST", "/key/delete", {"keys": keys})
+
+
+def random_request(dice: random.Random, prefix: str, aliases: list[str], keys: list[str]) -> tuple[str, str, Json]:
+    """Return a request that the engine may send."""
+    key, alias = dice.choice(keys), dice.choice(aliases)
+    name = dice.choice(["generate", "generate", "update", "update", "rename", "delete", "list", "list", "info"])
+    if name == "generate":
+        return "POST", "/key/generate", {"key": key, "key_alias": alias, **random_settings(dice, new=True)}
+    if name == "update":
+        return "POST", "/key/update", {"key": hashed(key), **random_settings(dice, new=False)}
+    if name == "rename":
+        metadata = dice.choice([{}, {MARKER: aliases[0]}])
+        return "POST", "/key/update", {"key": hashed(key), "key_alias": alias, "metadata": metadata}
+    if name == "delete":
+        return "POST", "/key/delete", {"keys": [hashed(one) for one in dice.sample(keys, dice.choice([1, 1, 2]))]}
+    if name == "info":
+        return "GET", "/key/info", {"key": hashed(key)}
+    query = dice.choice(
+        [
+            {**listing(alias), "substring_matching": "false"},
+            {name: value for name, value in listing(alias).items() if name != "substring_matching"},
+            listing(alias),
+            listing(alias.upper()),
+            {**listing(prefix), "size": "2", "page": "1"},
+            {**listing(prefix), "size": "2", "page": "2"},
+            {**listing(prefix), "substring_matching": "neither"},
+        ]
+    )
+    return "GET", "/key/list", query
+
+
+def random_settings(dice: random.Random, *, new: bool) -> Json:
+    settings: Json = {
+        "models": dice.choice([[], ["a-model"], ["a-model", "another"]]),
+        "max_budget": dice.choice([None, 1.0, 5.0]),
+        "metadata": dice.choice([{}, {"guid": "abc"}, {"guid": "abc", MARKER: "an-alias"}]),
+        "blocked": dice.choice([True, False]),
+        "tpm_limit": dice.choice([None, 100]),
+        "duration": dice.choice(["600s", "7200s"] if new else ["600s", "7200s", None]),
+    }
+    return {name: value for name, value in settings.items() if dice.random() < 0.5}
+
+
+def listing(part: str) -> Json:
+    return {
+        "key_alias": part,
+        "substring_matching": "true",
+        "size": "100",
+        "page": "1",
+        "return_full_object": "true",
+    }
+
+
+def send(proxy: Any, method: str, path: str, params: Json) -> tuple[int, Any]:
+    if method == "GET":
+        status, body = proxy.request("GET", f"{path}?{urlencode(params)}")
+    else:
+        status, body = proxy.request(method, path, params)
+    return status, body
+
+
+def comparable(path: str, status: int | None, body: Any) -> Any:
+    """Return what the two have in common."""
+    if status != 200:
+        return status, "already exists" in str(body)
+    if path == "/key/list":
+        counts = [body[name] for name in ("total_count", "total_pages", "current_page")]
+        return status, counts, [row_of(row) for row in body["keys"]]
+    if path == "/key/info":
+        return status, body["info"]["status"], {} if body["info"]["status"] == "deleted" else row_of(body["info"])
+    if path == "/key/delete":
+        return status, body["deleted_keys"]
+    return status, None
+
+
+def row_of(row: Json) -> Json:
+    shown = {name: row[name] for name in FIELDS if name in row}
+    return {**shown, "expires": lifetime(row)}
+
+
+def lifetime(row: Json) -> int | None:
+    """Return about how long a key lives, in minutes: the clocks of the two differ."""
+    if row["expires"] is None:
+        return None
+    created = datetime.fromisoformat(row["created_at"])
+    return round((datetime.fromisoformat(row["expires"]) - created) / timedelta(minutes=5))
