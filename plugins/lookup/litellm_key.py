@@ -18,11 +18,11 @@ description:
     play. A secret from user data or facts is used only if it was saved together with the requested alias, or if it
     matches the requested id.
   - By default, the lookup then verifies that the proxy has a key with this alias and this secret, and that the key is
-    usable.
+    neither blocked nor expired.
   - Several keys are looked up in parallel. All references to the same key in a template share one request.
 options:
   _terms:
-    description: The keys to look up, in the form that O(search) specifies. Nested lists are flattened.
+    description: The guids, aliases or ids of the keys to look up; see O(search). Nested lists are flattened.
     type: list
     elements: str
     required: true
@@ -134,7 +134,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     checked_alias,
     checked_id,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observe import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret, derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import mask

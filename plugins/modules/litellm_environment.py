@@ -11,76 +11,79 @@ version_added: 2.0.0
 author:
   - rhpds.litellm_virtual_keys contributors (@rhpds)
 description:
-  - Runs one operation on all virtual keys of a lab environment, which has one key or one key per user.
-  - The secrets of new keys are saved as AgnosticD user data before the action returns, also if other keys failed or
-    if the task was interrupted. If a secret cannot be saved, its key is deleted again.
-  - The action returns facts, messages to the user, and what to write to files of users. The role
-    P(rhpds.litellm_virtual_keys.ocp4_workload_litellm_virtual_keys#role) is a mapping to this action.
-  - A key belongs to the environment if its alias is O(key_alias), or if its alias starts with O(key_alias) and a
-    hyphen and its metadata, or what was saved with it, contain the guid.
+  - Manages all virtual keys of one lab environment. The environment has either a single key or one key for each user.
+  - The secrets of new keys are saved as AgnosticD user data before the action returns, even if some keys failed or the
+    task was interrupted. If a secret cannot be saved, its key is deleted again.
+  - The result also contains facts, messages to the user, and the files to write on other hosts. The role
+    P(rhpds.litellm_virtual_keys.ocp4_workload_litellm_virtual_keys#role) uses this action.
+  - A key belongs to the environment if its alias is O(key_alias). The key of a user belongs to the environment if its
+    alias starts with O(key_alias) plus a hyphen, and its metadata or saved user data contains the guid.
 options:
   operation:
     description:
-      - V(provision) or V(create) creates or updates the keys. A second run returns the same secrets and changes
-        nothing.
-      - V(extend) extends the existing keys. A key that was saved, and that expired and was deleted since, is created
-        again with its secret and all its settings. A key that was deleted before it expired is not.
-      - V(stop) and V(start) block and unblock the keys, if O(block_on_stop=true).
-      - V(status) returns the keys.
-      - V(destroy) or V(remove) deletes every key of the environment, and removes it from the user data. With O(users),
-        only the keys of these users are deleted.
-      - Any other value does nothing, and RV(report) says so.
+      - V(provision) or V(create) creates or updates the keys. A second run returns the same keys and changes nothing.
+      - V(extend) extends existing keys. It also recreates keys that were deleted after they had expired, with their
+        saved secrets and settings. It does not recreate keys that were deleted before they expired.
+      - V(stop) blocks the keys and V(start) unblocks them, if O(block_on_stop=true).
+      - V(status) returns information about the keys.
+      - V(destroy) or V(remove) deletes every key of the environment and removes the keys from the user data. If
+        O(users) is specified, only the keys of these users are deleted.
+      - For any other value, the action does nothing and returns an explanation in RV(report).
     type: str
     default: provision
   guid:
-    description: The guid of the lab environment. It is required.
+    description: The guid of the lab environment. This option is required.
     type: str
   key_alias:
-    description: The alias of the environment's key. The default is V(virtkey-) and the guid.
+    description: The unique alias of the key. Defaults to V(virtkey-) plus the guid.
     type: str
   users:
     description:
-      - The users who get a key each. The alias of the key of a user is O(key_alias), a hyphen and the user.
+      - The names of the users. One key is created for each user, regardless of O(multi_user). The alias of each key is
+        O(key_alias) plus a hyphen and the name of the user.
     type: list
     elements: str
   multi_user:
     description:
-      - Whether each user gets a key, if O(users) is empty. The users are O(user_base) and a number from 1 to
-        O(user_count). The default is whether O(num_users) is more than 1.
+      - Whether to create one key for each user. The name of each user is O(user_base) plus a number from 1 to
+        O(user_count). This option is ignored if O(users) is specified.
+      - Defaults to true if O(num_users) is greater than 1, and to false otherwise.
     type: bool
   num_users:
-    description: The number of users of the platform, from which the default of O(multi_user) is derived.
+    description:
+      - The number of users of the environment, as set by the platform. It determines the defaults of O(multi_user) and
+        O(user_count).
     type: raw
   user_count:
-    description: The number of users. The default is O(num_users).
+    description: The number of users. Defaults to O(num_users).
     type: raw
   user_base:
-    description: The name of each user, before the number.
+    description: The prefix of the user names, before the number.
     type: str
     default: user
   user_email_domain:
-    description: The C(user_id) of the key of a user is the user, V(@) and this domain.
+    description: The domain of the C(user_id) of each user's key. The C(user_id) is the name of the user at this domain.
     type: str
     default: lab.opentlc.com
   user_id:
-    description: The C(user_id) of the environment's key.
+    description: The LiteLLM user that the key of an environment with a single key belongs to.
     type: str
   models:
-    description: The models that the keys can use.
+    description: The names of the models that the keys can use.
     type: list
     elements: str
   include_docling:
-    description: Whether O(docling_model) is added to O(models), and the address of Docling to the user data.
+    description: Whether the keys can also use O(docling_model). Its URL is then included in the messages and user data.
     type: bool
     default: false
   docling_model:
-    description: The model name of Docling.
+    description: The name of the Docling model.
     type: str
     default: Docling
   on_unknown_models:
     description:
-      - What to do about models that the proxy does not serve. Unless it is V(ignore), a key fails if the proxy serves
-        none of its models.
+      - What to do about models that the proxy does not serve. Unless this option is V(ignore), the task fails if the
+        proxy does not serve any of the models.
     type: str
     choices: [fail, warn, ignore]
     default: warn
@@ -89,88 +92,98 @@ options:
     type: float
   metadata:
     description:
-      - Metadata of the keys. The guid, and the user if there are several, are added. V({user}) in a value is replaced
-        by the user.
+      - Additional metadata of the keys. The action adds the guid and, for multiple users, the name of the user. The
+        placeholder V({user}) is replaced by the name of the user.
     type: dict
   settings:
     description:
-      - More options of M(rhpds.litellm_virtual_keys.litellm_key) for each key. They take precedence over the options of
-        this action, except that C(metadata) is merged.
+      - More options of M(rhpds.litellm_virtual_keys.litellm_key), as a dictionary, such as C(rpm_limit). They take
+        precedence over the options of this action, except that C(metadata) is merged.
     type: dict
   expires_at:
     description:
-      - When the keys expire, in ISO 8601 format. It takes precedence over O(runtime), O(platform_runtime) and
-        O(duration), in this order. The expiry of an existing key is never moved to an earlier time, unless O(settings)
-        contains C(shorten=true).
+      - The time at which the keys expire, in ISO 8601 format.
+      - O(expires_at) takes precedence over O(runtime), which takes precedence over O(platform_runtime), which takes
+        precedence over O(duration).
+      - The expiry of an existing key is never moved to an earlier time, unless O(settings) contains C(shorten=true).
     type: raw
   runtime:
-    description: How long the environment lives, from the creation of the keys. A number is interpreted as hours.
+    description:
+      - The lifetime of the environment, and thus of its keys, counted from their creation. A number is interpreted as
+        hours.
     type: raw
   platform_runtime:
-    description: The runtime that the platform sets. It is used if O(runtime) is empty.
+    description: The lifetime of the environment that the platform sets. It is used if O(runtime) is empty.
     type: raw
   duration:
-    description: The lifetime of the keys, from their creation, such as V(7d).
+    description:
+      - The lifetime of the keys, counted from their creation, such as V(7d). A number without a unit is refused.
     type: raw
   block_on_stop:
-    description: Whether O(operation=stop) and O(operation=start) block and unblock the keys.
+    description: Whether O(operation=stop) blocks the keys and O(operation=start) unblocks them.
     type: bool
     default: false
   key_seed:
     description:
-      - A seed from which the secrets are derived, as with M(rhpds.litellm_virtual_keys.litellm_key). It is needed for
-        repeated runs if O(save_user_data=false).
+      - The seed from which the secrets are derived, as in M(rhpds.litellm_virtual_keys.litellm_key). If
+        O(save_user_data=false), repeated runs require a seed.
     type: str
   regenerate:
-    description: Whether existing keys are replaced, as with M(rhpds.litellm_virtual_keys.litellm_key).
+    description: Whether to replace existing keys, as in M(rhpds.litellm_virtual_keys.litellm_key).
     type: str
     choices: [never, if_unrecoverable, always]
     default: never
   save_user_data:
     description:
-      - Whether user data are saved. If not, the secrets are only in the result. If then one of several keys fails, the
-        new keys are deleted again, because the secrets of the others would be lost.
+      - Whether to save the keys as user data. If this option is false, only the result contains the secrets. If one of
+        several keys then fails, all new keys are deleted again, because their secrets would be lost.
     type: bool
     default: true
   user_messages:
-    description: More messages to the user after a provision, as text or a list of texts.
+    description: Additional messages to the user, as a string or a list of strings. They are returned after a provision.
     type: raw
   display_key:
-    description: Whether the message to the user contains the secret of a single key.
+    description: Whether the messages contain the secret if the environment has a single key.
     type: bool
     default: true
   env_file:
     description:
-      - A file to write the environment variables of the key to. It is part of RV(handover); this action does not write
-        it. In this and the following options, V({user}) is replaced by the user.
+      - A file that the environment variables of the key are written to. The action does not write the file itself, but
+        returns its content in RV(handover).
+      - The placeholder V({user}) is replaced by the name of the user, also in the other options for files and Secrets.
     type: str
   env_file_owner:
     description: The owner of O(env_file).
     type: str
   profile_file:
-    description: A shell profile to write the environment variables of the key to.
+    description: A shell profile that exports the environment variables of the key. It is returned in RV(handover).
     type: str
   profile_group:
     description: The group that can read O(profile_file).
     type: str
   secret_name:
-    description: The name of a Kubernetes Secret to write the environment variables of the key to.
+    description:
+      - The name of a Kubernetes Secret that contains the environment variables of the key. It is returned in
+        RV(handover).
     type: str
   secret_namespace:
-    description: The namespace of O(secret_name).
+    description: The namespace of the Secret.
     type: str
   delete_method:
-    description: Whether O(operation=destroy) deletes the keys of the environment, or the one key O(key_id).
+    description:
+      - How O(operation=destroy) selects the keys. V(by_alias) deletes the keys of the environment. V(by_key_id) deletes
+        the single key with the id O(key_id).
     type: str
     choices: [by_alias, by_key_id]
     default: by_alias
   key_id:
-    description: The id of the key to delete with O(delete_method=by_key_id).
+    description: The id of the key to delete if O(delete_method=by_key_id).
     type: str
   force_db_delete:
     description:
-      - Whether O(operation=destroy) succeeds if LiteLLM did not delete some of the keys. The caller then has to delete
-        the rows of RV(not_deleted), for example with M(rhpds.litellm_virtual_keys.litellm_key_row).
+      - Whether O(operation=destroy) succeeds even if LiteLLM did not delete some of the keys. In this case, delete the
+        database rows of the keys in RV(not_deleted), for example with
+        M(rhpds.litellm_virtual_keys.litellm_key_row).
     type: bool
     default: false
 seealso:
@@ -192,19 +205,19 @@ extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes.actiongroup_litellm
 notes:
   - If the result contains a secret, Ansible hides it from the output. Register the result.
-  - User data are saved by P(agnosticd.core.agnosticd_user_info#module) if that is installed, with its
-    C(module_defaults), and else in the same files in the directory C(output_dir).
+  - User data is saved with P(agnosticd.core.agnosticd_user_info#module), including its C(module_defaults), if the
+    collection is installed. Otherwise, this action writes the same files in the directory C(output_dir).
 """
 
 EXAMPLES = r"""
-- name: Create the key of an environment, or return it
+- name: Create the key of an environment
   rhpds.litellm_virtual_keys.litellm_environment:
     guid: user123
     models: [openai/granite-3-2-8b-instruct]
     duration: 7d
   register: lab
 
-- name: Create a key for each user of a workshop (virtkey-user124-user1 to virtkey-user124-user20)
+- name: Create virtkey-user124-user1 to virtkey-user124-user20 for the users of a workshop
   rhpds.litellm_virtual_keys.litellm_environment:
     guid: user124
     multi_user: true
@@ -215,7 +228,7 @@ EXAMPLES = r"""
     settings:
       rpm_limit: 60
 
-- name: Extend all keys of the workshop to two days after their creation
+- name: Extend the keys of the workshop to two days after their creation
   rhpds.litellm_virtual_keys.litellm_environment:
     operation: extend
     guid: user124
@@ -230,62 +243,66 @@ EXAMPLES = r"""
 RETURN = r"""
 virtual_keys:
   description:
-    - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns, and C(user) for the key of a
-      user. With O(operation=status) they contain C(status) and no secret.
-  returned: success, or if some keys failed
+    - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns. The key of a user also has the
+      field C(user). With O(operation=status), each key has the field C(status) and does not contain the secret.
+  returned: on success, or if some keys failed
   type: list
   elements: dict
   sample: [{"key_alias": "virtkey-user123", "key": "sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b", "operation": "created"}]
 operation:
-  description: The operation, in the first form of each in O(operation). Empty if there was nothing to do.
+  description:
+    - The operation that was run. It is V(provision) for V(create), and V(destroy) for V(remove). It is empty if the
+      action did nothing.
   returned: always
   type: str
   sample: provision
 facts:
   description:
-    - Facts for C(ansible.builtin.set_fact), all of them each time. Those that do not apply are empty. They are not
-      returned as facts of the host, because these are stored in the fact cache.
-  returned: success, or if some keys failed
+    - Facts to set with M(ansible.builtin.set_fact). Facts that do not apply are empty. The action does not set them
+      itself, because Ansible would store the secrets in the fact cache.
+  returned: on success, or if some keys failed
   type: dict
   sample: {"litellm_key_alias": "virtkey-user123"}
 messages:
-  description: Messages to the user, for M(rhpds.litellm_virtual_keys.agnosticd_user_info).
-  returned: success, or if some keys failed
+  description: Messages to show to the user with M(rhpds.litellm_virtual_keys.agnosticd_user_info).
+  returned: on success, or if some keys failed
   type: list
   elements: str
   sample: ["LiteLLM API Endpoint: https://litellm.example.com/v1"]
 report:
-  description: What the operator should know, as text or as the lines of a table. Empty if there is nothing.
-  returned: success, or if some keys failed
+  description: Information for the operator, as a string or as the lines of a table. It can be empty.
+  returned: on success, or if some keys failed
   type: raw
   sample: "Nothing is extended: the virtual keys already live that long, until 2026-11-30T08:00:00Z"
 handover:
   description:
-    - For each key where to write it, and which environment variables, or with C(state) V(absent) where to remove it
-      from. Empty if no such place is set.
-  returned: success, or if some keys failed
+    - The files and Secrets to write for each key, and the environment variables that they contain. An entry with
+      C(state) V(absent) is to be removed instead. The list is empty unless O(env_file), O(profile_file) or
+      O(secret_name) is specified.
+  returned: on success, or if some keys failed
   type: list
   elements: dict
   sample: []
 not_deleted:
-  description: The ids of keys that still exist after LiteLLM was asked to delete them.
-  returned: success, or if some keys failed
+  description: The ids of the keys that still exist after LiteLLM was asked to delete them.
+  returned: on success, or if some keys failed
   type: list
   elements: str
   sample: []
 delete_statement:
-  description: The SQL statement that deletes the rows of RV(not_deleted). Empty if there are none.
-  returned: success, or if some keys failed
+  description:
+    - The SQL statement that deletes the rows of the keys in RV(not_deleted). It is empty if there are no such keys.
+  returned: on success, or if some keys failed
   type: str
   sample: ""
 follow_up:
-  description: The task files of the role that are needed after this result.
-  returned: success, or if some keys failed
+  description: The names of the task files that the role must run next.
+  returned: on success, or if some keys failed
   type: list
   elements: str
   sample: []
 api_endpoint:
-  description: The address of the proxy.
+  description: The URL of the proxy.
   returned: when the proxy responded
   type: str
   sample: https://litellm.example.com
@@ -300,7 +317,7 @@ api_calls:
   type: int
   sample: 5
 diff:
-  description: The keys before and after the change, in diff mode.
+  description: Each key before and after the change, without its secret.
   returned: in diff mode
   type: list
   elements: dict
