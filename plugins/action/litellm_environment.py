@@ -34,12 +34,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     to_plain,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
-    left_alone,
+    not_blocked,
     unknown_operation,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import (
-    Run,
-    docling_data,
+    EnvironmentRun,
     run_operation,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
@@ -49,12 +48,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     Request,
     parse_request,
-    warnings_about,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
     update,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import docling_data
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
@@ -71,16 +71,16 @@ class ActionModule(ControllerAction):
         options["metadata"] = to_plain(options["metadata"], f"{prefix}metadata", for_database=True)
         request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), prefix)
         if request is None:
-            return self._nothing_to_do(unknown_operation(options["operation"]))
+            return self._nothing_to_do(self.masked(unknown_operation(options["operation"])))
         if request.operation in ("stop", "start") and not options["block_on_stop"]:
-            return self._nothing_to_do(left_alone(prefix))
+            return self._nothing_to_do(not_blocked(prefix))
         for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
             self.warn(warning)
         client = self.connect(options)
         known = known_keys_of(self, task_vars)
         with interruptible():
             result = run_operation(
-                Run(
+                EnvironmentRun(
                     request,
                     client,
                     known=known,
@@ -89,7 +89,7 @@ class ActionModule(ControllerAction):
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,
                     warn=self.warn,
-                    report=self.progress_reporter(),
+                    show_progress=self.progress_reporter(),
                 )
             )
         if result.has_secrets:
