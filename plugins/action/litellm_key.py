@@ -49,7 +49,7 @@ class ActionModule(ControllerAction):
                 check_mode=self._task.check_mode,
                 on_unknown_models=options["on_unknown_models"],
                 warn=self.warn,
-                report=self.progress_reporter(),
+                show_progress=self.progress_reporter(),
             )
         for outcome in outcomes:
             outcome.error = outcome.error and self.masked(outcome.error)

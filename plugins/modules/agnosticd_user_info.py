@@ -90,5 +90,5 @@ error:
   description: The reason for the failure.
   returned: on failure
   type: str
-  sample: "User data cannot be saved in /output: No space left on device"
+  sample: "Cannot save user data in /output: No space left on device"
 """

@@ -75,7 +75,7 @@ def do_not_verify_writes(patch: pytest.MonkeyPatch) -> None:
 
 
 def verify_only_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reconcile, "_observe_with_retries", reconcile.observe)
+    patch.setattr(reconcile, "_observe_with_retries", reconcile.take_snapshots)
 
 
 def remove_response_limits(patch: pytest.MonkeyPatch) -> None:

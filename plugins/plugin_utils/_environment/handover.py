@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
-from .members import USER
+from .members import USER_PLACEHOLDER
 
 _PLACES = ("env_file", "env_file_owner", "profile_file", "profile_group", "secret_name", "secret_namespace")
 
@@ -32,9 +32,9 @@ def check_handover(options: Mapping[str, Any], is_multi_user: bool, prefix: str 
     places = [options["env_file"], options["profile_file"]]
     if options["secret_name"]:
         places.append(f"{options['secret_name']}{options['secret_namespace']}")
-    if is_multi_user and any(place and USER not in place for place in places):
+    if is_multi_user and any(place and USER_PLACEHOLDER not in place for place in places):
         raise OptionError(
-            f"With several users, {USER} must be part of {prefix}env_file, of {prefix}profile_file, and of "
+            f"With several users, {USER_PLACEHOLDER} must be part of {prefix}env_file, of {prefix}profile_file, and of "
             f"{prefix}secret_name or {prefix}secret_namespace"
         )
 
@@ -53,7 +53,7 @@ def handover(
         {
             "key_alias": entry["key_alias"],
             "state": state,
-            **{name: (options[name] or "").replace(USER, entry.get("user") or "") for name in _PLACES},
+            **{name: (options[name] or "").replace(USER_PLACEHOLDER, entry.get("user") or "") for name in _PLACES},
             "variables": {} if remove else environment_variables(entry, base_url),
         }
         for entry in entries

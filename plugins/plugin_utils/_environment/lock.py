@@ -30,7 +30,7 @@ from .._errors import UserDataError
 _LOCK_FILE = ".rhpds-litellm.lock"
 # Seconds that a lock file must stay the same until its writer counts as killed. A writer needs less than a second.
 # Clocks are not compared: those of a file server and its clients may differ.
-_STALE_AFTER = 60.0
+_STALE_LOCK_SECONDS = 60.0
 # The minimum and maximum seconds between two attempts.
 _POLL_SECONDS = 0.02, 0.1
 
@@ -89,7 +89,7 @@ def _create(path: Path, token: bytes) -> None:
         time.sleep(pause)
         before, found = found, _read(path)
         unchanged = unchanged + pause if found == before else 0.0
-        if found is not None and unchanged >= _STALE_AFTER:
+        if found is not None and unchanged >= _STALE_LOCK_SECONDS:
             _remove(path, found)
 
 

@@ -23,7 +23,7 @@ from .._keys.settings import REPLACED
 from .records import SavedKey
 
 # Stands for the name of a user in options for many users.
-USER = "{user}"
+USER_PLACEHOLDER = "{user}"
 
 
 @dataclass(frozen=True)

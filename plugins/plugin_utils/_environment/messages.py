@@ -17,6 +17,7 @@ from typing import Any
 from .._keys.durations import DurationError, human, parse, parse_instant
 from .._text import printable
 from .request import OPERATIONS, Request
+from .user_data import DOCLING_ENDPOINT, DOCLING_MODEL
 
 Entry = Mapping[str, Any]
 
@@ -51,8 +52,8 @@ def _docling_messages(docling: Mapping[str, str]) -> list[str]:
     if not docling:
         return []
     return [
-        f"Docling Endpoint: {docling['litellm_docling_endpoint']}",
-        f"Docling Model: {docling['litellm_docling_model']}",
+        f"Docling Endpoint: {docling[DOCLING_ENDPOINT]}",
+        f"Docling Model: {docling[DOCLING_MODEL]}",
     ]
 
 
@@ -99,7 +100,7 @@ def unknown_operation(operation: str) -> str:
     return printable(f"Nothing to do for ACTION '{operation}'; supported are {', '.join(OPERATIONS)}")
 
 
-def left_alone(prefix: str) -> str:
+def not_blocked(prefix: str) -> str:
     """Return the report of a stop or start that does not concern the keys."""
     return (
         f"The virtual keys are left as they are; with {prefix}block_on_stop: true, stop blocks and start unblocks them"

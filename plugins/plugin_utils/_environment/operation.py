@@ -9,14 +9,14 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import LiteLLMError, UserError
 from .._keys.cleanup import delete_existing
 from .._keys.model import ObservedKey
-from .._keys.observe import Observer
+from .._keys.observer import Observer
 from .._keys.progress import Outcome
 from .._keys.reconcile import reconcile
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
@@ -27,7 +27,7 @@ from .handover import handover
 from .members import Member, discover_members, named_members
 from .records import SavedKey
 from .request import Request, desired_keys
-from .user_data import build_facts
+from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data
 
 Json = dict[str, Any]
 Save = Callable[[Sequence[Outcome]], None]
@@ -58,7 +58,7 @@ class Result:
 
 
 @dataclass
-class Run:
+class EnvironmentRun:
     """What an operation needs.
 
     :ivar known: the keys whose secrets are known.
@@ -76,14 +76,14 @@ class Run:
     saves_user_data: bool
     check_mode: bool
     warn: Callable[[str], None]
-    report: Callable[[str], None]
+    show_progress: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.client)
         self.note = ""
 
 
-def run_operation(run: Run) -> Result:
+def run_operation(run: EnvironmentRun) -> Result:
     """Run the requested operation.
 
     :raises UserError: if nothing could be done.
@@ -111,7 +111,7 @@ def run_operation(run: Run) -> Result:
         check_mode=run.check_mode,
         on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
         warn=run.warn,
-        report=run.report,
+        show_progress=run.show_progress,
         save=lambda done: _save(run, done),
         saves_secrets=run.saves_user_data,
     )
@@ -120,7 +120,7 @@ def run_operation(run: Run) -> Result:
     return _result(run, outcomes)
 
 
-def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
+def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | None]:
     """Return the keys that the operation concerns, and the observed keys of the environment if they were listed."""
     request = run.request
     named = named_members(request.alias, request.users)
@@ -150,7 +150,7 @@ def _members(run: Run) -> tuple[list[Member], list[ObservedKey] | None]:
     return [*named, *(member for member in members if member.alias not in aliases)], found
 
 
-def _warn_about_others(run: Run, named: Sequence[Member], members: Sequence[Member]) -> None:
+def _warn_about_others(run: EnvironmentRun, named: Sequence[Member], members: Sequence[Member]) -> None:
     aliases = {member.alias for member in named}
     if others := [member.alias for member in members if member.alias not in aliases]:
         message = messages.other_keys(run.request.guid, others, run.request.operation)
@@ -160,7 +160,7 @@ def _warn_about_others(run: Run, named: Sequence[Member], members: Sequence[Memb
             run.warn(message)
 
 
-def _drop_deleted(run: Run, outcomes: list[Outcome]) -> list[Outcome]:
+def _drop_deleted(run: EnvironmentRun, outcomes: list[Outcome]) -> list[Outcome]:
     """Leave out the keys that an extension did not find: they were deleted on purpose, or were never provisioned.
 
     :raises UserError: if there is no other key.
@@ -184,22 +184,24 @@ def _nothing_to_extend(request: Request) -> str:
     )
 
 
-def _save(run: Run, outcomes: Sequence[Outcome]) -> None:
+def _save(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> None:
     """Save user data. If a secret cannot be saved, delete its key again, so that the next run can create it anew."""
     failed = any(outcome.error for outcome in outcomes)
     if run.saves_user_data or run.request.operation == "destroy":
         try:
             run.save(outcomes)
         except UserError as error:
-            _take_back(run, outcomes, str(error))
+            _delete_unsaved_keys(run, outcomes, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not lose a secret
-            _take_back(run, outcomes, f"because of a bug in this collection, {type(error).__name__}; please report it")
+            _delete_unsaved_keys(
+                run, outcomes, f"because of a bug in this collection, {type(error).__name__}; please report it"
+            )
     elif failed:
         # The play ends without facts, and they would be the only place of the secrets.
-        _take_back(run, outcomes, "user data are switched off, and not every key is as desired")
+        _delete_unsaved_keys(run, outcomes, "user data are switched off, and not every key is as desired")
 
 
-def _take_back(run: Run, outcomes: Sequence[Outcome], reason: str) -> None:
+def _delete_unsaved_keys(run: EnvironmentRun, outcomes: Sequence[Outcome], reason: str) -> None:
     """Delete the keys whose secrets exist nowhere else, and record why for every key."""
     lost = {id(one): secret for one in outcomes if (secret := _new_secret(one))}
     created = [one for one in outcomes if id(one) in lost and (one.operation != "regenerated" or not one.secret)]
@@ -230,9 +232,9 @@ def _new_secret(outcome: Outcome) -> Secret | None:
     )
 
 
-def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
+def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> Result:
     request, options, connection = run.request, run.request.options, run.client.connection
-    endpoint, base_url = connection.url, f"{connection.url}/v1"
+    endpoint, base_url = connection.url, connection.base_url
     entries = [result_entry(outcome) for outcome in outcomes]
     result = Result(
         changed=any(outcome.changed for outcome in outcomes),
@@ -249,8 +251,8 @@ def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
         found = any(entry["operation"] != "absent" for entry in entries)
         result.facts = {
             **build_facts((), endpoint, base_url),
-            "litellm_key_deleted": found and not run.check_mode,
-            "litellm_key_was_missing": not found,
+            KEY_DELETED: found and not run.check_mode,
+            KEY_WAS_MISSING: not found,
         }
         result.handover = handover(options, entries, base_url, remove=True)
         return result
@@ -273,8 +275,8 @@ def _result(run: Run, outcomes: Sequence[Outcome]) -> Result:
     return result
 
 
-def _status(run: Run) -> Result:
-    request, url = run.request, run.client.connection.url
+def _status(run: EnvironmentRun) -> Result:
+    request, connection = run.request, run.client.connection
     found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
     members = discover_members(request.guid, request.alias, run.known, found)
     users = {member.alias: member.user for member in members}  # in the order of the members
@@ -288,17 +290,7 @@ def _status(run: Run) -> Result:
     secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
     described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
     result = Result(entries=entries, has_secrets=any(entry["key"] for entry in described))
-    result.facts = build_facts(described, url, f"{url}/v1")
+    result.facts = build_facts(described, connection.url, connection.base_url)
     if not entries:
         result.report = messages.no_keys(request.guid)
     return result
-
-
-def docling_data(options: Mapping[str, Any], endpoint: str) -> dict[str, str]:
-    """Return the user data about Docling; empty without it."""
-    if not options["include_docling"]:
-        return {}
-    return {
-        "litellm_docling_endpoint": f"{endpoint}/docling/v1/convert/source",
-        "litellm_docling_model": options["docling_model"],
-    }

@@ -9,7 +9,6 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,8 +20,9 @@ from .._keys.model import DEFAULT_ALIAS_PREFIX, DesiredKey, checked_alias, check
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions, check_unique, desired_key, override_options
 from .._keys.secrets import Secret
 from .handover import check_handover
-from .members import USER, Member
+from .members import USER_PLACEHOLDER, Member
 from .records import SavedKey
+from .users import is_multi_user, named_users
 
 # The operations, by the values of AgnosticD's ACTION.
 OPERATIONS = {
@@ -87,11 +87,11 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, pre
     guid = (options["guid"] or "").strip()
     if not guid:
         raise OptionError("guid is not set; it must name the lab environment that the virtual keys belong to")
-    check_handover(options, bool(options["users"] or _is_multi_user(options)), prefix)
+    check_handover(options, bool(options["users"] or is_multi_user(options)), prefix)
     alias = checked_alias(
         options["key_alias"] or f"{DEFAULT_ALIAS_PREFIX}{guid}", f"{prefix}alias_format" if prefix else "key_alias"
     )
-    users = _users(options, prefix)
+    users = named_users(options, prefix)
     for user in users:
         checked_alias(f"{alias}-{user}", "users")
     request = Request(operation, guid, alias, users, bool(options["users"]), options, settings, defaults)
@@ -109,19 +109,6 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, pre
             f"or {prefix}expires_at (ISO 8601)"
         )
     return request
-
-
-def warnings_about(options: Options, prefix: str = "") -> list[str]:
-    """Return warnings about options that have no effect."""
-    count = str(options["user_count"] or "").strip()
-    if (
-        not options["users"]
-        and options["multi_user"] is None
-        and not _is_multi_user(options)
-        and count not in ("", "0", "1")
-    ):
-        return [f"{prefix}user_count is {count}, but has no effect without {prefix}multi_user: true"]
-    return []
 
 
 def desired_keys(
@@ -200,7 +187,7 @@ def _with_metadata(request: Request, arguments: Options) -> dict[str, Any]:
 def _provision(request: Request, member: Member) -> dict[str, Any]:
     options = request.options
     models = all_models(options)
-    user_id = f"{USER}@{options['user_email_domain']}" if member.user else options["user_id"]
+    user_id = f"{USER_PLACEHOLDER}@{options['user_email_domain']}" if member.user else options["user_id"]
     identity = {"guid": request.guid, **({"user": member.user} if member.user else {})}
     created = {"models": ",".join(models), "duration": _duration_text(options), "models_count": len(models)}
     if member.number is not None:
@@ -280,39 +267,17 @@ def _duration_text(options: Options) -> str:
 def _for_user(name: str, value: Any, user: str | None) -> Any:
     """Replace the placeholder in the settings of one of many users; leave out what names a user for a single key."""
     if name == "user_id" and isinstance(value, str) and user:
-        return value.replace(USER, user)
+        return value.replace(USER_PLACEHOLDER, user)
     if name == "on_create" and isinstance(value, Mapping):
         return {one: _for_user(one, of_new, user) for one, of_new in value.items()}
     if name == "metadata" and isinstance(value, Mapping):
         return {
-            key: one.replace(USER, user) if isinstance(one, str) and user else one
+            key: one.replace(USER_PLACEHOLDER, user) if isinstance(one, str) and user else one
             for key, one in value.items()
-            if user or not (isinstance(one, str) and USER in one)
+            if user or not (isinstance(one, str) and USER_PLACEHOLDER in one)
         }
     return value
 
 
 def _is_given(value: Any) -> bool:
     return value is not None and value != ""
-
-
-def _is_multi_user(options: Options) -> bool:
-    """Return whether each user gets a key: as `multi_user` says, or if there is more than one user."""
-    if options["multi_user"] is not None:
-        return bool(options["multi_user"])
-    number = str(options["num_users"] if options["num_users"] is not None else "").strip()
-    return number.isdecimal() and int(number) > 1
-
-
-def _users(options: Options, prefix: str) -> tuple[str, ...]:
-    if options["users"]:
-        users = tuple(options["users"])
-        if any(not user.strip() for user in users):
-            raise OptionError("users contains an empty name")
-        return users
-    if not _is_multi_user(options):
-        return ()
-    count = str(options["user_count"] if _is_given(options["user_count"]) else options["num_users"]).strip()
-    if not re.fullmatch("0*[1-9][0-9]*", count):
-        raise OptionError(f"{prefix}user_count is '{count}'; with {prefix}multi_user it must be 1 or more")
-    return tuple(f"{options['user_base']}{number}" for number in range(1, int(count) + 1))

@@ -37,7 +37,7 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _TEMPORARY_MARKER = "rhpds-litellm-"
 _TEMPORARY_SUFFIX = ".tmp"
 # Seconds after which no process is still writing a temporary file.
-_STALE_AFTER = 3600.0
+_STALE_FILE_SECONDS = 3600.0
 
 Data = dict[str, Any]
 
@@ -236,5 +236,5 @@ def _remove_stale(folder: Path, prefix: str) -> None:
             with contextlib.suppress(FileNotFoundError):  # another writer has removed it
                 state = path.lstat()
                 is_own = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
-                if is_own and state.st_mtime < time.time() - _STALE_AFTER:
+                if is_own and state.st_mtime < time.time() - _STALE_FILE_SECONDS:
                     path.unlink()

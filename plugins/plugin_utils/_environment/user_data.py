@@ -46,6 +46,8 @@ LISTS = {
     "user_ids": "user_email",
 }
 USER_COUNT = "user_count"
+KEY_DELETED, KEY_WAS_MISSING = f"{PREFIX}key_deleted", f"{PREFIX}key_was_missing"
+DOCLING_ENDPOINT, DOCLING_MODEL = f"{PREFIX}docling_endpoint", f"{PREFIX}docling_model"
 # The saved keys of all environments, by alias. Only this collection reads it.
 RECORDS = f"{PREFIX}keys"
 
@@ -110,10 +112,20 @@ def build_facts(keys: Sequence[Entry], endpoint: str, base_url: str) -> dict[str
         f"{PREFIX}key_expires": first["expires"] if first else "",
         **{name: [value or "" for value in values] for name, values in user_lists(of_users).items()},
         "_litellm_user_data": by_user(of_users),
-        f"{PREFIX}key_deleted": False,
-        f"{PREFIX}key_was_missing": False,
+        KEY_DELETED: False,
+        KEY_WAS_MISSING: False,
     }
 
 
 def _of_key(key: Entry) -> dict[str, Any]:
     return {f"{PREFIX}{name}": read(key) for name, read in OF_KEY.items() if name != VIRTUAL_KEY or key["key"]}
+
+
+def docling_data(options: Mapping[str, Any], endpoint: str) -> dict[str, str]:
+    """Return the user data about Docling; empty without it."""
+    if not options["include_docling"]:
+        return {}
+    return {
+        DOCLING_ENDPOINT: f"{endpoint}/docling/v1/convert/source",
+        DOCLING_MODEL: options["docling_model"],
+    }

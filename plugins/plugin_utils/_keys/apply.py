@@ -33,12 +33,12 @@ _MAX_CONSECUTIVE_ERRORS = 4
 RACE_GRACE_SECONDS = 1.0
 
 
-def apply_steps(client: Client, pending: Sequence[KeyProgress], report: Callable[[str], None]) -> None:
+def apply_steps(client: Client, pending: Sequence[KeyProgress], show_progress: Callable[[str], None]) -> None:
     """Attempt the planned step of every key, and record the result of each attempt.
 
     Requests that have started finish even after an interruption: otherwise their effect would be unknown.
 
-    :param report: called with a progress message.
+    :param show_progress: called with a progress message.
     """
     batches = _batches([one for one in pending if isinstance(one.plan.step, Delete)])
     run_concurrently(lambda batch: _delete_batch(client, batch), batches, 1, finish_started=True)
@@ -65,7 +65,7 @@ def apply_steps(client: Client, pending: Sequence[KeyProgress], report: Callable
         write,
         writes,
         client.connection.concurrency,
-        lambda done: report(f"{done} of {len(writes)} virtual keys written"),
+        lambda done: show_progress(f"{done} of {len(writes)} virtual keys written"),
         finish_started=True,
     )
 

@@ -17,10 +17,10 @@ from .._litellm.client import Client
 from .apply import delete_keys, update_key
 from .plan import restoration
 from .progress import KeyProgress
-from .run import Run, observe
+from .run import Run, take_snapshots
 
 
-def withdraw(client: Client, one: KeyProgress) -> None:
+def delete_surplus_key(client: Client, one: KeyProgress) -> None:
     """Delete the key that a failed run created beside the one that it reports: nobody learns its secret."""
     reported = one.plan.key.key_id if one.plan.key else None
     is_surplus = one.created and one.created != reported and one.snapshot and one.created in one.snapshot.ids
@@ -46,7 +46,7 @@ def restore_alias(client: Client, one: KeyProgress) -> None:
         one.restored(replace(snapshot.predecessors[0], alias=step.alias))
 
 
-def undo(run: Run, *, saves_secrets: bool = False) -> None:
+def undo_changes(run: Run, *, saves_secrets: bool = False) -> None:
     """Delete the keys that this run created unless their secrets are known elsewhere, and undo its replacements.
 
     :param saves_secrets: the caller saves the secrets of the keys that are left.
@@ -57,7 +57,7 @@ def undo(run: Run, *, saves_secrets: bool = False) -> None:
         delete_existing(run.client, [str(one.created) for one in created])
         for one in created:
             one.deleted_again()
-        observe(run, replacing)
+        take_snapshots(run, replacing)
         unfinished = [one for one in replacing if one.snapshot and one.snapshot.predecessors]
         successors = [
             key.key_id for one in unfinished if one.snapshot for key in one.snapshot.keys if key.key_id == one.created
@@ -95,7 +95,7 @@ def account_for_interruption(run: Run, interruption: BaseException) -> None:
         reason = f"of a bug in this collection ({type(interruption).__name__}: {interruption}); please report it"
     pending = [one for one in run.keys if one.pending]
     try:
-        observe(run, pending)
+        take_snapshots(run, pending)
     except LiteLLMError as error:
         reason += f", and its state could not be read: {error}"
     for one in pending:

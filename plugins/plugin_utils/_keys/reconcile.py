@@ -22,13 +22,13 @@ from .._errors import LiteLLMError
 from .._litellm.client import Client
 from .._text import shorten
 from .apply import apply_steps
-from .cleanup import account_for_interruption, restore_alias, undo, withdraw
+from .cleanup import account_for_interruption, delete_surplus_key, restore_alias, undo_changes
 from .durations import format_instant
 from .model import DesiredKey, ObservedKey
-from .observe import Observer
+from .observer import Observer
 from .progress import KeyProgress, Outcome
 from .references import OnUnknownModels, reference_problems
-from .run import Report, Run, observe
+from .run import Notify, Run, take_snapshots
 from .secrets import Secret, generate
 from .settings import SETTINGS
 from .steps import NEVER, Create, Delete, Update
@@ -46,8 +46,8 @@ def reconcile(
     observer: Observer | None = None,
     check_mode: bool = False,
     on_unknown_models: OnUnknownModels = "fail",
-    warn: Report = lambda text: None,
-    report: Report = lambda text: None,
+    warn: Notify = lambda text: None,
+    show_progress: Notify = lambda text: None,
     save: Callable[[list[Outcome]], None] = lambda outcomes: None,
     saves_secrets: bool = False,
 ) -> list[Outcome]:
@@ -66,8 +66,8 @@ def reconcile(
     :raises LiteLLMError: if the first snapshot fails, so that nothing was changed. Later errors are in the outcomes.
     """
     keys = [KeyProgress(key, key.new_secret or generate()) for key in desired]
-    run = Run(client, keys, warn, report, observer or Observer(client))
-    observe(run, run.keys, found)
+    run = Run(client, keys, warn, show_progress, observer or Observer(client))
+    take_snapshots(run, run.keys, found)
     _check_unique(run)
     _warn_about_predecessors(run)
     _check_references(run, on_unknown_models)
@@ -79,7 +79,7 @@ def reconcile(
             signals.enter_context(block_termination_signals())
         except KeyboardInterrupt:
             signals.enter_context(block_termination_signals())
-            undo(run, saves_secrets=saves_secrets)
+            undo_changes(run, saves_secrets=saves_secrets)
             save([one.outcome() for one in run.keys])
             raise
         except BaseException as interruption:  # noqa: BLE001 - the timeout of a task, too: its effects must be reported
@@ -143,7 +143,7 @@ def _run_rounds(run: Run) -> None:
             return
         if failed_rounds := max((one.failed_rounds for one in pending if one.last_error), default=0):
             _pause(failed_rounds)
-        apply_steps(run.client, pending, run.report)
+        apply_steps(run.client, pending, run.show_progress)
         try:
             _observe_with_retries(run, pending)
         except LiteLLMError as error:
@@ -159,14 +159,14 @@ def _observe_with_retries(run: Run, keys: Sequence[KeyProgress]) -> None:
     deadline = time.monotonic() + run.client.connection.timeout
     for attempt in range(1, run.client.connection.retries + 1):
         try:
-            observe(run, keys)
+            take_snapshots(run, keys)
         except LiteLLMError as error:
             if not error.transient or time.monotonic() > deadline:
                 raise
         else:
             return
         _pause(attempt)
-    observe(run, keys)
+    take_snapshots(run, keys)
 
 
 def _finish(run: Run) -> list[Outcome]:
@@ -188,7 +188,7 @@ def _finish(run: Run) -> list[Outcome]:
                 f"Virtual key {one.desired.name} expires at {format_instant(key.expires)}, although no lifetime was "
                 "set: the proxy has a default duration. Set duration, runtime or expires_at"
             )
-        withdraw(run.client, one)
+        delete_surplus_key(run.client, one)
         restore_alias(run.client, one)
     return [one.outcome() for one in run.keys]
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from .._concurrency import run_concurrently
 from .._litellm.client import Client
 from .model import ObservedKey, Snapshot
-from .observe import KeysByAlias, Observer, group_by_alias
+from .observer import KeysByAlias, Observer, group_by_alias
 from .progress import KeyProgress
 from .settings import LIFETIME_START
 
-Report = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass
@@ -27,17 +27,17 @@ class Run:
     """The keys of one run, and what is needed to work on them.
 
     :ivar warn: called with what the user should know.
-    :ivar report: called with a progress message from time to time.
+    :ivar show_progress: called with a progress message from time to time.
     """
 
     client: Client
     keys: Sequence[KeyProgress]
-    warn: Report
-    report: Report
+    warn: Notify
+    show_progress: Notify
     observer: Observer
 
 
-def observe(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] | None = None) -> None:
+def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] | None = None) -> None:
     """Take a snapshot for each key and plan its next step.
 
     :param found: the observed keys, if they are known; else they are read from the proxy.
@@ -54,10 +54,9 @@ def observe(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] 
                 otherwise[alias] = predecessor_alias
     if found is None:
         by_alias = run.observer.find_by_alias(sorted(names), otherwise)
+        by_alias.update(_predecessors_of_replacements(run, keys, by_alias))
     else:
         by_alias = group_by_alias(found, [*names, *(str(one.desired.predecessor_alias) for one in keys)])
-    if found is None:
-        by_alias.update(_predecessors_of_replacements(run, keys, by_alias))
     ids = [one.desired.key_id for one in keys if one.desired.key_id]
     found_by_id = run_concurrently(run.observer.find_by_id, ids, run.client.connection.concurrency)
     by_id = dict(zip(ids, found_by_id, strict=True))

@@ -184,7 +184,7 @@ def test_the_lock_of_another_writer_is_waited_for(tmp_path: Path) -> None:
 def test_four_writers_that_find_the_lock_file_of_a_killed_writer_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "_STALE_AFTER", 2.0)
+    monkeypatch.setattr(lock, "_STALE_LOCK_SECONDS", 2.0)
     monkeypatch.setattr(os, "fsync", lambda _handle: None)  # it can take as long on a busy disk
     (tmp_path / LOCK_FILE).write_text("killed")
     with ThreadPoolExecutor(4) as writers:
@@ -204,7 +204,7 @@ def test_a_lock_that_is_created_while_a_stale_one_is_removed_is_put_back(
         return real_rename(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(lock, "_STALE_AFTER", 5.0)
+        patched.setattr(lock, "_STALE_LOCK_SECONDS", 5.0)
         patched.setattr(Path, "rename", rename)
         sleeps = Sleeps(patched, lambda number: path.unlink() if number == 120 else None)
         save(tmp_path, "provision", data={"a": 1})

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
     extension_message,
-    left_alone,
     no_keys,
+    not_blocked,
     nothing_extended,
     other_keys,
     provision_messages,
@@ -156,7 +156,7 @@ def test_an_unknown_operation_is_quoted_safely() -> None:
 
 
 def test_what_stop_and_start_leave_alone() -> None:
-    assert left_alone("role_") == (
+    assert not_blocked("role_") == (
         "The virtual keys are left as they are; with role_block_on_stop: true, stop blocks and start unblocks them"
     )
 

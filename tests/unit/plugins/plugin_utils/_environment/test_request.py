@@ -25,8 +25,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     Request,
     desired_keys,
     parse_request,
-    warnings_about,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime

@@ -85,7 +85,7 @@ def test_after_an_interruption_new_keys_with_random_secrets_are_deleted(proxy):
     ]
     warnings: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        run(proxy, *reversed(desired), DesiredKey("virtkey-existing"), report=interrupt, warn=warnings.append)
+        run(proxy, *reversed(desired), DesiredKey("virtkey-existing"), show_progress=interrupt, warn=warnings.append)
     kept = {"virtkey-existing", *(f"virtkey-seed{number}" for number in range(3))}
     assert set(proxy.aliases()) <= kept
     assert "new keys were deleted, because their secrets would be lost" in warnings[0]
@@ -138,7 +138,7 @@ def test_outcomes_are_saved_before_control_returns(proxy, interruption):
     desired += [DesiredKey(f"virtkey-{number}", secret=derive(SEED, f"virtkey-{number}")) for number in range(30)]
     proxy.add("virtkey-existing", OTHER.value)
     with pytest.raises(interruption) if interruption is KeyboardInterrupt else contextlib.nullcontext():
-        run(proxy, *desired, report=interrupt, save=save)
+        run(proxy, *desired, show_progress=interrupt, save=save)
     assert [outcome.desired for outcome in saved] == desired
     assert set(proxy.rows) <= {
         secret.key_id for outcome in saved if (secret := outcome.secret or outcome.desired.secret)
@@ -166,7 +166,7 @@ def test_when_the_time_is_up_created_keys_are_returned(proxy):
         raise TaskTimeout
 
     desired = [DesiredKey(f"virtkey-{number}") for number in range(50)]
-    outcomes = run(proxy, *desired, report=interrupt)
+    outcomes = run(proxy, *desired, show_progress=interrupt)
     created = [outcome for outcome in outcomes if not outcome.error]
     assert 1 <= len(created) < len(desired)
     assert sorted(outcome.desired.alias for outcome in created) == proxy.aliases()

@@ -1,0 +1,58 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The users that the options of an environment name: by a list, or by a base and a number.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .._errors import OptionError
+
+Options = Mapping[str, Any]
+
+
+def warnings_about(options: Options, prefix: str = "") -> list[str]:
+    """Return warnings about options that have no effect."""
+    count = str(options["user_count"] or "").strip()
+    if (
+        not options["users"]
+        and options["multi_user"] is None
+        and not is_multi_user(options)
+        and count not in ("", "0", "1")
+    ):
+        return [f"{prefix}user_count is {count}, but has no effect without {prefix}multi_user: true"]
+    return []
+
+
+def is_multi_user(options: Options) -> bool:
+    """Return whether each user gets a key: as `multi_user` says, or if there is more than one user."""
+    if options["multi_user"] is not None:
+        return bool(options["multi_user"])
+    number = str(options["num_users"] if options["num_users"] is not None else "").strip()
+    return number.isdecimal() and int(number) > 1
+
+
+def named_users(options: Options, prefix: str) -> tuple[str, ...]:
+    """Return the users who get a key each; none if the environment has one key.
+
+    :param prefix: what the names of the options start with in messages.
+    :raises OptionError: if a user has no name, or the number of users is invalid.
+    """
+    if options["users"]:
+        users = tuple(options["users"])
+        if any(not user.strip() for user in users):
+            raise OptionError("users contains an empty name")
+        return users
+    if not is_multi_user(options):
+        return ()
+    count = str(options["user_count"] if options["user_count"] not in (None, "") else options["num_users"]).strip()
+    if not re.fullmatch("0*[1-9][0-9]*", count):
+        raise OptionError(f"{prefix}user_count is '{count}'; with {prefix}multi_user it must be 1 or more")
+    return tuple(f"{options['user_base']}{number}" for number in range(1, int(count) + 1))
