@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 import urllib3
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply, references
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply, plan, reconcile, references
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, ObservedKey
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import KeyProgress
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import Delete, Plan, Rename
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client, transport
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
