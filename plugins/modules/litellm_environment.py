@@ -62,7 +62,8 @@ options:
     type: str
     default: user
   user_email_domain:
-    description: The domain of the C(user_id) of each user's key. The C(user_id) is the name of the user at this domain.
+    description:
+      - The domain of the C(user_id) of each user's key. By default, the user ids are V(user1@lab.opentlc.com) and so on.
     type: str
     default: lab.opentlc.com
   user_id:
