@@ -33,6 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     coerce_options,
     to_plain,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import merge_user_data
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
     not_blocked,
     unknown_operation,
@@ -41,10 +42,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     EnvironmentRun,
     run_operation,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
-    merge_user_data,
-    remove_keys,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     Request,
     parse_request,

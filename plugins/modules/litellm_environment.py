@@ -63,7 +63,8 @@ options:
     default: user
   user_email_domain:
     description:
-      - The domain of the C(user_id) of each user's key. By default, the user ids are V(user1@lab.opentlc.com) and so on.
+      - The domain of the C(user_id) of each user's key. By default, the user ids are V(user1@lab.opentlc.com) and so
+        on.
     type: str
     default: lab.opentlc.com
   user_id:

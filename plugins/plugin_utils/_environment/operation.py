@@ -198,7 +198,7 @@ def _save(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> None:
             )
     elif failed:
         # The play ends without facts, and they would be the only place of the secrets.
-        _delete_unsaved_keys(run, outcomes, "user data are switched off, and not every key is as desired")
+        _delete_unsaved_keys(run, outcomes, "saving user data is switched off, and not every key is as desired")
 
 
 def _delete_unsaved_keys(run: EnvironmentRun, outcomes: Sequence[Outcome], reason: str) -> None:

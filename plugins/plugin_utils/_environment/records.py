@@ -10,7 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from .._keys.model import lifetime_start
 from .._keys.plan import inherited_settings
 from .._keys.progress import Outcome
 from .._keys.result import instant_text, result_entry
-from .user_data import KEY_ALIAS, LISTS, OF_KEY, OF_USER, PREFIX, RECORDS, USER_COUNT, VIRTUAL_KEY, build_user_data
+from .user_data import KEY_ALIAS, KEY_ALIASES, RECORDS, VIRTUAL_KEY, VIRTUAL_KEYS
 
 Data = dict[str, Any]
 
@@ -72,8 +72,8 @@ def _pairs(data: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     for name, value in data.items():
         if str(name).endswith(KEY_ALIAS):
             yield value, data.get(str(name).removesuffix(KEY_ALIAS) + VIRTUAL_KEY)
-        elif str(name).endswith("key_aliases") and isinstance(value, list):
-            secrets = data.get(str(name).removesuffix("key_aliases") + "virtual_keys")
+        elif str(name).endswith(KEY_ALIASES) and isinstance(value, list):
+            secrets = data.get(str(name).removesuffix(KEY_ALIASES) + VIRTUAL_KEYS)
             yield from itertools.zip_longest(value, secrets if isinstance(secrets, list) else ())
 
 
@@ -99,7 +99,7 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
 
     :param saved: what was saved of it before.
     """
-    entry, key = _entry(outcome, saved), outcome.after
+    entry, key = entry_of(outcome, saved), outcome.after
     secret = entry["key"]
     if not secret and (not key or key.key_id == saved.get("key_id")):
         secret = saved.get(VIRTUAL_KEY)
@@ -124,7 +124,7 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
     }
 
 
-def _entry(outcome: Outcome, saved: Mapping[str, Any]) -> Data:
+def entry_of(outcome: Outcome, saved: Mapping[str, Any]) -> Data:
     """Return the entry of the result. An extension that changes nothing keeps the saved duration.
 
     The total lifetime of a key whose new expiry had passed is longer than the duration that it was extended by.
@@ -138,139 +138,6 @@ def _entry(outcome: Outcome, saved: Mapping[str, Any]) -> Data:
 def _unconfirmed(outcome: Outcome) -> Data:
     secret = outcome.unconfirmed_secret
     return {_UNCONFIRMED: secret.value} if secret else {}
-
-
-def environment_records(data: Mapping[str, Any], prefix: str, guid: str) -> dict[str, Mapping[str, Any]]:
-    """Return the saved records of one environment, by alias, in the order in which its users were saved."""
-    records = data.get(f"{prefix}{RECORDS}")
-    order = data.get(f"{prefix}{PREFIX}key_aliases")
-    ordered = [alias for alias in order if isinstance(alias, str)] if isinstance(order, list) else []
-    own = {
-        alias: record
-        for alias, record in (records.items() if isinstance(records, Mapping) else ())
-        if isinstance(record, Mapping) and str(record.get("guid")) == guid
-    }
-    return {alias: own[alias] for alias in (*(one for one in ordered if one in own), *own)}
-
-
-def record_entry(alias: str, record: Mapping[str, Any]) -> Data:
-    """Return a saved key in the form of an entry of the result."""
-    names = ("user", "key_id", "user_id", "models", "duration", "expires")
-    return {**{name: record.get(name) for name in names}, "key": record.get(VIRTUAL_KEY), "key_alias": alias}
-
-
-def merge_user_data(
-    saved: Mapping[str, Any],
-    prefix: str,
-    guid: str,
-    outcomes: Sequence[Outcome],
-    endpoint: str,
-    base_url: str,
-    extra: Mapping[str, Any],
-) -> tuple[Data, dict[str, Data]]:
-    """Return the user data to save after a run, for the whole environment and for the users of the run.
-
-    The data of other users of the environment stay as they are, and they are still counted and listed.
-
-    :param saved: the present user data.
-    :param prefix: what the names of saved data start with.
-    :param extra: further data for everybody.
-    """
-    before = environment_records(saved, prefix, guid)
-    records = {
-        str(one.desired.alias): record
-        for one in outcomes
-        if (record := make_record(one, guid, before.get(str(one.desired.alias), {})))
-    }
-    # A key whose replacement failed can have another alias until the next run.
-    entries = [
-        {**_entry(one, before.get(str(one.desired.alias), {})), "key_alias": str(one.desired.alias)}
-        for one in outcomes
-        if one.after
-    ]
-    if any(entry.get("user") for entry in entries):
-        # A record without a key id is that of a key that may not exist.
-        by_alias = {
-            alias: record_entry(alias, record)
-            for alias, record in before.items()
-            if record.get("user") and record.get("key_id")
-        }
-        by_alias.update((entry["key_alias"], _with_saved_secret(entry, before)) for entry in entries)
-        order = [entry["key_alias"] for entry in entries]
-        if not set(by_alias) <= set(order):  # some users of the environment are not part of this run
-            order = list(by_alias)
-        entries = [by_alias[alias] for alias in order]
-    data, users = build_user_data(entries, endpoint, base_url, extra) if entries else ({}, {})
-    if users:  # also with unknown secrets: a saved list could have another order
-        data[f"{PREFIX}virtual_keys"] = [entry["key"] or "" for entry in entries if entry.get("user")]
-    if records:
-        present = saved.get(f"{prefix}{RECORDS}")
-        data[RECORDS] = {**(present if isinstance(present, Mapping) else {}), **records}
-    of_run = {one.desired.user for one in outcomes}
-    return data, {user: of_user for user, of_user in users.items() if user in of_run}
-
-
-def _with_saved_secret(entry: Data, saved: Mapping[str, Mapping[str, Any]]) -> Data:
-    record = saved.get(entry["key_alias"], {})
-    is_same = not entry["key"] and record.get("key_id") == entry["key_id"]
-    return {**entry, "key": record.get(VIRTUAL_KEY)} if is_same else entry
-
-
-def remove_keys(data: Data, aliases: Collection[str]) -> bool:
-    """Remove everything about keys with these aliases from user data, and return whether there was anything."""
-    changed = _remove_records(data, aliases)
-    for name in [name for name in data if str(name).endswith(KEY_ALIAS) and _is_one_of(data[name], aliases)]:
-        stem = str(name).removesuffix(KEY_ALIAS)
-        for suffix in {*OF_KEY, *OF_USER}:
-            changed = data.pop(stem + suffix, None) is not None or changed
-    for name in [name for name in data if str(name).endswith("key_aliases") and isinstance(data[name], list)]:
-        changed = _remove_from_lists(data, str(name).removesuffix("key_aliases"), aliases) or changed
-    users = data.get("users")
-    return (isinstance(users, dict) and _remove_from_users(data, users, aliases)) or changed
-
-
-def _remove_from_users(data: Data, users: Data, aliases: Collection[str]) -> bool:
-    changed = False
-    for user, section in list(users.items()):
-        if isinstance(section, dict) and remove_keys(section, aliases):
-            changed = True
-            if all(PREFIX in str(name) for name in section):  # nothing but data of this collection is left
-                del users[user]
-    if changed and not users:
-        del data["users"]
-    return changed
-
-
-def _remove_records(data: Data, aliases: Collection[str]) -> bool:
-    changed = False
-    for name in [name for name in data if str(name).endswith(RECORDS) and isinstance(data[name], dict)]:
-        for alias in aliases:
-            changed = data[name].pop(alias, None) is not None or changed
-        if not data[name]:
-            del data[name]
-    return changed
-
-
-def _remove_from_lists(data: Data, stem: str, aliases: Collection[str]) -> bool:
-    listed = data[f"{stem}key_aliases"]
-    kept = [index for index, alias in enumerate(listed) if not _is_one_of(alias, aliases)]
-    if len(kept) == len(listed):
-        return False
-    for name in LISTS:
-        values = data.get(f"{stem}{name}")
-        if isinstance(values, list) and len(values) == len(listed) and kept:
-            data[f"{stem}{name}"] = [values[index] for index in kept]
-        else:
-            data.pop(f"{stem}{name}", None)
-    if kept:
-        data[f"{stem}{USER_COUNT}"] = len(kept)
-    else:
-        data.pop(f"{stem}{USER_COUNT}", None)
-    return True
-
-
-def _is_one_of(value: Any, aliases: Collection[str]) -> bool:
-    return isinstance(value, str) and value in aliases
 
 
 def lost_aliases(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from .records import SavedKey, saved_keys
-from .user_data import PREFIX
+from .user_data import KEY_ALIAS, KEY_ALIASES, PREFIX, VIRTUAL_KEY, VIRTUAL_KEYS
 
 
 def known_keys(
@@ -28,7 +28,7 @@ def known_keys(
         lookup of the same key. None reads them all.
     """
     yield from saved_keys(user_data)
-    for alias_fact, secret_fact in (("key_alias", "virtual_key"), ("key_aliases", "virtual_keys")):
+    for alias_fact, secret_fact in ((KEY_ALIAS, VIRTUAL_KEY), (KEY_ALIASES, VIRTUAL_KEYS)):
         found = read_fact(f"{PREFIX}{alias_fact}")
         listed = found if isinstance(found, list | tuple) else [found]
         if aliases is None or any(alias in aliases for alias in listed if isinstance(alias, str)):

@@ -15,6 +15,7 @@ from typing import Any
 Entry = Mapping[str, Any]
 
 KEY_ALIAS, VIRTUAL_KEY = "key_alias", "virtual_key"
+KEY_ALIASES, VIRTUAL_KEYS = "key_aliases", "virtual_keys"
 PREFIX = "litellm_"
 
 
@@ -40,8 +41,8 @@ OF_USER: dict[str, Callable[[Entry], Any]] = {
 }
 # The lists about all users; the name of the list, and of the value of each user.
 LISTS = {
-    "virtual_keys": VIRTUAL_KEY,
-    "key_aliases": KEY_ALIAS,
+    VIRTUAL_KEYS: VIRTUAL_KEY,
+    KEY_ALIASES: KEY_ALIAS,
     "key_ids": "key_id",
     "user_ids": "user_email",
 }
@@ -73,8 +74,8 @@ def build_user_data(
     if of_users:
         data[f"{PREFIX}{USER_COUNT}"] = len(of_users)
         data.update(user_lists(of_users))
-        if not all(data[f"{PREFIX}virtual_keys"]):
-            del data[f"{PREFIX}virtual_keys"]
+        if not all(data[f"{PREFIX}{VIRTUAL_KEYS}"]):
+            del data[f"{PREFIX}{VIRTUAL_KEYS}"]
     data.update(by_user(of_users))
     return data, users
 

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
-    SavedKey,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import (
     environment_records,
-    lost_aliases,
-    make_record,
     merge_user_data,
     record_entry,
-    remove_keys,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
+    SavedKey,
+    lost_aliases,
+    make_record,
     saved_keys,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, save
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
