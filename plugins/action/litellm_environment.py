@@ -40,6 +40,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import (
     EnvironmentRun,
+    OperationResult,
     run_operation,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
@@ -90,34 +91,36 @@ class ActionModule(ControllerAction):
                     show_progress=self.progress_reporter(),
                 )
             )
-        if result.has_secrets:
+        return self._to_result(request, client, result)
+
+    def _to_result(self, request: Request, client: Client, done: OperationResult) -> Result:
+        """Return the result of the task."""
+        if done.has_secrets:
             self.hide_secrets()
-        shown: Result = {
-            "changed": result.changed,
-            "operation": request.operation,
-            "virtual_keys": result.entries,
-            "facts": result.facts,
-            "messages": result.messages,
-            "report": result.report,
-            "handover": result.handover,
-            "not_deleted": result.not_deleted,
-            "delete_statement": delete_statement(result.not_deleted) if result.not_deleted else "",
-            "follow_up": [],
-            "api_endpoint": client.connection.url,
-            "api_base_url": f"{client.connection.url}/v1",
-            "api_calls": client.api_calls,
-        }
-        for entry in result.entries:
+        for entry in done.entries:
             if "error" in entry:
                 entry["error"] = self.masked(entry["error"])
-        if request.operation == "status" and result.entries:
-            shown["report"] = self._table(result.entries)
-        shown["follow_up"] = _follow_up(shown)
+        is_table = request.operation == "status" and done.entries
+        result: Result = {
+            "changed": done.changed,
+            "operation": request.operation,
+            "virtual_keys": done.entries,
+            "facts": done.facts,
+            "messages": done.messages,
+            "report": self._table(done.entries) if is_table else done.report,
+            "handover": done.handover,
+            "not_deleted": done.not_deleted,
+            "delete_statement": delete_statement(done.not_deleted) if done.not_deleted else "",
+            "follow_up": _follow_up(done),
+            "api_endpoint": client.connection.url,
+            "api_base_url": client.connection.base_url,
+            "api_calls": client.api_calls,
+        }
         if self._task.diff:
-            shown["diff"] = result.diff
-        if result.error:
-            shown.update(failed=True, msg=self.masked(result.error))
-        return shown
+            result["diff"] = done.diff
+        if done.error:
+            result.update(failed=True, msg=self.masked(done.error))
+        return result
 
     def _nothing_to_do(self, report: str) -> Result:
         lists: Result = {name: [] for name in ("virtual_keys", "messages", "handover", "not_deleted", "follow_up")}
@@ -153,7 +156,7 @@ class ActionModule(ControllerAction):
         return format_table(entries, datetime.now(timezone.utc))
 
 
-def _follow_up(result: Result) -> list[str]:
+def _follow_up(done: OperationResult) -> list[str]:
     """Return the names of the role's task files that are needed after this result."""
-    files = ["force_db_delete"] if result["not_deleted"] else []
-    return files + (["handover"] if result["handover"] else [])
+    files = {"force_db_delete": done.not_deleted, "handover": done.handover}
+    return [name for name, is_needed in files.items() if is_needed]

@@ -34,7 +34,7 @@ Save = Callable[[Sequence[Outcome]], None]
 
 
 @dataclass
-class Result:
+class OperationResult:
     """The result of an operation.
 
     :ivar entries: one for each key, as in the result of `litellm_key`.
@@ -83,7 +83,7 @@ class EnvironmentRun:
         self.note = ""
 
 
-def run_operation(run: EnvironmentRun) -> Result:
+def run_operation(run: EnvironmentRun) -> OperationResult:
     """Run the requested operation.
 
     :raises UserError: if nothing could be done.
@@ -232,11 +232,11 @@ def _new_secret(outcome: Outcome) -> Secret | None:
     )
 
 
-def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> Result:
+def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResult:
     request, options, connection = run.request, run.request.options, run.client.connection
     endpoint, base_url = connection.url, connection.base_url
     entries = [result_entry(outcome) for outcome in outcomes]
-    result = Result(
+    result = OperationResult(
         changed=any(outcome.changed for outcome in outcomes),
         entries=entries,
         diff=[diff for outcome in outcomes if (diff := difference(outcome))],
@@ -275,7 +275,7 @@ def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> Result:
     return result
 
 
-def _status(run: EnvironmentRun) -> Result:
+def _status(run: EnvironmentRun) -> OperationResult:
     request, connection = run.request, run.client.connection
     found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
     members = discover_members(request.guid, request.alias, run.known, found)
@@ -289,7 +289,7 @@ def _status(run: EnvironmentRun) -> Result:
     ]
     secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
     described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
-    result = Result(entries=entries, has_secrets=any(entry["key"] for entry in described))
+    result = OperationResult(entries=entries, has_secrets=any(entry["key"] for entry in described))
     result.facts = build_facts(described, connection.url, connection.base_url)
     if not entries:
         result.report = messages.no_keys(request.guid)
