@@ -33,6 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     coerce_options,
     to_plain,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import merge_user_data
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
     not_blocked,
@@ -55,7 +56,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import docling_data
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 

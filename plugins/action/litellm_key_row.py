@@ -6,25 +6,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import ControllerAction, Result
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import Option, coerce_options
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import (
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.psql import run_psql
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import (
     delete_statement,
     select_statement,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database_url import (
-    DatabaseURL,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.url import (
     split_password,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import checked_id
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import mask
 
 OPTIONS = {
     "key_ids": Option("list of str"),
@@ -48,7 +44,7 @@ class ActionModule(ControllerAction):
         statement = (
             select_statement(key_ids) if self._task.check_mode else f"{delete_statement(key_ids)} RETURNING token"
         )
-        deleted = _psql(database, statement, options["timeout"]).split()
+        deleted = run_psql(database, statement, options["timeout"]).split()
         return {"changed": bool(deleted), "key_ids": deleted}
 
     def secrets(self) -> list[str]:
@@ -59,39 +55,3 @@ class ActionModule(ControllerAction):
         except OptionError:  # its message contains no part of the URL, and nothing else is done with it
             return [url]
         return [url, database.password, database.encoded_password]
-
-
-def _psql(database: DatabaseURL, statement: str, timeout: float) -> str:
-    """Run a statement and return the output of psql. `timeout` is in seconds.
-
-    :raises UserError: if psql is missing or fails.
-    """
-    program = shutil.which("psql")
-    if not program:
-        raise UserError(
-            "psql, the client of PostgreSQL, is not installed on the controller; install it, "
-            "or delete the rows through the pod of the database"
-        )
-    # psql needs no master key.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LITELLM_")}
-    if database.password:
-        environment["PGPASSWORD"] = database.password
-    command = [program, "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--quiet"]
-    try:
-        process = subprocess.run(
-            [*command, "--set=ON_ERROR_STOP=1", "--dbname", database.url, "--command", statement],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"The database did not respond within {timeout:g} s, so it is not known whether the rows are deleted"
-        raise UserError(problem) from None
-    if process.returncode:
-        # Masked before white space is normalized: a password can contain white space.
-        reason = mask(process.stderr, [database.password, database.encoded_password])
-        raise UserError(f"The database refused the statement: {' '.join(reason.split())}")
-    return process.stdout

@@ -234,7 +234,9 @@ def test_the_result_is_as_documented(run, operation):
     assert not result.get("failed")
     shown = set(result) - {"changed", "_ansible_no_log"}
     if operation == "unknown":
-        assert shown == {name for name, one in documented.items() if one["returned"].startswith(("always", "on success"))}
+        assert shown == {
+            name for name, one in documented.items() if one["returned"].startswith(("always", "on success"))
+        }
     else:
         assert shown == set(documented) - {"diff"}
         assert result["operation"] == operation

@@ -11,8 +11,8 @@ import os
 from typing import Any
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.url import split_password
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database_url import split_password
 from hypothesis import example, given
 from hypothesis import strategies as st
 

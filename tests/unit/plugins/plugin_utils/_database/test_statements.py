@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.database import (
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import (
     delete_statement,
     select_statement,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 
 ONE, TWO = "a" * 64, "0123456789abcdef" * 4
 
