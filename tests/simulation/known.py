@@ -17,5 +17,7 @@ KNOWN: dict[str, str] = {
     "not lost": "a plain run changes one of two keys, and the other one stays",
     "one key": "a key that is restored beside its successor, or that a killed run leaves behind, stays for ever",
     "predecessors": "LiteLLM writes back old metadata, so an update that overlaps a rename removes the marker",
+    "restrictions": "a run that finds no key while two others give way creates one without the settings of the old key",
+    "secrets kept": "a creator does not look for its key under the alias that a killed replacement has given it",
     "replaced": "a key that was renamed back, or whose marker was lost, is taken for one that was replaced",
 }

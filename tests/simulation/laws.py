@@ -41,22 +41,23 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy impor
     hashed,
 )
 
+# As in `docs/docsite/rst/promises.rst`.
 LAWS = {
     "foreign keys": "A key of another environment is never changed.",
-    "always a key": "Unless a run destroys it, an environment that has a key has one at every moment.",
-    "restrictions": "Unless a run destroys it, every key of an environment has the restrictions of the first one.",
-    "secrets work": "A secret that was returned without an error works, unless a later run removed it on purpose.",
-    "secrets kept": "If a run ends, the secret of every key that it leaves behind is in its result.",
-    "a key stays": "Unless a run destroys it, there is a key after a run that was asked for one and reports no error.",
-    "replaced": "A run that was asked for a new secret and reports no error has replaced what it found.",
-    "recovered": "A run that must know the secret and reports no error returns it, or names the run that has it.",
-    "destroyed": "If a destroy reports no error, every key that it could find is gone.",
-    "not lost": "A change that was reported without an error is not undone by a run that did not mean to.",
-    "ends": "A run ends after a limited number of requests, and raises no exception after it changed something.",
-    "one key": "After one more run of any kind, an alias has at most one key.",
-    "next run": "The next run reaches its desired state, and reports no error.",
-    "predecessors": "The next run finishes a replacement that was killed, or names it.",
-    "survives": "The next run removes no key whose secret was returned, unless it was asked to.",
+    "always a key": "An environment that has a key has one at every moment, unless a run deletes it.",
+    "restrictions": "A key that replaces another one is never less restricted, not even for a moment.",
+    "secrets work": "A secret that is returned without an error works, unless a later run removes it on purpose.",
+    "secrets kept": "A run that is not killed returns the secret of every key that it creates and leaves behind.",
+    "a key stays": "A run that was to create a key and reports no error leaves one, unless another run deletes it.",
+    "replaced": "A run with ``regenerate: always`` that reports no error has revoked the secret that it found.",
+    "recovered": "A run that needs the secret returns it, reports an error, or warns that a concurrent run has it.",
+    "destroyed": "After a destroy that reports no error, every key that existed when it started is gone.",
+    "not lost": "A change that was reported without an error is not undone by a run that replaces the key.",
+    "ends": "Every run ends after a limited number of requests.",
+    "one key": "After one more run of any kind, an alias has at most one key, whichever runs were killed.",
+    "next run": "The next run reaches its desired state without an error.",
+    "predecessors": "The next run finishes a replacement that was killed, or names the old key.",
+    "survives": "The next run does not revoke a secret that was returned, unless it was asked to.",
 }
 
 Broken = tuple[str, str]
@@ -95,10 +96,12 @@ class Ending:
         return {row["token"] for row in self.world.all_keys()}
 
     @cached_property
-    def ids_at_start(self) -> set[str]:
+    def is_left_from_start(self) -> bool:
+        """Whether a key of the alias is left that existed at the start. A recreated key has the same id."""
         names = (self.alias, predecessor_alias(self.alias))
         first = start(self.scenario.state, self.scenario.aliases)
-        return {row["token"] for row in first.all_keys() if row["key_alias"] in names}
+        before = {(row["token"], row["created_at"]) for row in first.all_keys() if row["key_alias"] in names}
+        return any((row["token"], row["created_at"]) in before for row in self.world.all_keys())
 
     def operation(self, name: str) -> Operation:
         return OPERATIONS[self.scenario.operations["ABC".index(name)]]
@@ -199,7 +202,8 @@ def _secrets_kept(ending: Ending) -> Iterator[Broken]:
 
 
 def _a_key_stays(ending: Ending) -> Iterator[Broken]:
-    if ending.keys or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
+    # A run that was killed while it replaced the key leaves it under another alias.
+    if ending.keys or ending.predecessors or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
         return
     results = list(ending.results())
     for name, operation, outcome, _result in results:
@@ -223,11 +227,7 @@ def _replaced(ending: Ending) -> Iterator[Broken]:
         reports = outcome.operation == "regenerated"
         if outcome.before and (must_replace or reports) and outcome.before.key_id in ending.ids:
             yield "replaced", f"{name} reports {outcome.operation}, and the secret that it found still works"
-        elif outcome.before and must_replace and not reports:
-            yield "replaced", f"{name} was asked for a new secret and reports {outcome.operation}"
-        must_know = operation.options.get("regenerate") == "if_unrecoverable" or operation.options.get(
-            "secret_required"
-        )
+        must_know = operation.options.get("regenerate") or operation.options.get("secret_required")
         lost_race = any("concurrent run" in warning for warning in result.warnings)
         if must_know and not outcome.secret and not lost_race:
             yield "recovered", f"{name} reports {outcome.operation} without a secret"
@@ -235,7 +235,7 @@ def _replaced(ending: Ending) -> Iterator[Broken]:
 
 def _destroyed(ending: Ending) -> Iterator[Broken]:
     for name, operation, outcome, _result in ending.results():
-        if operation.deletes and not outcome.error and ending.ids & ending.ids_at_start:
+        if operation.deletes and not outcome.error and ending.is_left_from_start:
             yield "destroyed", f"{name} reports {outcome.operation}, and a key that it could find is left"
     if all(OPERATIONS[one].deletes for one in ending.scenario.operations):
         errors = [outcome for _name, _operation, outcome, _result in ending.results() if outcome.error]

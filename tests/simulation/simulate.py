@@ -35,6 +35,7 @@ PLAN = (
     (_DISTINCT, 2, 2, 0, 2),
     (_DISTINCT, 2, 2, 1, 1),
     (_DISTINCT, 3, 1, 0, 2),
+    (_DISTINCT, 3, 1, 1, 1),
 )
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import simulate
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import Scenario, explore, replay, walk
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.known import KNOWN
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import LAWS, judge
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS, STATES
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
 
 SECONDS = 40
+ROOT = Path(__file__).parents[2]
+NOT_YET = " (Not in all cases yet.)"
 
 
 def test_random_histories_break_no_law():
@@ -70,6 +73,8 @@ def test_a_state_is_counted_once_and_a_history_each_time():
     assert found.states == (steps // 2 + 1) ** 2
 
 
-def test_known_violations_are_laws():
+def test_the_guarantees_state_the_laws():
+    lines = (ROOT / "docs" / "docsite" / "rst" / "promises.rst").read_text(encoding="utf-8").splitlines()
+    stated = [line for line in lines if line.removesuffix(NOT_YET).removeprefix("- ") in LAWS.values()]
+    assert stated == [f"- {text}{NOT_YET if law in KNOWN else ''}" for law, text in LAWS.items()]
     assert set(KNOWN) <= set(LAWS)
-    assert STATES
