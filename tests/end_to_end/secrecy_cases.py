@@ -198,7 +198,7 @@ ENVIRONMENT_CASES = {
         "env", "key_seed must be text", settings={"key_seed": ["{{ seed }}"]}
     ),
     "environment, secret as settings": environment("env", "settings must be a dictionary", settings="{{ unusual }}"),
-    "environment, secret as a number": environment("env", "max_budget must be a number", max_budget="{{ own }}"),
+    "environment, secret as a number": environment("env", "max_budget must be a number", max_budget="{{ wrong }}"),
     "environment, secret as a url": environment("env", "is invalid", url="{{ wrong }}"),
     "environment, secret as an id": environment(
         "env", "key_id must be 64", operation="destroy", delete_method="by_key_id", key_id="{{ own }}"

@@ -8,9 +8,10 @@ Each channel is one run of ansible-playbook, most of them at the highest verbosi
 or that fail in some way. Afterwards, everything that the run left is searched for every secret.
 
 These defects made the tests fail: results without `_ansible_no_log` (in a loop, before ansible-core 2.19, also without
-`no_log` on the task), messages that are not masked, an exception instead of a failed result, a secret in a URL, the
-password in the arguments of psql, user data with mode 0644, and a temporary file that is left behind. No defect has
-made the test of LiteLLM's log fail yet, because that log omits query strings.
+`no_log` on the task), a diff in spite of `no_log`, messages that are not masked, an option `settings` that is not
+secret, an exception instead of a failed result, a secret in a URL, the password in the arguments of psql, user data with
+mode 0644, and a temporary file that is left behind. No defect has made the test of LiteLLM's log fail yet, because
+that log omits query strings.
 """
 
 from __future__ import annotations
@@ -137,6 +138,8 @@ def prepare(folder: Path, channel: str, guid: str, proxy: Proxy, silent: str) ->
     """Write the files that a run needs, and return its secrets."""
     variables = {name: secret.format(of=f"{guid}-{channel}") for name, secret in SECRET_VARIABLES.items()}
     secrets = {**variables, "saved": f"sk-was-saved-once-in-{guid}-{channel}", "master key": proxy.master_key}
+    # The general mask for anything that looks like a key would leave the rest of these.
+    secrets.update({f"end of {name}": "$" + variables[name].partition("$")[2] for name in ("unusual", "own")})
     secrets["unquoted password"] = variables["password"].replace("%2F", "/")
     for name in ("saved", "copied", "tmp", "bin", "home"):
         (folder / name).mkdir()
