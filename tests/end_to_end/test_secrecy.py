@@ -9,9 +9,9 @@ or that fail in some way. Afterwards, everything that the run left is searched f
 
 These defects made the tests fail: results without `_ansible_no_log` (in a loop, before ansible-core 2.19, also without
 `no_log` on the task), a diff in spite of `no_log`, messages that are not masked, an option `settings` that is not
-secret, an exception instead of a failed result, a secret in a URL, the password in the arguments of psql, user data with
-mode 0644, and a temporary file that is left behind. No defect has made the test of LiteLLM's log fail yet, because
-that log omits query strings.
+secret, an exception instead of a failed result, a secret in a URL, the password in the arguments of psql, user data
+with mode 0644, and a temporary file that is left behind. No defect has made the test of LiteLLM's log fail yet,
+because that log omits query strings.
 """
 
 from __future__ import annotations
