@@ -66,6 +66,10 @@ class Finished:
 Action = Request | Sleep | Finished
 
 
+class EndlessRun(Exception):
+    """A run sends requests for ever."""
+
+
 @dataclass(eq=False)
 class Node:
     """A controller after some responses.
@@ -195,11 +199,15 @@ class _Client:
         if self.stopped:
             raise _Stopped
         is_sleep = method == "sleep"
-        node = self.add_node(Sleep() if is_sleep else Request(method, path, json.dumps(params, sort_keys=True)))
-        if node.parent is None or node.depth > MAX_REQUESTS * len(self._controller.desired):
+        limit = MAX_REQUESTS * len(self._controller.desired)
+        action: Action = Sleep() if is_sleep else Request(method, path, json.dumps(params, sort_keys=True))
+        if position >= limit:
+            action = Finished(None, (), EndlessRun(f"no end after {limit} requests"))
+        node = self.add_node(action)
+        if node.parent is None or position >= limit:
             self.stopped = True
             raise _Stopped
-        response = WOKE_UP if is_sleep else self._respond(node.action)
+        response = WOKE_UP if is_sleep else self._respond(action)
         if response in node.children:
             # What follows is known already.
             self.stopped = True

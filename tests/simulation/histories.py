@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.controller import (
-    MAX_REQUESTS,
     WOKE_UP,
     Controller,
     Finished,
@@ -228,17 +227,11 @@ class Simulation:
         return self._runner(node.after(response, world), world)
 
     def _runner(self, node: Node, world: World) -> Runner:
-        if node.depth > MAX_REQUESTS * self.scenario.keys:
-            raise EndlessRun(f"controller {node.controller.name} has sent {MAX_REQUESTS} requests and does not end")
         if isinstance(node.action, Sleep):
             if self.scenario.fair:
                 return Runner(node, asleep=_FAIR_STEPS)
             return self._runner(node.after(WOKE_UP, world), world)
         return Runner(node)
-
-
-class EndlessRun(Exception):
-    """A run does not end."""
 
 
 _CONTROLLERS: dict[tuple[str, str, tuple[str, ...]], Controller] = {}

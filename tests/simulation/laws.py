@@ -177,13 +177,13 @@ def _at_the_end(ending: Ending) -> Iterator[Broken]:
 
 
 def _secrets_work(ending: Ending) -> Iterator[Broken]:
-    removed = dict(ending.world.removed)
     for name, _operation, outcome, _result in ending.results():
         if outcome.error or not outcome.secret or outcome.secret.key_id in ending.ids:
             continue
-        remover = removed.get(outcome.secret.key_id)
-        if remover is None or remover == name or not _may_remove(ending.operation(remover)):
-            yield "secrets work", f"{name} returned a secret that does not work (deleted by {remover or 'nobody'})"
+        removers = [who for token, who in ending.world.removed if token == outcome.secret.key_id]
+        if not any(who != name and _may_remove(ending.operation(who)) for who in removers):
+            who = " and ".join(removers) or "nobody"
+            yield "secrets work", f"{name} returned a secret that does not work (deleted by {who})"
 
 
 def _may_remove(operation: Operation) -> bool:

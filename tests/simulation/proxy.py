@@ -71,7 +71,7 @@ class World(NamedTuple):
 
     :ivar rows: the keys as JSON, sorted.
     :ivar created: how many creations were started, which is their order.
-    :ivar removed: the id of each key that is deleted now, and the name of the controller that deleted it.
+    :ivar removed: the id of each key that was deleted, and the name of the controller that deleted it.
     """
 
     rows: tuple[str, ...] = ()
@@ -115,8 +115,7 @@ def commit(world: World, pending: Pending, who: str) -> tuple[World, Response]:
         if _find(world, data["token"]) is None:  # for an existing secret LiteLLM reports success and writes nothing
             if "created_at" not in data:
                 data["created_at"], world = _created_at(world), _with_one_more(world)
-            removed = tuple(one for one in world.removed if one[0] != data["token"])
-            world = world._replace(rows=tuple(sorted([*world.rows, _text(data)])), removed=removed)
+            world = world._replace(rows=tuple(sorted([*world.rows, _text(data)])))
         return world, Response(200, _text({"token": data["token"], "key_alias": data["key_alias"]}))
     if pending.path == "/key/update":
         row = _find(world, data["token"])
@@ -126,7 +125,7 @@ def commit(world: World, pending: Pending, who: str) -> tuple[World, Response]:
         return world, Response(200, _text({"key": data["token"]}))
     deleted = [token for token in data if _find(world, token) is not None]
     rows = [one for one in world.rows if parsed(one)["token"] not in deleted]
-    removed = tuple(sorted([*world.removed, *((token, who) for token in deleted)]))
+    removed = tuple(sorted({*world.removed, *((token, who) for token in deleted)}))
     return world._replace(rows=tuple(rows), removed=removed), Response(200, _text({"deleted_keys": data}))
 
 

@@ -172,7 +172,8 @@ def test_history_breaks_its_law_no_more(found):
 
 def replayed(scenario: Scenario, numbers: list[int], law: str) -> Violation | None:
     """Return how a history breaks a law. Missing and impossible numbers stand for the first possible move."""
-    simulation, chosen = Simulation(scenario), []
+    simulation = Simulation(scenario)
+    chosen: list[int] = []
     state = simulation.first()
     while True:
         moves = simulation.moves(state)

@@ -18,7 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
 
-SECONDS = 40
+SECONDS = 30
 ROOT = Path(__file__).parents[2]
 NOT_YET = " (Not in all cases yet.)"
 
