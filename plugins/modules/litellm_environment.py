@@ -207,7 +207,7 @@ extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes.actiongroup_litellm
 notes:
   - If the result contains a secret, Ansible hides it from the output. Register the result.
-  - User data is saved with P(agnosticd.core.agnosticd_user_info#module), including its C(module_defaults), if the
+  - User data is saved with C(agnosticd.core.agnosticd_user_info), including its C(module_defaults), if the
     collection is installed. Otherwise, this action writes the same files in the directory C(output_dir).
 """
 
