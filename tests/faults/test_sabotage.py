@@ -16,6 +16,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply, plan, reconcile, references
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, ObservedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import KeyProgress
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.run import take_snapshots
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import Delete, Plan, Rename
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client, transport
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
@@ -73,7 +74,7 @@ def do_not_verify_writes(patch: pytest.MonkeyPatch) -> None:
 
 
 def verify_only_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reconcile, "_observe_with_retries", reconcile.take_snapshots)
+    patch.setattr(reconcile, "_observe_with_retries", take_snapshots)
 
 
 def remove_response_limits(patch: pytest.MonkeyPatch) -> None:
