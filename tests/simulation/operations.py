@@ -123,8 +123,8 @@ def _add(world: World, alias: str, secret: str, **columns: Any) -> World:
     return world.with_key(alias, secret, models=MODELS, max_budget=BUDGET, expires=FIRST_END, **columns)
 
 
-def _predecessor(world: World, alias: str, secret: str, *, marked: bool = True) -> World:
-    return _add(world, predecessor_alias(alias), secret, metadata={REPLACED: alias} if marked else {})
+def _predecessor(world: World, alias: str, secret: str) -> World:
+    return _add(world, predecessor_alias(alias), secret, metadata={REPLACED: alias})
 
 
 def _successor(world: World, alias: str, number: int = 1) -> World:
@@ -137,7 +137,8 @@ def _lost(alias: str, number: int = 1) -> str:
     return f"sk-lost-secret-{number}-of-{alias}"
 
 
-# What a controller may find: nothing, a key, and every state that killed controllers leave.
+# What a controller may find: nothing, a key, and every state that killed controllers leave. `make simulate` reports any
+# other that a scenario can leave.
 STATES = {
     "nothing": lambda world, alias: world,
     "a key": _old,
@@ -153,6 +154,8 @@ STATES = {
     "renamed and replaced twice": lambda world, alias: _successor(
         _successor(_predecessor(world, alias, old_secret(alias)), alias), alias, 2
     ),
+    # A successor was renamed back beside its predecessor, or each of two runs has renamed a key.
+    "a key beside a renamed one": lambda world, alias: _predecessor(_old(world, alias), alias, _lost(alias)),
     "two renamed": lambda world, alias: _predecessor(
         _predecessor(world, alias, old_secret(alias)), alias, _lost(alias)
     ),
@@ -170,3 +173,13 @@ def start(state: str, aliases: Sequence[str]) -> World:
     for alias in aliases:
         world = STATES[state](world, alias)
     return world
+
+
+def shape(world: World, alias: str) -> tuple[str, ...]:
+    """Return what kind of keys there are, oldest first: the states differ in that, and in whose secrets are known."""
+    names = (alias, predecessor_alias(alias))
+    rows = sorted(
+        (row for row in world.all_keys() if row["key_alias"] in names), key=lambda row: str(row["created_at"])
+    )
+    kinds = {names[0]: "key", names[1]: "renamed"}
+    return tuple(kinds[row["key_alias"]] + (", marked" if REPLACED in row["metadata"] else "") for row in rows)

@@ -18,10 +18,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import histories, laws
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import Scenario, Violation, explore, walk
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
+    Scenario,
+    Simulation,
+    State,
+    Violation,
+    explore,
+    walk,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.known import KNOWN
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import judge
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS, STATES
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS, STATES, shape, start
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
 
 # Operations that behave differently; the others are variants of them.
@@ -41,19 +48,24 @@ PLAN = (
 
 @dataclass
 class Totals:
-    """What was found so far."""
+    """What was found so far.
+
+    :ivar shapes: for each shape of the keys that killed controllers have left, a scenario that leads to it.
+    """
 
     histories: int = 0
     states: int = 0
     scenarios: int = 0
     violations: dict[str, Violation] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    shapes: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def add(self, other: Totals) -> None:
         self.histories += other.histories
         self.states += other.states
         self.scenarios += other.scenarios
         self.counts += other.counts
+        self.shapes = other.shapes | self.shapes
         for law, violation in other.violations.items():
             self.add_violation(law, violation)
 
@@ -114,8 +126,15 @@ def forget() -> None:
 
 def _explore_pair(task: Sequence[Scenario]) -> Totals:
     totals = Totals()
+
+    def judge_and_note_shape(simulation: Simulation, state: State, ended: bool) -> Sequence[tuple[str, str]]:
+        if ended and any(runner.killed for runner in state.runners):
+            for alias in simulation.scenario.aliases:
+                totals.shapes.setdefault(shape(state.world, alias), str(simulation.scenario))
+        return judge(simulation, state, ended)
+
     for scenario in task:
-        found = explore(scenario, judge)
+        found = explore(scenario, judge_and_note_shape)
         totals.add(Totals(found.histories, found.states, 1, found.violations, Counter(list(found.violations))))
     forget()
     return totals
@@ -148,6 +167,9 @@ def _explore_all(processes: int) -> Totals:
 
 
 def _report(totals: Totals) -> None:
+    alias = "virtkey-abc"
+    for left in totals.shapes.keys() - {shape(start(state, (alias,)), alias) for state in STATES}:
+        print(f"No scenario starts with {left}, which {totals.shapes[left]} can leave")
     for law, violation in sorted(totals.violations.items()):
         if law in KNOWN:
             print(f"Known: {law} is broken in {totals.counts[law]} scenarios: {KNOWN[law]}")
