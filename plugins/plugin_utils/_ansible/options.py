@@ -195,11 +195,16 @@ def _coerce(name: str, option: Option, value: Any) -> Any:
     try:
         value = _READERS[option.type](value)
     except (TypeError, ValueError):
-        got = f"a value of type {type(value).__name__}" if option.secret else repr(value)
+        got = f"a value of type {_type_name(value)}" if option.secret else repr(value)
         raise OptionError(f"{name} must be {_MEANINGS[option.type]}, but is {got}") from None
     if option.choices and value not in option.choices:
         raise OptionError(f"{name} must be one of {', '.join(option.choices)}, but is {value!r}")
     return value
+
+
+def _type_name(value: Any) -> str:
+    """Return the name of the built-in type: ansible-core 2.19 and later has its own subclasses."""
+    return next(one.__name__ for one in type(value).__mro__ if one.__module__ == "builtins")
 
 
 def _text(value: Any) -> str:

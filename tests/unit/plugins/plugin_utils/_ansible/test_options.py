@@ -183,6 +183,16 @@ def test_a_secret_of_a_wrong_type_is_not_quoted() -> None:
         coerce_options(CONNECTION_OPTIONS, {"master_key": {"sk-hidden": "sk-hidden"}}, "me")
 
 
+def test_the_type_of_a_secret_is_reported_as_its_built_in_type() -> None:
+    """ansible-core 2.19 and later has subclasses of the built-in types, such as _AnsibleTaggedDict."""
+
+    class Tagged(dict[str, str]):
+        pass
+
+    with pytest.raises(OptionError, match=r"^master_key must be text, but is a value of type dict$"):
+        coerce_options(CONNECTION_OPTIONS, {"master_key": Tagged()}, "litellm_key")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [({}, "present"), ({"state": None}, "present"), ({"state": ""}, "present"), ({"state": "absent"}, "absent")],
