@@ -44,6 +44,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     OperationResult,
     run_operation,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import saved_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     Request,
@@ -51,6 +52,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
+    load,
+    remove_messages,
     update,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import docling_data
@@ -134,8 +137,11 @@ class ActionModule(ControllerAction):
         :raises UserDataError: if a file cannot be read or written.
         """
         if request.operation == "destroy":
+            folder = output_folder(self, task_vars)
             deleted = {str(one.desired.alias or (one.before and one.before.alias)) for one in outcomes if not one.after}
-            update(output_folder(self, task_vars), "provision", lambda data: remove_keys(data, deleted))
+            revoked = {key.secret for key in saved_keys(load(folder)) if key.alias in deleted}
+            remove_messages(folder, "provision", revoked)
+            update(folder, "provision", lambda data: remove_keys(data, deleted))
         elif request.operation in ("provision", "extend"):
             url = client.connection.url
             extra = docling_data(request.options, url)

@@ -19,7 +19,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,22 @@ def check_writable(folder: Path, action: str) -> None:
                 pass
 
 
+def remove_messages(folder: Path, action: str, texts: Collection[str]) -> None:
+    """Remove the messages of an action that contain one of these texts.
+
+    :raises UserDataError: if a file cannot be read or written.
+    """
+    for kind in ("info", "body"):
+        path = folder / f"{action}-user-{kind}.yaml"
+        if not texts or not path.exists():
+            continue
+        with _locked(folder) as write:
+            lines = _load_lines(path)
+            kept = [line for line in lines if not any(text in str(line) for text in texts)]
+            if len(kept) < len(lines):
+                write(path, yaml.dump(kept, Dumper=_Dumper) if kept else "---\n")
+
+
 def _data_file(folder: Path, action: str) -> Path:
     return folder / f"{action}-user-data.yaml"
 
@@ -195,16 +211,25 @@ def _section(path: Path, data: Data, name: str) -> Data:
 
 
 def _load(path: Path) -> Data:
-    if not path.exists():
+    saved = _parse(path) if path.exists() else None
+    if saved is None:
         return {}
-    try:
-        saved = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        # The message of the parser would quote the file, which contains secrets.
-        raise UserDataError(f"{path} is not valid YAML; repair it or move it away") from None
     if not isinstance(saved, dict):
         raise UserDataError(f"{path} does not contain a dictionary; repair it or move it away")
     return saved
+
+
+def _load_lines(path: Path) -> list[Any]:
+    saved = _parse(path)
+    return saved if isinstance(saved, list) else []
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        # The message of the parser would quote the file, which contains secrets.
+        raise UserDataError(f"{path} is not valid YAML; repair it or move it away") from None
 
 
 def _write(path: Path, text: str, *, confirm: Callable[[], None]) -> None:

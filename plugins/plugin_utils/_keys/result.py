@@ -106,8 +106,8 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
     for outcome in failed:
         # Hundreds of keys can fail for the same reason, which is then reported once.
         name = outcome.desired.name
-        error = str(outcome.error).replace(f"Virtual key {name} ", "The virtual key ")
-        error = error.replace(f" virtual key {name}:", " the virtual key:")
+        error = str(outcome.error).replace(f"Virtual key {name}", "The virtual key")
+        error = error.replace(f"virtual key {name}", "the virtual key")
         names_by_error.setdefault(error, []).append(outcome.desired.name)
     reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
     return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"

@@ -21,6 +21,7 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
     load,
+    remove_messages,
     save,
     update,
 )
@@ -495,3 +496,21 @@ def test_a_folder_instead_of_the_file_is_an_error(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(UserDataError, match=f"^Cannot save user data in {tmp_path}: Is a directory$"):
         save(tmp_path, "provision", data={"a": 1})
+
+
+def test_messages_with_a_revoked_secret_are_removed(tmp_path: Path) -> None:
+    save(tmp_path, "provision", messages=["Models: a", f"Key: {SECRET}", "Have fun"], bodies=[f"use {SECRET}"])
+    remove_messages(tmp_path, "provision", {SECRET})
+    assert yaml.safe_load((tmp_path / INFO).read_text()) == ["Models: a", "Have fun"]
+    assert SECRET not in (tmp_path / BODY).read_text()
+    save(tmp_path, "provision", bodies=["more"])
+    assert yaml.safe_load((tmp_path / BODY).read_text()) == ["more"]
+
+
+def test_no_message_is_removed_without_a_revoked_secret(tmp_path: Path) -> None:
+    remove_messages(tmp_path, "provision", {SECRET})
+    save(tmp_path, "provision", messages=["Models: a"])
+    before = (tmp_path / INFO).stat()
+    for texts in (set(), {SECRET}):
+        remove_messages(tmp_path, "provision", texts)
+    assert (tmp_path / INFO).stat() == before
