@@ -33,16 +33,17 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story impor
 
 # Operations that behave differently; the others are variants of them.
 _DISTINCT = ("provision", "provision-seed", "recover", "regenerate-bare", "extend", "budget", "destroy")
+_FEW = ("provision", "recover", "regenerate-bare", "destroy")
 # (operations, number of controllers, keys, faults, preemptions)
 PLAN = (
-    (tuple(OPERATIONS), 2, 1, 0, 3),
+    (tuple(OPERATIONS), 2, 1, 0, 2),
     (tuple(OPERATIONS), 2, 1, 1, 1),
     (_DISTINCT, 2, 1, 1, 2),
-    (_DISTINCT, 2, 1, 2, 1),
+    (_FEW, 2, 1, 2, 1),
     (_DISTINCT, 2, 2, 0, 2),
     (_DISTINCT, 2, 2, 1, 1),
     (_DISTINCT, 3, 1, 0, 2),
-    (_DISTINCT, 3, 1, 1, 1),
+    (_FEW, 3, 1, 1, 1),
 )
 
 
@@ -105,14 +106,16 @@ def sample(seed: int, seconds: float) -> Totals:
     while time.monotonic() < deadline:
         scenario = random_scenario(dice)
         totals.scenarios += 1
+        broken = set()
         for _unused in range(20):
             _numbers, violations = walk(scenario, dice, judge)
             totals.histories += 1
             for violation in violations:
-                totals.counts[violation.law] += 1
+                broken.add(violation.law)
                 totals.add_violation(violation.law, violation)
             if time.monotonic() > deadline:
                 break
+        totals.counts.update(broken)
         if totals.scenarios % 200 == 0:
             forget()
     return totals
@@ -140,7 +143,7 @@ def _explore_pair(task: Sequence[Scenario]) -> Totals:
     return totals
 
 
-def _explore_all(processes: int) -> Totals:
+def _explore_all(processes: int, every: int) -> Totals:
     tasks = [
         tuple(task)
         for state in STATES
@@ -149,6 +152,7 @@ def _explore_all(processes: int) -> Totals:
         )
     ]
     random.Random(1).shuffle(tasks)  # so that the time that is left can be estimated
+    tasks = tasks[::every]
     totals, began, last = Totals(), time.monotonic(), 0.0
     with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=20) as pool:
         for number, result in enumerate(pool.imap_unordered(_explore_pair, tasks), start=1):
@@ -174,7 +178,7 @@ def _report(totals: Totals) -> None:
         if law in KNOWN:
             print(f"Known: {law} is broken in {totals.counts[law]} scenarios: {KNOWN[law]}")
         else:
-            print(f"\n{story_of(violation)}\n({totals.counts[law]} times)")
+            print(f"\n{story_of(violation)}\n({totals.counts[law]} scenarios)")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -182,6 +186,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay", nargs="+", metavar=("SCENARIO", "NUMBER"), help="print one history")
     parser.add_argument("--explore", nargs="+", metavar="SCENARIO", help="explore these scenarios only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="explore only one in N scenarios")
     parser.add_argument("--minutes", type=float, default=5, help="how long to run random histories (default: 5)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -194,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
         for violation in totals.violations.values():
             print(f"{story_of(violation)}\n")
     else:
-        totals = _explore_all(options.processes)
+        totals = _explore_all(options.processes, options.every)
         print(f"{options.minutes:g} minutes of random histories with the seed {options.seed}", flush=True)
         totals.add(sample(options.seed, options.minutes * 60))
         _report(totals)
