@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The model of the proxy in tests/simulation behaves like the real proxy: the same requests have the same responses."""
+"""The model of the proxy in tests/simulation behaves like the real proxy.
+
+The same requests, one after the other, have the same responses and the same effects. So have two requests that overlap:
+a lock in the database holds one of them between its check and its write.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ import json
 import os
 import random
 import secrets
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import Database
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
     Pending,
     Request,
@@ -157,3 +165,65 @@ def lifetime(row: Json) -> int | None:
         return None
     created = datetime.fromisoformat(row["created_at"])
     return round((datetime.fromisoformat(row["expires"]) - created) / timedelta(minutes=5))
+
+
+# What another request does while the first one waits: in SQL for the real proxy, and as a request for the model.
+RENAME = (
+    "UPDATE {table} SET key_alias = '{alias}.replaced', "
+    """metadata = '{{"marker": "{alias}"}}' WHERE token = '{token}'"""
+)
+DELETE = "DELETE FROM {table} WHERE token = '{token}'"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LiteLLM_Verif%'"
+
+
+@pytest.mark.parametrize(
+    ("path", "statement"),
+    [
+        # The update writes back the metadata that it has read, so the marker of the rename is lost.
+        ("/key/update", RENAME),
+        # An update of a key that was deleted meanwhile reports success.
+        ("/key/update", DELETE),
+        ("/key/delete", DELETE),
+    ],
+    ids=["update and rename", "update and deletion", "two deletions"],
+)
+def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
+    database, model, table = Database.from_environment(), Model(), '"LiteLLM_VerificationToken"'
+    alias, secret = f"model-{secrets.token_hex(4)}", f"sk-{secrets.token_hex(12)}"
+    token = hashed(secret)
+    creation = {"key": secret, "key_alias": alias, "metadata": {"guid": "abc"}, "duration": "600s"}
+    params = {"key": token, "max_budget": 3.0} if path == "/key/update" else {"keys": [token]}
+    second = {"key": token, "key_alias": f"{alias}.replaced", "metadata": {"marker": alias}}
+
+    model.send("POST", "/key/generate", creation)
+    world, pending = begin(model.world, Request("POST", path, json.dumps(params)))
+    assert isinstance(pending, Pending)
+    model.world = world
+    other = ("/key/update", second) if statement == RENAME else ("/key/delete", {"keys": [token]})
+    assert model.send("POST", *other)[0] == 200
+    model.world, expected = commit(model.world, pending, "the test")
+
+    assert send(proxy, "POST", "/key/generate", creation)[0] == 200
+    command = [str(database.programs / "psql"), "-X", "-q", "-A", "-t", "-d", database.url]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session,
+        ThreadPoolExecutor() as executor,
+    ):
+        assert session.stdin
+        assert session.stdout
+        session.stdin.write(f"BEGIN; SELECT 'locked' FROM {table} WHERE token = '{token}' FOR UPDATE;\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "locked\n"
+        response = executor.submit(send, proxy, "POST", path, params)
+        deadline = time.monotonic() + 30
+        while database.query(WAITING) == "0" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        session.stdin.write(statement.format(table=table, alias=alias, token=token) + "; COMMIT;\n")
+        session.stdin.close()
+        status, _body = response.result()
+    assert status == expected.status
+    everything = ("GET", "/key/list", listing(alias))
+    assert comparable("/key/list", *send(proxy, *everything)) == comparable("/key/list", *model.send(*everything))
+    if statement == RENAME:
+        assert [row["metadata"] for row in proxy.rows(f"{alias}.replaced")] == [{"guid": "abc"}]
+    proxy.request("POST", "/key/delete", {"keys": [token]})
