@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +313,7 @@ def test_keys_that_cannot_be_deleted_either_are_named_and_returned(environment: 
 
 
 def provision(environment: Environment) -> Callable[[str], Json]:
-    return lambda url: environment.run(url)
+    return environment.run
 
 
 def replace(environment: Environment) -> Callable[[str], Json]:
@@ -360,14 +361,15 @@ def test_an_interruption_at_any_request_loses_no_secret(
         run = prepare(environment)
         sent: list[Request] = []
 
-        def callback(request: Request, moment: str, sent: list[Request] = sent, step: int = step) -> None:
+        def callback(request: Request, moment: str, *, sent: list[Request], step: int) -> None:
             if moment == "before" and not sent and len(relay.log.requests) == step + 1:
                 sent.append(request)
                 signal.pthread_kill(main, number)
 
         result: Json = {}
-        with Relay(environment.proxy.url, callback=callback) as relay, interruptions:
-            result = run(relay.url)
+        with Relay(environment.proxy.url, callback=partial(callback, sent=sent, step=step)) as relay:
+            with interruptions:
+                result = run(relay.url)
         if not sent:
             assert not result.get("failed"), result
             break

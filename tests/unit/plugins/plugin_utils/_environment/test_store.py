@@ -401,7 +401,7 @@ def test_concurrent_updates_lose_nothing(tmp_path: Path) -> None:
         return True
 
     with ThreadPoolExecutor(4) as writers:
-        for result in [writers.submit(update, tmp_path, "provision", increase) for _ in range(20)]:
+        for result in [writers.submit(update, tmp_path, "provision", increase) for _unused in range(20)]:
             result.result()
     assert load(tmp_path) == {"count": 20}
 
