@@ -52,12 +52,14 @@ def run(ansible: Ansible) -> CommandResult:
     return done
 
 
+@pytest.mark.every_core
 def test_their_action_gets_all_options_and_its_module_defaults(run: CommandResult, ansible: Ansible) -> None:
     calls = [json.loads(line) for line in (ansible.folder / "theirs.jsonl").read_text().splitlines()]
     assert calls == [{"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}, "data_prefix": "hub_one_"}]
     assert not list(Path(ansible.folder).glob("*-user-*.yaml"))
 
 
+@pytest.mark.every_core
 def test_messages_are_displayed_and_secrets_are_not(run: CommandResult) -> None:
     assert run.task_msg("Save") == "user.info: Welcome"
     assert SECRET not in run.output

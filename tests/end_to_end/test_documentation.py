@@ -35,6 +35,7 @@ PAGES = {
 }
 
 
+@pytest.mark.every_core
 @pytest.mark.parametrize("kind", PAGES)
 def test_ansible_doc_shows_every_plugin(ansible, kind):
     names = [f"{COLLECTION}.{name}" for name in PAGES[kind]]
@@ -47,6 +48,7 @@ def test_ansible_doc_shows_every_plugin(ansible, kind):
     assert "DEPRECATED" not in run.stdout
 
 
+@pytest.mark.every_core
 def test_ansible_doc_shows_the_role(ansible):
     run = ansible.run("ansible-doc", "-t", "role", ROLE, ANSIBLE_NOCOLOR="1")
     assert run.code == 0, run.output

@@ -188,6 +188,7 @@ def outcome(ansible: Ansible, proxy: Proxy, guid: str) -> Outcome:
     return Outcome(run, guid, json.loads(read.read_text()) if read.exists() else {}, rows, executed)
 
 
+@pytest.mark.every_core
 def test_all_tasks_succeed_and_no_text_is_executed(outcome):
     assert outcome.run.code == 0, outcome.run.output[-5000:]
     assert not outcome.executed
@@ -201,6 +202,7 @@ def test_settings_reach_the_proxy_unchanged(outcome):
     assert row["models"] == MODELS
 
 
+@pytest.mark.every_core
 def test_settings_are_returned_unchanged(outcome):
     created = outcome.read["created"]["virtual_key"]
     assert created["metadata"] == outcome.read["looked_up"] == METADATA
@@ -252,6 +254,7 @@ def test_the_role_passes_every_text_on(outcome, ansible, user):
     assert CODE["jinja"] in ansible.file("output/provision-user-info.yaml")
 
 
+@pytest.mark.every_core
 def test_an_environment_is_managed_without_executing_its_texts(outcome, ansible):
     alias, read = f"virtkey-{outcome.guid}-lab {CODE['jinja']}", outcome.read
     (row,) = outcome.rows[alias]
@@ -331,12 +334,14 @@ def hostile(ansible: Ansible, fake: FakeLiteLLM) -> CommandResult:
     )
 
 
+@pytest.mark.every_core
 def test_data_of_a_proxy_are_displayed_and_not_executed(hostile, ansible):
     assert hostile.code == 0, hostile.output[-5000:]
     assert not [path for path in ansible.folder.rglob("*") if path.name == CANARY]
     assert CODE["jinja"] in hostile.output.replace("\\", "")
 
 
+@pytest.mark.every_core
 def test_no_terminal_sequence_of_a_proxy_reaches_the_terminal(hostile):
     """ansible-core escapes these characters in results, except \\x9b, which only messages of this collection escape."""
     assert "owned" in hostile.output

@@ -14,12 +14,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Proxy
 
 KEYS = 400
 DEADLINE = 60  # seconds
 
 
+@pytest.mark.every_core
 def test_the_keys_created_before_the_interruption_are_deleted(ansible: Ansible, proxy: Proxy, guid: str) -> None:
     prefix = f"{guid}-interrupted"
 

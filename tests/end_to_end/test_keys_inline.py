@@ -165,6 +165,7 @@ def test_a_key_derived_without_the_proxy_is_the_one_that_is_created(
     assert proxy.chat(key, "fake-gpt") == 200
 
 
+@pytest.mark.every_core
 def test_a_thousand_references_in_one_template_need_one_request(
     rendered: dict[str, str], ansible: Ansible, relay: Relay, guid: str
 ) -> None:

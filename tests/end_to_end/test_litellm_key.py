@@ -371,6 +371,7 @@ def with_diff(ansible: Ansible, guid: str) -> CommandResult:
     )
 
 
+@pytest.mark.every_core
 def test_diff_mode_displays_the_changes(with_diff, guid):
     assert with_diff.code == 0, with_diff.output
     assert with_diff.recap()["changed"] == 4
@@ -384,11 +385,13 @@ def test_diff_mode_displays_the_changes(with_diff, guid):
     assert any(re.match(r"\+.*max_budget\W+5", line) for line in lines)
 
 
+@pytest.mark.every_core
 def test_diff_mode_displays_no_secret(with_diff):
     assert "sk-" not in with_diff.output
     assert "sk-" not in with_diff.log
 
 
+@pytest.mark.every_core
 def test_an_ad_hoc_command_prints_the_key_as_json(ansible, proxy, guid):
     guid = f"{guid}-adhoc"
     run = ansible.run("ansible", "localhost", "-m", ACTION, "-a", f"guid={guid} duration=7d")
@@ -406,6 +409,7 @@ def test_an_ad_hoc_command_prints_the_key_as_json(ansible, proxy, guid):
     assert proxy.rows(f"virtkey-{guid}") == []
 
 
+@pytest.mark.every_core
 def test_options_take_precedence_over_variables_and_variables_over_the_environment(
     ansible: Ansible, proxy: Proxy, guid: str
 ):

@@ -239,13 +239,26 @@ def commands_of(sign: str) -> Iterator[set[str]]:
 
 
 @pytest.fixture(scope="module")
-def outputs(ansible: Ansible, proxy: Proxy, relay: Relay, guid: str) -> dict[str, Output]:
+def outputs(
+    request: pytest.FixtureRequest, ansible: Ansible, proxy: Proxy, relay: Relay, guid: str
+) -> dict[str, Output]:
+    """Run the channels that the selected tests need, and return their output."""
+    tests = [item for item in request.session.items if item.path == request.path]
+    needed = {name for test in tests if "outputs" in test.fixturenames for name in channels_of(test)}
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(2) as threads:
         silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
         running = {
-            name: threads.submit(run_channel, ansible, name, proxy, guid, relay.url, silent) for name in CHANNELS
+            name: threads.submit(run_channel, ansible, name, proxy, guid, relay.url, silent)
+            for name in CHANNELS
+            if name in needed
         }
         return {name: future.result() for name, future in running.items()}
+
+
+def channels_of(test: pytest.Item) -> list[str]:
+    """Return the channel of a test, or all channels if it is not about one."""
+    params = test.callspec.params if isinstance(test, pytest.Function) and hasattr(test, "callspec") else {}
+    return [params["channel"]] if "channel" in params else list(CHANNELS)
 
 
 def found_in(text: str, output: Output) -> list[str]:
@@ -257,7 +270,13 @@ def found_in(text: str, output: Output) -> list[str]:
     return found or [f"generated: {line[:200]}" for line in lines if GENERATED.search(line)]
 
 
-EACH = pytest.mark.parametrize("channel", CHANNELS)
+def on_each(*channels: str) -> pytest.MarkDecorator:
+    """Run a test on each of the channels, of which two are tested with every ansible-core."""
+    marks = {name: [pytest.mark.every_core] for name in ("environment", "others")}
+    return pytest.mark.parametrize("channel", [pytest.param(name, marks=marks.get(name, [])) for name in channels])
+
+
+EACH = on_each(*CHANNELS)
 
 
 @EACH
@@ -314,7 +333,7 @@ def test_only_the_key_of_one_environment_is_displayed(outputs, channel):
     assert (saved == one.secrets[KEY_MESSAGE]) == ("role, replaced" not in CHANNELS[channel].cases)
 
 
-@pytest.mark.parametrize("channel", ["role", "environment", "others"])
+@on_each("role", "environment", "others")
 def test_reports_facts_and_lists_of_hosts_on_disk_contain_no_secret(outputs, channel):
     folder = outputs[channel].folder
     stored = {
@@ -414,6 +433,7 @@ def ad_hoc(ansible: Ansible, proxy: Proxy, guid: str) -> dict[str, CommandResult
     }
 
 
+@pytest.mark.every_core
 def test_an_ad_hoc_command_displays_the_key_and_no_other_secret(ad_hoc, proxy, guid):
     derived = derive(SEED, f"virtkey-{guid}-ad-hoc").value
     assert ad_hoc["right"].code == 0
@@ -426,6 +446,7 @@ def test_an_ad_hoc_command_displays_the_key_and_no_other_secret(ad_hoc, proxy, g
     assert "max_budget must be a number" in ad_hoc["odd"].text
 
 
+@pytest.mark.every_core
 def test_a_master_key_can_be_vaulted_inline(ansible, proxy, guid):
     """Before ansible-core 2.19, such a value is not a string."""
     password = ansible.folder / "password"
@@ -454,6 +475,7 @@ def test_a_master_key_can_be_vaulted_inline(ansible, proxy, guid):
     assert proxy.master_key not in run.output + run.log
 
 
+@pytest.mark.every_core
 def test_a_task_that_sends_secrets_unencrypted_to_another_machine_warns_once(ansible, proxy, guid):
     """0.0.0.0 is the local machine, but the collection does not treat it as such."""
     url = proxy.url.replace("127.0.0.1", "0.0.0.0")
