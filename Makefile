@@ -61,7 +61,7 @@ faults: $(READY) ## Run tests/faults: inject faults of proxy, network and contro
 	@$(NOX) --session faults -- $(ARGS)
 
 .PHONY: simulate
-simulate: $(READY) ## Explore the histories of concurrent controllers with faults, on a model of the proxy (an hour)
+simulate: $(READY) ## Explore the histories of concurrent controllers with faults, on a model of the proxy (1 to 2 hours)
 	@$(NOX) --session simulate -- $(ARGS)
 
 .PHONY: test-matrix
