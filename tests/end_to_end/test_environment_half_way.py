@@ -383,6 +383,7 @@ def test_an_interruption_at_any_request_loses_no_secret(
     signal.signal(signal.SIGALRM, previous)
 
 
+@pytest.mark.every_core
 @pytest.mark.parametrize("how", ["interrupt", "timeout"])
 def test_ansible_saves_what_was_created_before_the_interruption(environment: Environment, ansible: Ansible, how: str):
     """As a user sees it: Ctrl-C, or the timeout of the task, during the second creation."""

@@ -332,6 +332,7 @@ def roles(ansible: Ansible, guid: str) -> Roles:
     return Roles(guid, folder, run, snapshots(run))
 
 
+@pytest.mark.every_core
 def test_the_role_runs_in_a_loop_with_lazy_variables(roles: Roles):
     rows = roles.after["loop"].rows
     assert set(rows) == {f"virtkey-{roles.guid}-loop{number}" for number in (1, 2)}
@@ -342,6 +343,7 @@ def test_the_role_runs_in_a_loop_with_lazy_variables(roles: Roles):
         assert "sk-" not in (roles.folder / f"{roles.guid}-loop{number}.env").read_text()
 
 
+@pytest.mark.every_core
 def test_no_fact_of_another_environment_remains(roles: Roles):
     facts = roles.after["one after many"].facts
     assert facts["litellm_key_alias"] == f"virtkey-{roles.guid}-one"

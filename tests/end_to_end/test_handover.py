@@ -131,6 +131,7 @@ def test_the_keys_of_all_users_are_written_to_every_place_and_removed_by_a_destr
     assert run(play, cluster, guid, "destroy", **variables).recap()["changed"] == 0
 
 
+@pytest.mark.every_core
 def test_a_new_secret_replaces_the_old_one_in_the_environment_file(
     play: Ansible, cluster: Path, guid: str, tmp_path: Path
 ) -> None:

@@ -211,6 +211,7 @@ def test_the_key_works_for_its_models_only(lifecycle):
     assert lifecycle.chat[MISTRAL] in (401, 403)
 
 
+@pytest.mark.every_core
 def test_the_facts_describe_the_key_and_are_complete(lifecycle):
     facts = dict(lifecycle.provisioned.task_msg("Show the facts"))
     assert facts.pop("litellm_api_endpoint") + "/v1" == facts.pop("litellm_api_base_url")
@@ -275,6 +276,7 @@ def test_the_messages_contain_url_key_models_and_expiry(lifecycle, proxy):
         assert part in text
 
 
+@pytest.mark.every_core
 def test_a_second_provision_changes_nothing_and_returns_the_same_secret(lifecycle):
     assert lifecycle.again.code == 0, lifecycle.again.output
     assert lifecycle.again.recap()["changed"] == 0
