@@ -132,7 +132,8 @@ class Reader:
         """Create keys of the environments that the page lists, one of which expires, and of a deleted environment."""
         for name, duration in (("7hx2q", "1s"), ("9kw28-user3", "1d"), ("jpxfm", "2d"), ("gone", "3d")):
             alias = f"virtkey-{self.guid}-{name}"
-            status, response = self.proxy.request("POST", "/key/generate", {"key_alias": alias, "duration": duration})
+            body = {"key_alias": alias, "duration": duration, "metadata": {"guid": name.removesuffix("-user3")}}
+            status, response = self.proxy.request("POST", "/key/generate", body)
             assert status == 200, response
 
     def check_saved_secret(self) -> None:
