@@ -100,7 +100,7 @@ def lookup(arguments: str, failure: str = "", **variables: Any) -> Case:
 
 
 GUID = "{{ prefix }}"
-WRONG = {"litellm_master_key": "{{ wrong }}"}
+WRONG: Json = {"litellm_master_key": "{{ wrong }}"}
 REFUSED = r"does not accept the master key \(401\)"
 NO_CONNECTION = "No connection to a LiteLLM proxy"
 MISMATCH = "exists with another secret than the given one"

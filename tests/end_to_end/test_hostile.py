@@ -130,7 +130,16 @@ def outcome(ansible: Ansible, proxy: Proxy, guid: str) -> Outcome:
         "user_messages": ["{{ texts.metadata['jinja'] }}"],
         "duration": "1h",
     }
-    names = ("created", "again", "named", "refused", "found", "report", "looked_up", "litellm_available_models")
+    names: tuple[str, ...] = (
+        "created",
+        "again",
+        "named",
+        "refused",
+        "found",
+        "report",
+        "looked_up",
+        "litellm_available_models",
+    )
     names += ("lab", "lab_again", "status", "nothing")
     lab_vars = {"output_dir": "{{ playbook_dir }}/lab"}
     tasks: list[Json] = [

@@ -243,8 +243,9 @@ def outputs(
     request: pytest.FixtureRequest, ansible: Ansible, proxy: Proxy, relay: Relay, guid: str
 ) -> dict[str, Output]:
     """Run the channels that the selected tests need, and return their output."""
-    tests = [item for item in request.session.items if item.path == request.path]
-    needed = {name for test in tests if "outputs" in test.fixturenames for name in channels_of(test)}
+    items = [item for item in request.session.items if item.path == request.path]
+    tests = [item for item in items if isinstance(item, pytest.Function) and "outputs" in item.fixturenames]
+    needed = {name for test in tests for name in channels_of(test)}
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(2) as threads:
         silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
         running = {
@@ -255,10 +256,10 @@ def outputs(
         return {name: future.result() for name, future in running.items()}
 
 
-def channels_of(test: pytest.Item) -> list[str]:
+def channels_of(test: pytest.Function) -> list[str]:
     """Return the channel of a test, or all channels if it is not about one."""
-    params = test.callspec.params if isinstance(test, pytest.Function) and hasattr(test, "callspec") else {}
-    return [params["channel"]] if "channel" in params else list(CHANNELS)
+    params = test.callspec.params if hasattr(test, "callspec") else {}
+    return [str(params["channel"])] if "channel" in params else list(CHANNELS)
 
 
 def found_in(text: str, output: Output) -> list[str]:
