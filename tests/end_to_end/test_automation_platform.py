@@ -185,8 +185,8 @@ def test_a_play_needs_only_the_credential(platform, credential, proxy, guid):
     job = platform.job(
         credential,
         [
-            {f"{COLLECTION}.litellm_key": {"guid": guid, "models": [GRANITE], "duration": "1h"}, "register": "made"},
-            {"debug": {"msg": "{{ made.virtual_key.operation }} {{ made.virtual_key.key is match('sk-') }}"}},
+            {f"{COLLECTION}.litellm_key": {"guid": guid, "models": [GRANITE], "duration": "1h"}, "register": "created"},
+            {"debug": {"msg": "{{ created.virtual_key.operation }} {{ created.virtual_key.key is match('sk-') }}"}},
             {f"{COLLECTION}.litellm_key": {"guid": guid, "state": "absent"}},
         ],
         verbosity=4,
