@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -167,11 +169,12 @@ def test_a_key_derived_without_the_proxy_is_the_one_that_is_created(
 
 @pytest.mark.every_core
 def test_a_thousand_references_in_one_template_need_one_request(
-    rendered: dict[str, str], ansible: Ansible, relay: Relay, guid: str
+    rendered: dict[str, str], ansible: Ansible, relay: Relay, guid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    times: list[float] = []
+    monkeypatch.setattr(relay, "before", lambda _request_line: times.append(time.monotonic()))
     reference = "{{ lookup('" + COLLECTION + ".litellm_key', guid ~ '-user1', field='alias') }}\n"
     (ansible.folder / "thousand.j2").write_text(reference * 1000)
-    relay.requests.clear()
     run = ansible.play(
         {
             "hosts": "localhost",
@@ -183,4 +186,6 @@ def test_a_thousand_references_in_one_template_need_one_request(
     )
     assert run.code == 0, run.output
     assert (ansible.folder / "thousand.out").read_text() == f"virtkey-{guid}-user1\n" * 1000
-    assert len(relay.requests) == 1
+    # A busy machine may need more than a second for the template, and the lookup trusts a response that long.
+    assert times
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))
