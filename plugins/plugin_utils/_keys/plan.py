@@ -51,7 +51,7 @@ def _plan(
     desired: DesiredKey, snapshot: Snapshot, created: str | None, *, waited: bool, before: ObservedKey | None
 ) -> Plan:
     if foreign := next((key for key in (*snapshot.keys, *snapshot.predecessors) if desired.is_foreign(key)), None):
-        return Plan("unchanged", key=foreign, problem=problems.foreign(desired, foreign))
+        return Plan("absent", problem=problems.foreign(desired, foreign))
     if not desired.present:
         return _deletion(snapshot)
     if unreadable := next((key for key in (*snapshot.keys, *snapshot.predecessors) if key.problem), None):
