@@ -163,8 +163,19 @@ def _warn_about_others(run: EnvironmentRun, named: Sequence[Member], members: Se
 def _drop_deleted(run: EnvironmentRun, outcomes: list[Outcome]) -> list[Outcome]:
     """Leave out the keys that an extension did not find: they were deleted on purpose, or were never provisioned.
 
+    A key whose secret was saved without its settings may have expired and cannot be recreated, which is an error.
+
     :raises UserError: if there is no other key.
     """
+    deleted = {key.alias for key in run.known if key.was_deleted or key.settings is not None}
+    without_settings = {key.alias for key in run.known} - deleted
+    for outcome in outcomes:
+        name = outcome.desired.name
+        if outcome.operation == "absent" and not outcome.error and name in without_settings:
+            outcome.error = (
+                f"Virtual key {name} does not exist and cannot be recreated, because its settings were not saved. "
+                "Provision it (ACTION: provision)"
+            )
     existing = [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
     missing = [outcome.desired.name for outcome in outcomes if outcome not in existing]
     if not existing:

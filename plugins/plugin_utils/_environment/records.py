@@ -26,6 +26,7 @@ Data = dict[str, Any]
 
 # The secret of a key that could not be read back after its creation: the next run compares its hash.
 _UNCONFIRMED = "unconfirmed_virtual_key"
+_DELETED = "deleted"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class SavedKey:
     expires: datetime | None = None
     lifetime_start: datetime | None = None
     record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def was_deleted(self) -> bool:
+        """Whether somebody deleted the key before it expired."""
+        return self.record.get(_DELETED) is True
 
 
 def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
@@ -106,8 +112,9 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
     if not secret and not outcome.unconfirmed_secret:
         return None
     if not key:
-        # Without an error, somebody deleted the key; without settings, it is not recreated when it would have expired.
-        kept = {name: value for name, value in saved.items() if outcome.error or name != "settings"}
+        kept = dict(saved)
+        if not outcome.error and kept.pop("settings", None) is not None:
+            kept[_DELETED] = True  # by somebody: it is not recreated when it would have expired
         return {**kept, **_unconfirmed(outcome), "guid": guid, "user": entry.get("user")}
     return {
         "guid": guid,

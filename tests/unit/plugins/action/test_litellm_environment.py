@@ -368,6 +368,24 @@ def test_an_extension_recreates_an_expired_key_with_its_secret_and_settings(run,
     assert key["duration"] == "30d"  # from the creation of the first key
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_extension_fails_for_a_missing_key_that_was_saved_without_settings(run, proxy, tmp_path, others):
+    """Earlier releases saved no settings: whether the key expired or was deleted is not known."""
+    users = ["ann", "bob"][: others + 1]
+    proxy.clock -= timedelta(days=1)
+    run(users=users, duration="7d")
+    data = user_data(tmp_path)
+    del data["litellm_keys"]["virtkey-abc-ann"]["settings"]
+    (tmp_path / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
+    del proxy.rows[next(hash_ for hash_, row in proxy.rows.items() if row["key_alias"] == "virtkey-abc-ann")]
+    for _run in range(2):
+        result = run("extend", duration="30d")
+        assert result["failed"]
+        assert "virtkey-abc-ann" in result["msg"]
+        assert "does not exist and cannot be recreated, because its settings were not saved" in result["msg"]
+    assert proxy.aliases() == [f"virtkey-abc-{user}" for user in users[1:]]
+
+
 def test_an_extension_does_not_recreate_a_deleted_key(run, proxy):
     run(duration="7d")
     proxy.rows.clear()
