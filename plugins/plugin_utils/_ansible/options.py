@@ -220,7 +220,9 @@ def _list_of_text(value: Any) -> list[str]:
         # Text with brackets that is not JSON is most often a list that lost its type in a template.
         is_list = value.lstrip().startswith("[")
         value = json.loads(value) if is_list else [part.strip() for part in value.split(",")]
-        if not all(isinstance(member, str) for member in value):
+        # An empty member is a comma too many: on the command line, Ansible takes the text after a blank as another
+        # variable.
+        if not all(isinstance(member, str) and member for member in value):
             raise TypeError
     if not isinstance(value, list | tuple):
         raise TypeError

@@ -39,6 +39,16 @@ def check_handover(options: Mapping[str, Any], is_multi_user: bool, prefix: str 
         )
 
 
+def check_file_name(options: Mapping[str, Any], user: str) -> None:
+    """Check that the name of a user can be part of the path of a file, and leads to no other directory.
+
+    :raises OptionError: if it cannot.
+    """
+    has_file = any(USER_PLACEHOLDER in (options[name] or "") for name in ("env_file", "profile_file"))
+    if has_file and ("/" in user or user in (".", "..")):
+        raise OptionError(f"users contains {user!r}, which cannot be part of the path of a file; use a name without /")
+
+
 def handover(
     options: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], base_url: str, *, remove: bool
 ) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from .._keys.durations import DurationError, parse
 from .._keys.model import DEFAULT_ALIAS_PREFIX, DesiredKey, checked_alias, checked_id
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions, check_unique, desired_key, override_options
 from .._keys.secrets import Secret
-from .handover import check_handover
+from .handover import check_file_name, check_handover
 from .members import USER_PLACEHOLDER, Member
 from .records import SavedKey
 from .users import is_multi_user, named_users
@@ -94,6 +94,7 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, pre
     users = named_users(options, prefix)
     for user in users:
         checked_alias(f"{alias}-{user}", "users")
+        check_file_name(options, user)
     request = Request(operation, guid, alias, users, bool(options["users"]), options, settings, defaults)
     if request.by_key_id:
         checked_id(options["key_id"] or "")

@@ -162,6 +162,12 @@ def test_a_value_is_converted_to_its_type(kind: str, value: Any, expected: Any) 
             '["a", 1]',
             "option must be a list of names, like [a, b], or names with commas, but is '[\"a\", 1]'",
         ),
+        ("list of str", "a,", "option must be a list of names, like [a, b], or names with commas, but is 'a,'"),
+        (
+            "list of str",
+            '["a", ""]',
+            'option must be a list of names, like [a, b], or names with commas, but is \'["a", ""]\'',
+        ),
         ("list of str", "[a, b]", "option must be a list of names, like [a, b], or names with commas, but is '[a, b]'"),
         (
             "list of str",

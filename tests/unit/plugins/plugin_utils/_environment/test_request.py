@@ -230,6 +230,17 @@ def test_an_invalid_user_is_refused(users: list[str], message: str) -> None:
     assert error_of(users=users).startswith(message)
 
 
+@pytest.mark.parametrize("user", ["../e", "a/b", "/", ".", ".."])
+@pytest.mark.parametrize("place", ["env_file", "profile_file"])
+def test_the_name_of_a_user_leads_to_no_other_directory(user: str, place: str) -> None:
+    handover: dict[str, Any] = {place: "/home/{user}/llm", "profile_group": "lab"}
+    assert error_of(users=["ann", user], **handover) == (
+        f"users contains {user!r}, which cannot be part of the path of a file; use a name without /"
+    )
+    assert desired(users=[user])  # without such a file, any name will do
+    assert desired(users=["a.b", "..."], **handover)
+
+
 def test_the_name_of_a_user_may_start_with_a_space() -> None:
     assert [key.alias for key in desired(users=[" ann"])] == ["virtkey-abc- ann"]
 
