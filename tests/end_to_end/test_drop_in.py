@@ -151,7 +151,7 @@ DIFFERENCES = (
     ),
     Difference("new facts", new_facts, "A client needs the base URL, and an operator the expiry."),
     Difference(
-        "undefined facts",
+        "facts that do not apply",
         no_undefined_facts,
         "Nothing is left of another environment in the same play, and every fact can be read.",
     ),
@@ -281,7 +281,9 @@ def test_each_difference_occurs() -> None:
 
 def test_the_page_about_migration_lists_the_differences() -> None:
     section = (
-        PAGE.read_text(encoding="utf-8").partition("Facts, user data and messages\n")[2].partition("These differ")[0]
+        PAGE.read_text(encoding="utf-8")
+        .partition("Facts, user data and messages\n")[2]
+        .partition("The following differences")[0]
     )
     header, *names = re.findall(r"^   \* - (.+)$", section, re.MULTILINE)
     assert header == "topic"
