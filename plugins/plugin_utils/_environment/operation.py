@@ -24,7 +24,7 @@ from .._keys.secrets import Secret
 from .._litellm.client import Client
 from . import messages
 from .handover import handover
-from .members import Member, discover_members, named_members
+from .members import Member, discover_members, named_members, own_alias_of
 from .records import SavedKey
 from .request import Request, desired_keys
 from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data
@@ -133,7 +133,7 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
         found = None
         if request.is_multi_user:
             found = run.observer.find_environment_keys_at_once(request.alias, request.predecessor_alias, max_pages)
-        _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()))
+        _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()), found)
         return named, found
     both = request.operation == "destroy" or request.options["regenerate"] != "never"
     if request.operation == "extend":
@@ -142,7 +142,7 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
     members = discover_members(request.guid, request.alias, run.known, found)
     if request.is_selection:
         if request.operation == "destroy":
-            _warn_about_others(run, named, members)
+            _warn_about_others(run, named, members, found)
         return named, found
     if request.operation != "destroy" and not request.is_multi_user:
         return members, found
@@ -150,9 +150,16 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
     return [*named, *(member for member in members if member.alias not in aliases)], found
 
 
-def _warn_about_others(run: EnvironmentRun, named: Sequence[Member], members: Sequence[Member]) -> None:
+def _warn_about_others(
+    run: EnvironmentRun, named: Sequence[Member], members: Sequence[Member], found: Sequence[ObservedKey] | None
+) -> None:
+    """Warn about the other keys of the environment: those on the proxy, or the saved ones if no keys were listed."""
     aliases = {member.alias for member in named}
-    if others := [member.alias for member in members if member.alias not in aliases]:
+    others = [member.alias for member in members if member.alias not in aliases]
+    if found is not None:
+        existing = {own_alias_of(key) for key in found}
+        others = [alias for alias in others if alias in existing]
+    if others:
         message = messages.other_keys(run.request.guid, others, run.request.operation)
         if run.request.is_selection and run.request.operation == "provision":
             run.note = message  # expected where a play provisions one tenant after the other

@@ -358,6 +358,15 @@ def test_a_destroy_of_one_user_leaves_the_others(run, proxy, tmp_path, warnings)
     assert [entry["key"] in saved for entry in first["virtual_keys"]] == [True, False]
 
 
+def test_keys_that_exist_only_in_user_data_are_not_reported_as_active(run, proxy, warnings):
+    run(users=["ann", "bob", "eve"])
+    del proxy.rows[next(hash_ for hash_, row in proxy.rows.items() if row["key_alias"] == "virtkey-abc-eve")]
+    run("destroy", users=["ann"])
+    (warning,) = [text for text in warnings if "does not include" in text]
+    assert "virtkey-abc-bob" in warning
+    assert "virtkey-abc-eve" not in warning
+
+
 def test_an_extension_recreates_an_expired_key_with_its_secret_and_settings(run, proxy):
     first = run(max_budget=2, settings={"rpm_limit": 5}, duration="7d")["virtual_keys"][0]
     proxy.clock += 8 * DAY
