@@ -139,6 +139,8 @@ def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
 
     :raises RuntimeError: if the user data lack the secret of a key.
     """
+    user_data = yaml.safe_load((playbooks.folder / guid / "provision-user-data.yaml").read_text())
+    user_data.pop("litellm_keys", None)  # the role saves these for its next run; the uri tasks have none
     rows = {alias: playbooks.proxy.row(alias) for alias in aliases(guid, users)}
     owners = {row["token"]: alias for alias, row in rows.items()}
     with_secret = set()
@@ -160,7 +162,7 @@ def end_state(playbooks: Playbooks, guid: str, users: int) -> Json:
             alias: {"models": row["models"], "user_id": row["user_id"], "guid": row["metadata"]["guid"]}
             for alias, row in rows.items()
         },
-        "user data": normalized(yaml.safe_load((playbooks.folder / guid / "provision-user-data.yaml").read_text())),
+        "user data": normalized(user_data),
     }
     if missing := rows.keys() - with_secret:
         raise RuntimeError(f"The user data lack the secrets of {', '.join(sorted(missing))}")
