@@ -92,7 +92,7 @@ options:
   on_missing_key:
     description:
       - What to do if O(state=present) and the key does not exist.
-      - V(create) creates the key. It does not reuse a saved secret, because whoever deleted the key intended to revoke
+      - V(create) creates the key. It does not reuse a saved secret, because the key may have been deleted to revoke
         that secret.
       - V(recreate) creates the key with its previous secret. This is the secret from O(key), derived from O(key_seed),
         or saved (see O(recall)). If no secret is known, the task fails, unless O(regenerate) allows a new one.

@@ -14,6 +14,7 @@ from typing import Any
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
+from ansible.plugins import loader
 from ansible.plugins.loader import action_loader, connection_loader
 from ansible.template import Templar
 
@@ -38,7 +39,7 @@ def run_action(
         play_context=PlayContext(),
         loader=DataLoader(),
         templar=Templar(loader=DataLoader(), variables=variables),
-        shared_loader_obj=None,
+        shared_loader_obj=loader,
     )
     result: dict[str, Any] = action.run(task_vars=variables)
     json.dumps(result)  # Ansible does so when it passes the result on

@@ -36,7 +36,7 @@ _THEIR_ACTION = "agnosticd.core.agnosticd_user_info"
 
 
 def user_info_defaults(action: ControllerAction) -> dict[str, Any]:
-    """Return AgnosticD's module_defaults for its own action, such as the prefix that tells clusters apart."""
+    """Return AgnosticD's module_defaults for its own action, such as the prefix that distinguishes clusters."""
     defaults: dict[str, Any] = {}
     for level in action._task.module_defaults or ():
         defaults.update(level.get(_THEIR_ACTION) or {})

@@ -130,7 +130,7 @@ class DesiredKey:
     def new_secret(self) -> Secret | None:
         """The secret that a new key must have; None if any will do.
 
-        A known secret is used only to recreate a key: whoever deleted a key meant to revoke its secret.
+        A known secret is used only to recreate a key: a key may have been deleted to revoke its secret.
         """
         return self.secret or (self.known_secrets[0] if self.known_secrets and self.on_missing == "recreate" else None)
 

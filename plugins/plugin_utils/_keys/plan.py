@@ -210,7 +210,7 @@ def _race(snapshot: Snapshot, created: str, *, waited: bool) -> Plan:
     """Resolve a race: LiteLLM does not enforce unique aliases if two runs create a key at the same time.
 
     The oldest key stays, and each run deletes only the key that it created. If this run's key is the oldest and the
-    other run does not delete its own in time, it has not seen this one, and this run gives way.
+    other run does not delete its own in time, it has not seen this one, and this run deletes its key.
     """
     rival = next(key for key in snapshot.keys if key.key_id != created)
     if snapshot.keys[0].key_id == created and not waited:

@@ -77,7 +77,7 @@ def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = 
         raise OptionError(f"key_seed is {len(seed)} characters long; at least {MIN_SEED_LENGTH} are required")
     if seed == master_key:
         raise OptionError(
-            "key_seed must not be the master key: whoever has a virtual key could brute-force the master key offline"
+            "key_seed must not be the master key: anyone with a virtual key could brute-force the master key offline"
         )
     if version < 1:
         raise OptionError(f"key_version is {version}; it must be 1 or more")

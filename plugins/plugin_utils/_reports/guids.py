@@ -117,7 +117,7 @@ def _readings(token: str) -> Iterator[str]:
 def _decode(content: Any) -> str:
     """Decode the bytes of a file, in Base64.
 
-    :raises OptionError: if its encoding is none that editors mark: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
+    :raises OptionError: unless it is UTF-8, or UTF-16 or UTF-32 with a byte order mark.
     """
     try:
         data = base64.b64decode(content, validate=True)

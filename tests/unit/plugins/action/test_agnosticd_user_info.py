@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
-from ansible.plugins import loader
-from ansible.plugins.loader import action_loader, connection_loader
-from ansible.template import Templar
+from ansible.plugins.loader import action_loader
 from ansible.utils.unsafe_proxy import wrap_var
 
 try:
@@ -38,24 +33,12 @@ RunTask = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunTask:
+def run(run_action: RunTask, tmp_path: Path) -> RunTask:
     """Run the action in an empty folder, with rendered arguments."""
 
     def run_task(arguments: dict[str, Any], check_mode: bool = False, **variables: Any) -> Result:
         variables = {"output_dir": str(tmp_path), **variables}
-        task = Task()
-        task.action, task.args, task.check_mode = NAME, arguments, check_mode
-        action = action_loader.get(
-            NAME,
-            task=task,
-            connection=connection_loader.get("ansible.builtin.local", PlayContext(), os.devnull),
-            play_context=PlayContext(),
-            loader=DataLoader(),
-            templar=Templar(loader=DataLoader(), variables=variables),
-            shared_loader_obj=loader,
-        )
-        result: Result = action.run(task_vars=variables)
-        json.dumps(result)  # Ansible does so when it passes the result on
+        result: Result = run_action(NAME, arguments, variables=variables, check_mode=check_mode)
         return result
 
     return run_task

@@ -96,7 +96,7 @@ def test_list_without_a_guid_is_refused(value):
         ("\N{LEFT DOUBLE QUOTATION MARK}abc\N{RIGHT DOUBLE QUOTATION MARK}", "contains the line"),
         ("<guid>abc</guid>", "contains the line"),
         ("abc\\", "contains the line"),
-        # Text that was decoded wrongly before, or is none.
+        # Text that was decoded incorrectly, or binary data.
         ("abc\ufffd", "contains the line"),
         ("\udcff\udcfea\0b\0c\0", "contains the line"),
         ("ÿþa\0b\0c\0", "contains the line"),
