@@ -72,7 +72,7 @@ def text(results: Results) -> str:
 
 def write(results: Results, docs: Path) -> None:
     """Write the tables between the markers of the page, and the chart."""
-    page = docs / "docsite" / "rst" / "speed.rst"
+    page = docs / "docsite" / "rst" / "performance.rst"
     before, rest = page.read_text().split(BEGIN)
     after = rest.split(END)[1]
     parts = [_machine(results), *map(_rst, tables(results))]

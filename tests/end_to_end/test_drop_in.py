@@ -33,7 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     Proxy,
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "from_the_original.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "upgrade.rst"
 DOCLING = "Docling"
 # The models of the recording, and models that the sandbox serves.
 MODELS = {"fake-gpt": GRANITE, "fake-claude": MISTRAL, "fake-embed": DOCLING}

@@ -44,7 +44,7 @@ PAGES = {
     **{
         name: RST / f"{name}.rst"
         for name in (
-            *("automation_platform", "getting_started", "lab_platform", "lifetimes", "many_users", "report"),
+            *("agnosticd", "automation_platform", "expiry", "quick_start", "report_on_keys", "run_a_workshop"),
             *("secrets", "troubleshooting"),
         )
     },
@@ -110,7 +110,7 @@ class Reader:
         self.items: list[Json] = []
 
     def read(self) -> None:
-        if self.page == "report":
+        if self.page == "report_on_keys":
             self.create_reported_keys()
         plays: list[Json] = []
         for block in blocks(self.page):
@@ -233,14 +233,14 @@ def reader(request: pytest.FixtureRequest, ansible: Ansible, proxy: Proxy, guid:
 
 # The minimum number of plays and commands that run on each page, so that none is skipped unnoticed.
 MINIMUM = {
+    "agnosticd": 6,
     "automation_platform": 1,
     "collection": 9,
-    "getting_started": 8,
-    "lab_platform": 6,
-    "lifetimes": 3,
-    "many_users": 4,
-    "report": 6,
+    "expiry": 3,
+    "quick_start": 8,
+    "report_on_keys": 6,
     "role": 11,
+    "run_a_workshop": 4,
     "secrets": 4,
     "troubleshooting": 0,
 }
@@ -251,15 +251,15 @@ def test_the_blocks_of_a_page_run(reader: Reader, minimum: int) -> None:
     reader.read()
     assert reader.ran >= minimum
     assert reader.checked or reader.page not in ("role", "secrets")
-    if reader.page == "report":
+    if reader.page == "report_on_keys":
         assert {alias.rpartition(f"{reader.guid}-")[2] for alias in reader.aliases()} == {"9kw28-user3", "jpxfm"}
 
 
 def test_the_user_data_that_the_page_looks_up_are_documented() -> None:
-    (block,) = [block for block in blocks("lab_platform") if block.name == LOOKUPS]
+    (block,) = [block for block in blocks("agnosticd") if block.name == LOOKUPS]
     names = re.findall(r"'agnosticd_user_data', '(\w+)'", block.text)
     assert len(names) == len(yaml.safe_load(block.text))
-    assert {f"``{name}``" for name in names} <= set(PAGES["lab_platform"].read_text().split())
+    assert {f"``{name}``" for name in names} <= set(PAGES["agnosticd"].read_text().split())
 
 
 @pytest.mark.parametrize("users", [[], ["user1", "user2"]], ids=["one", "many"])

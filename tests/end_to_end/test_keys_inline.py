@@ -29,7 +29,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 )
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "docsite" / "rst" / "keys_inline.rst").read_text()
+PAGE = (ROOT / "docs" / "docsite" / "rst" / "hand_over_a_key.rst").read_text()
 TEMPLATES = {
     name: textwrap.dedent(block)
     for name, block in re.findall(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The laws that hold in every history. `docs/docsite/rst/promises.rst` states them for users.
+"""The laws that hold in every history. `docs/docsite/rst/guarantees.rst` states them for users.
 
 Laws about a moment are checked in each state, laws about the end when all controllers have ended, and laws about the
 next run after each operation has run once more, without a fault.
@@ -41,7 +41,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy impor
     hashed,
 )
 
-# As in `docs/docsite/rst/promises.rst`.
+# As in `docs/docsite/rst/guarantees.rst`.
 LAWS = {
     "foreign keys": "A key of another environment is never changed.",
     "always a key": "An environment that has a key has one at every moment, unless a run deletes it.",

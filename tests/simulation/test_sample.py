@@ -74,7 +74,7 @@ def test_a_state_is_counted_once_and_a_history_each_time():
 
 
 def test_the_guarantees_state_the_laws():
-    lines = (ROOT / "docs" / "docsite" / "rst" / "promises.rst").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "docsite" / "rst" / "guarantees.rst").read_text(encoding="utf-8").splitlines()
     stated = [line for line in lines if line.removesuffix(NOT_YET).removeprefix("- ") in LAWS.values()]
     assert stated == [f"- {text}{NOT_YET if law in KNOWN else ''}" for law, text in LAWS.items()]
     assert set(KNOWN) <= set(LAWS)

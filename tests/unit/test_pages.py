@@ -171,7 +171,7 @@ def test_troubleshooting_has_no_message_that_does_not_exist() -> None:
 
 
 def lifetime_rows() -> list[list[str]]:
-    text = (RST / "lifetimes.rst").read_text(encoding="utf-8")
+    text = (RST / "expiry.rst").read_text(encoding="utf-8")
     rows = re.findall(r"^(2026-\S+ \S+)  +(.+?)  +(.+?)  +(.+?)  +\S.*$", text, re.MULTILINE)
     assert len(rows) > 5
     return [list(row) for row in rows]
@@ -190,7 +190,7 @@ def test_the_table_of_lifetimes_is_correct(now: str, requested: str, expires: st
     assert (step.end if isinstance(step, Update) else key.expires) == instant(new_expiry)
 
 
-def test_the_lab_platform_page_lists_all_user_data() -> None:
+def test_the_agnosticd_page_lists_all_user_data() -> None:
     key = {
         "key": "sk-1",
         "key_alias": "a",
@@ -204,7 +204,7 @@ def test_the_lab_platform_page_lists_all_user_data() -> None:
     single, _none = build_user_data([{**key, "user": None}], "e", "e/v1", docling)
     of_all, of_users = build_user_data([key], "e", "e/v1", docling)
     assert set(of_users["bob"]) - set(single) == {"litellm_user_email"}
-    text = (RST / "lab_platform.rst").read_text(encoding="utf-8")
+    text = (RST / "agnosticd.rst").read_text(encoding="utf-8")
     tables = re.findall(r"^=+ +=+\nname .*\n=+ +=+\n((?:``.*\n)+)=+ +=+$", text, re.MULTILINE)
     one, many = (set(re.findall(r"^``(.+?)``", table, re.MULTILINE)) for table in tables)
     assert one == set(single)
@@ -218,7 +218,7 @@ def test_the_table_of_names_contains_only_names_that_exist() -> None:
     keys = [{**entry, "user": "user1", "models": ["m"]}]
     facts, variables = build_facts(keys, "e", "e/v1"), environment_variables(keys[0], "e/v1")
     data, _of_users = build_user_data(keys, "e", "e/v1", {"litellm_docling_endpoint": "e"})
-    section = (RST / "lab_platform.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
+    section = (RST / "agnosticd.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
     table, _line, text = section.partition("\n- **Facts**")
     header, *rows = ([cell.strip("\n ") for cell in row.split("\n     -")] for row in table.split("\n   * - ")[1:])
     assert header == ["value", "fact", "user data", "attribute in Showroom", "environment variable"]
@@ -256,6 +256,6 @@ def test_every_link_of_a_readme_has_a_target(path: Path) -> None:
 
 
 def test_every_test_that_the_guarantees_name_exists() -> None:
-    named = set(re.findall(r"``(?:tests/[a-z_/]*/)?(test_\w+\.py)``", page("promises")))
+    named = set(re.findall(r"``(?:tests/[a-z_/]*/)?(test_\w+\.py)``", page("guarantees")))
     assert len(named) > 5
     assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
