@@ -25,7 +25,7 @@ options:
     description:
       - The URL of the database, such as V(postgresql://user:password@host:5432/litellm). C(libpq) parameters can follow
         a question mark.
-      - In the user and the password, write V(/) as V(%2F), V(@) as V(%40), and V(%) as V(%25).
+      - In the user and the password, write V(/) as V(%2F), V(@) as V(%40), V(%) as V(%25), and a space as V(%20).
       - The password is passed to C(psql) in the environment, so that other users of the controller cannot see it.
     type: str
     required: true

@@ -15,13 +15,13 @@ import subprocess
 
 from .._errors import UserError
 from .._text import mask
-from .url import DatabaseURL
+from .url import DatabaseURL, service_error
 
 
 def run_psql(database: DatabaseURL, statement: str, timeout: float) -> str:
     """Run a statement and return the output of psql. `timeout` is in seconds.
 
-    :raises UserError: if psql is missing or fails.
+    :raises UserError: if psql is missing or fails, or would use another password.
     """
     program = shutil.which("psql")
     if not program:
@@ -32,6 +32,8 @@ def run_psql(database: DatabaseURL, statement: str, timeout: float) -> str:
     # psql needs no master key.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LITELLM_")}
     if database.password:
+        if "PGSERVICE" in environment:
+            raise service_error()
         environment["PGPASSWORD"] = database.password
     command = [program, "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--quiet"]
     try:
@@ -40,7 +42,8 @@ def run_psql(database: DatabaseURL, statement: str, timeout: float) -> str:
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # as the password is decoded
             timeout=timeout,
             check=False,
         )

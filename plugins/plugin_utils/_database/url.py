@@ -5,7 +5,8 @@
 """Split the URL of a database into a URL that other users may see, and its password.
 
 URLs are read as libpq reads them, not as `urllib.parse` does: `#` and `?` do not end the password, only `@` does, and a
-`/` before the `@` means that the URL has neither a user nor a password.
+`/` before the `@` means that the URL has neither a user nor a password. A URL that releases of libpq read in different
+ways is refused.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -23,7 +24,10 @@ from .._errors import OptionError
 _FORMAT = re.compile(r"(postgres(?:ql)?://)(?:([^@/\0\ud800-\udfff]*)@)?([^\0\ud800-\udfff]*)")
 _HOST = r"(?:\[[^\]/?]*\]|[^\[:/?,][^:/?,]*)?(?::\d*)?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^?]*)?(?:\?(.*))?", re.DOTALL)
-_INVALID_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+# PostgreSQL 18 and later ignore or refuse spaces.
+_INVALID_CREDENTIALS = re.compile(r"%(?![0-9A-Fa-f]{2})|%00| ")
+# A misplaced password: as a parameter, or after a character that starts no parameter, such as `;`.
+_PASSWORD = re.compile(r"(?<![a-z])password\s*=", re.IGNORECASE)
 
 # The parameters of libpq, up to PostgreSQL 18, whose values other users may see. These are not among them: password,
 # sslpassword, oauth_client_secret, scram_client_key, scram_server_key.
@@ -62,35 +66,36 @@ def split_password(url: str) -> DatabaseURL:
     if not match:
         raise OptionError("postgres_url must look like postgresql://user:password@host:5432/litellm")
     scheme, credentials, rest = match.groups()
-    if "@" in rest or _INVALID_ESCAPE.search(credentials or ""):
+    if "@" in rest or _INVALID_CREDENTIALS.search(credentials or ""):
         raise OptionError(
-            "postgres_url contains a '/', '@' or '%' that is not escaped; write %2F, %40 or %25 in the user and the "
-            "password, and %40 or %25 in parameters"
+            "postgres_url contains a '/', '@', '%' or space that is not escaped; write %2F, %40, %25 or %20 in the "
+            "user and the password, and %40 or %25 in parameters"
         )
+    if _PASSWORD.search(_decode(rest)):
+        raise OptionError("postgres_url must have its password before the host, as in postgresql://user:password@host")
     hosts = _HOSTS.fullmatch(rest)
     if not hosts:
         raise OptionError("postgres_url must look like postgresql://user:password@host:5432/litellm")
-    _check_parameters(hosts[1] or "")
+    parameters = [_decode(parameter.partition("=")[0]) for parameter in (hosts[1] or "").split("&") if parameter]
+    if not all(map(_PARAMETER.fullmatch, parameters)):
+        # libpq would refuse an unknown one, such as a misspelled `password`, but only after other users could see it.
+        raise OptionError(
+            "postgres_url has a parameter that is unknown or would show a secret in the list of processes; remove "
+            "it, or use another parameter of libpq"
+        )
     user, _colon, password = (credentials or "").partition(":")
-    decoded = os.fsdecode(unquote_to_bytes(password))
-    return DatabaseURL(f"{scheme}{user}@{rest}" if user else scheme + rest, decoded, password)
+    if password and "service" in parameters:
+        raise service_error()
+    return DatabaseURL(f"{scheme}{user}@{rest}" if user else scheme + rest, _decode(password), password)
 
 
-def _check_parameters(query: str) -> None:
-    """Check that the parameters contain no secret.
+def service_error() -> OptionError:
+    """Return the error for a password beside a service, whose password libpq prefers to that of the environment."""
+    return OptionError(
+        "postgres_url has a password, but psql would use that of the service in the parameter service or in the "
+        "environment variable PGSERVICE; remove the password or the service"
+    )
 
-    libpq would refuse an unknown one, such as a misspelled `password`, but only after other users could see it.
 
-    :raises OptionError: if a parameter is not allowed.
-    """
-    for parameter in filter(None, query.split("&")):
-        name = os.fsdecode(unquote_to_bytes(parameter.partition("=")[0]))
-        if name == "password":
-            raise OptionError(
-                "postgres_url must have its password before the host, as in postgresql://user:password@host"
-            )
-        if not _PARAMETER.fullmatch(name):
-            raise OptionError(
-                "postgres_url has a parameter that is unknown or would show a secret in the list of processes; remove "
-                "it, or use another parameter of libpq"
-            )
+def _decode(text: str) -> str:
+    return os.fsdecode(unquote_to_bytes(text))

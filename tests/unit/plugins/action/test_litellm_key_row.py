@@ -97,7 +97,7 @@ def test_the_password_is_not_an_argument_and_no_file_of_the_user_is_read(run, ps
         assert f"argument={option}" in arguments
 
 
-@pytest.mark.parametrize("password", ["p#p-w0rd", "p?p-w0rd", "p-w0rd#%2F", "p:p-w0rd", "p-w0rd[ "])
+@pytest.mark.parametrize("password", ["p#p-w0rd", "p?p-w0rd", "p-w0rd#%2F", "p:p-w0rd", "p-w0rd[%20"])
 def test_no_part_of_an_unusual_password_is_an_argument_or_in_a_message(run, psql, password):
     psql.respond(error=f"psql: error: {password}: {unquote(password)}", code=2)
     result = run(key_ids=[ONE], postgres_url=f"postgresql://u:{password}@db/litellm")
@@ -149,10 +149,13 @@ def test_an_invalid_id_is_refused_and_not_quoted(run, psql, key_id):
         ("mysql://u:p-w0rd@db/litellm", "postgres_url must look like"),
         ("host=db password=p-w0rd", "postgres_url must look like"),
         ("postgresql://u:p-w0rd/litellm", "postgres_url must look like"),
-        ("postgresql://u:p/p-w0rd@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
-        ("postgresql://u:p@p-w0rd@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
-        ("postgresql://u:p-w0rd%@db/litellm", "postgres_url contains a '/', '@' or '%' that is not escaped"),
+        ("postgresql://u:p/p-w0rd@db/litellm", "postgres_url contains a '/', '@', '%' or space that is not escaped"),
+        ("postgresql://u:p@p-w0rd@db/litellm", "postgres_url contains a '/', '@', '%' or space that is not escaped"),
+        ("postgresql://u:p-w0rd%@db/litellm", "postgres_url contains a '/', '@', '%' or space that is not escaped"),
         ("postgresql://db/litellm?passwor%64=p-w0rd", "postgres_url must have its password before the host"),
+        ("postgresql://u:p p-w0rd@db/litellm", "postgres_url contains a '/', '@', '%' or space that is not escaped"),
+        ("postgresql://u:p-w0rd@db/litellm?service=s", "postgres_url has a password, but psql would use"),
+        ("postgresql://db/litellm;password=p-w0rd", "postgres_url must have its password before the host"),
         ("postgresql://db/litellm?sslpassword=p-w0rd", "postgres_url has a parameter that is unknown or would show"),
         ("postgresql://db/litellm?user=u&password=p-w0rd", "postgres_url must have its password before the host"),
     ],
@@ -170,6 +173,21 @@ def test_an_error_of_the_database_is_reported_without_the_password(run, psql):
     result = run(key_ids=[ONE])
     assert (result["failed"], result["changed"]) == (True, False)
     assert result["msg"] == 'The database refused the statement: psql: error: FATAL: ******** is wrong "********"'
+
+
+def test_output_that_is_not_utf_8_is_reported_without_the_password(run, psql):
+    (psql.folder / "error").write_bytes(b"psql: error: \xe4 \x1b[2J p\xffw0rd-")
+    (psql.folder / "code").write_text("2")
+    result = run(key_ids=[ONE], postgres_url="postgresql://u:p%ffw0rd-@db/litellm")
+    assert result["msg"] == r"The database refused the statement: psql: error: \udce4 \x1b[2J ********"
+
+
+def test_a_service_in_the_environment_does_not_replace_the_password(run, psql, monkeypatch):
+    """libpq prefers the password of the service to PGPASSWORD."""
+    monkeypatch.setenv("PGSERVICE", "another")
+    assert run(key_ids=[ONE])["msg"].startswith("postgres_url has a password, but psql would use")
+    assert psql.arguments == []
+    assert "failed" not in run(key_ids=[ONE], postgres_url="postgresql://u@db/litellm")
 
 
 def test_a_database_that_does_not_respond_times_out(run, psql):
