@@ -21,6 +21,7 @@ from .._errors import LiteLLMError
 from .._text import mask
 from .connection import Connection
 from .error_text import error_detail, http_error, transport_error
+from .parsing import parse_json
 from .transport import TRANSIENT_STATUSES, connection_pool, retry_policies
 
 with contextlib.suppress(ImportError):  # `transport` keeps the error for the user
@@ -103,8 +104,8 @@ class Client:
                 transient=False,
             )
         try:
-            return _parse_json(response.data)
-        except (ValueError, RecursionError):
+            return _parse_response(response.data)
+        except ValueError:
             raise LiteLLMError(
                 f"The response of {url} to {request} is not valid JSON; check that url is a LiteLLM proxy",
                 transient=True,
@@ -134,12 +135,12 @@ class Client:
         return mask(text, [self.connection.master_key, secret])
 
 
-def _parse_json(body: bytes) -> Any:
+def _parse_response(body: bytes) -> Any:
     """Parse the body of a response.
 
-    :raises ValueError: if it is not JSON, or has lone surrogates, which cannot be written to a file or terminal.
+    :raises ValueError: if it is not JSON, or too complex, or has lone surrogates, which no file or terminal accepts.
     """
-    value = json.loads(body)
+    value = parse_json(body)
     if rb"\ud" in body or rb"\uD" in body:
         json.dumps(value, ensure_ascii=False).encode()
     return value

@@ -9,9 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import json
 import socket
 from typing import Any, TypeGuard
 
@@ -26,7 +24,11 @@ with contextlib.suppress(ImportError):  # `transport` keeps the error for the us
         SSLError,
     )
 
+from .parsing import parse_json, parse_literal
 from .transport import MAX_RESPONSE_BYTES, ResponseTooLong
+
+# Bytes. LiteLLM's longest error responses quote the request.
+_MAX_ERROR_BYTES = 64 << 10
 
 
 def error_detail(body: bytes) -> str:
@@ -35,15 +37,15 @@ def error_detail(body: bytes) -> str:
     LiteLLM uses several shapes: an OpenAI error, FastAPI's detail, and a Python dict as text inside of either.
     """
     try:
-        detail: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        detail: Any = parse_json(body) if len(body) <= _MAX_ERROR_BYTES else None
+    except ValueError:
         return ""
     if isinstance(detail, dict):
         error = detail.get("error") or detail
         detail = error.get("message", error.get("detail", error)) if isinstance(error, dict) else error
     if isinstance(detail, str) and detail.startswith("{"):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            detail = ast.literal_eval(detail)
+        with contextlib.suppress(ValueError):
+            detail = parse_literal(detail)
     if isinstance(detail, dict):
         detail = detail.get("error", detail)
     if isinstance(detail, list):  # FastAPI's validation errors
@@ -119,4 +121,5 @@ def _is_error(value: object) -> TypeGuard[BaseException]:
 def _field_error(item: Any) -> str:
     if not isinstance(item, dict) or "msg" not in item:
         return str(item)
-    return f"{'.'.join(map(str, item.get('loc', ())))}: {item['msg']}"
+    location = item.get("loc")
+    return f"{'.'.join(map(str, location)) if isinstance(location, list) else location}: {item['msg']}"

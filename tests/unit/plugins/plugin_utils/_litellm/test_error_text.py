@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
@@ -102,6 +103,26 @@ def test_the_reason_is_found_in_every_shape_of_error_response(
     error = failure(client(httpserver.url_for("")))
     assert str(error) == message.replace("{url}", httpserver.url_for("").rstrip("/"))
     assert (error.status, error.transient) == (status, status == 500)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"error": {"message": "x" * (64 << 10)}}, "no reason given"),
+        ({"error": {"message": "{" + "1+" * 200_000 + "1}"}}, "no reason given"),
+        ({"error": {"message": "{" + "1," * 3_000_000 + "}"}}, "no reason given"),
+        ({"error": {"message": "{'error': '" + "x" * 2000 + "'}"}}, "{'error': '" + "x" * 489),
+        ({"error": {"message": json.loads("[" * 500 + "]" * 500)}}, "no reason given"),
+        (
+            {"detail": [{"msg": "no", "loc": 5}, {"msg": "no", "loc": None}, {"msg": ["no"]}]},
+            "5: no; None: no; None: ['no']",
+        ),
+    ],
+    ids=["long", "nested literal", "long literal", "literal", "nested", "locations"],
+)
+def test_a_malicious_reason_is_not_read(httpserver: HTTPServer, body: Any, reason: str) -> None:
+    httpserver.expect_request("/key/list").respond_with_json(body, 400)
+    assert str(failure(client(httpserver.url_for("")))) == f"LiteLLM returned 400{FOR}{reason}"
 
 
 HTML = "<html><head><title>Application is not available</title></head></html>"

@@ -1,0 +1,95 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whatever a proxy sends is parsed, or refused, in little time and memory."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.parsing import (
+    parse_json,
+    parse_literal,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+
+
+@given(VALUES)
+def test_a_value_is_read_as_it_was_written(value: Any) -> None:
+    assert parse_json(json.dumps(value).encode()) == value
+    if len(repr(value)) <= 2000:
+        assert parse_literal(repr(value)) == value
+
+
+@given(st.text() | st.text(alphabet="{}[]():,'\\\"1+-*.eEjaif\n "))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    for parse in (lambda: parse_json(text.encode()), lambda: parse_literal(text)):
+        try:
+            parse()
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+@pytest.mark.parametrize("levels", [101, 500, 900, 3000, 100_000])
+def test_only_a_hundred_levels_are_read(start: str, end: str, levels: int) -> None:
+    assert json.dumps(parse_json((start * 99 + "[1]" + end * 99).encode()))
+    with pytest.raises(ValueError, match="too many levels"):
+        parse_json((start * (levels - 1) + "[1]" + end * (levels - 1)).encode())
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b"{}", b'""'])
+def test_only_a_million_values_are_read(value: bytes) -> None:
+    parse_json(b"[" + b",".join([value] * 400_000) + b"]")
+    with pytest.raises(ValueError, match="too many values"):
+        parse_json(b"[" + b",".join([value] * 1_000_001) + b"]")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1+",
+        "1,",
+        "-",
+        "~",
+        "(",
+        "[",
+        "{",
+        "{1:",
+        "a.",
+        "f(",
+        "not ",
+        "1if 1else ",
+        "lambda:",
+        "1**",
+        "f'{",
+        "'a'",
+        "\\",
+        "*",
+    ],
+)
+def test_a_long_literal_is_refused_and_a_short_one_is_harmless(piece: str) -> None:
+    """Python 3.10 crashes on some of the long ones."""
+    for text in (f"{{{piece * 1000}"[:1998], f"{{{piece * 1000}"[:1998] + "1}"):
+        try:
+            parse_literal(text)
+        except ValueError:
+            continue
+    with pytest.raises(ValueError, match="too long"):
+        parse_literal("{" + piece * 400_000 + "1}")
+
+
+def test_a_literal_causes_no_warning() -> None:
+    """Python would print it, with a control character in it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert parse_literal("{'error': '\\\x1b'}") == {"error": "\\\x1b"}
+    assert caught == []
