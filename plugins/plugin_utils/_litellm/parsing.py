@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import json
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 # A page of a hundred keys has about 10 000. Python needs about a hundred bytes for each.
@@ -34,10 +35,10 @@ def parse_json(body: bytes) -> Any:
         value = json.loads(body)
     except RecursionError:
         raise ValueError("too many levels") from None
-    level = [value]
-    for _depth in range(_MAX_NESTING + 1):  # the last level has only scalars
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _members(outer)]
-        if not level:
+    containers = [value]
+    for _level in range(_MAX_NESTING):
+        containers = [inner for outer in containers for inner in _members(outer) if isinstance(inner, dict | list)]
+        if not containers:
             return value
     raise ValueError("too many levels")
 
@@ -57,5 +58,7 @@ def parse_literal(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _members(value: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
