@@ -30,6 +30,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
     result_entry,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
+    require_administrator,
+)
 
 
 class ActionModule(ControllerAction):
@@ -42,6 +45,8 @@ class ActionModule(ControllerAction):
         if options["recall"]:
             desired = self._with_known_secrets(desired, task_vars)
         client = self.connect(options)
+        if desired:
+            require_administrator(client)
         with interruptible():
             outcomes = reconcile(
                 client,

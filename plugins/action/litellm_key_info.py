@@ -29,6 +29,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key, key_status
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
+    require_administrator,
+)
 
 OPTIONS = {
     **CONNECTION_OPTIONS,
@@ -52,6 +55,7 @@ class ActionModule(ControllerAction):
         before = parse_instant(options["expires_before"]) if options["expires_before"] else None
         aliases, ids = _names(options)
         client = self.connect(options)
+        require_administrator(client)
         observer = Observer(client)
         if aliases or ids or any(options[name] is not None for name in ("guid", "key_alias", "key_id")):
             by_alias = observer.find_by_alias(aliases)

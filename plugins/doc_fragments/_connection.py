@@ -22,6 +22,7 @@ options:
   master_key:
     description:
       - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
+      - The key of any other user is refused, because LiteLLM lists only the keys of that user for it.
       - This option is required. If it is not specified, the variable C(litellm_master_key), the environment variable
         E(LITELLM_MASTER_KEY) and the environment variable E(LITELLM_PROXY_API_KEY) are used, in this order.
       - In ad-hoc commands, use an environment variable, because ansible-core prints the arguments of a failed command.
@@ -80,6 +81,7 @@ options:
   master_key:
     description:
       - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
+      - The key of any other user is refused, because LiteLLM lists only the keys of that user for it.
       - The environment variables E(LITELLM_MASTER_KEY) and E(LITELLM_PROXY_API_KEY) can be used instead, in this order.
     type: str
     vars:

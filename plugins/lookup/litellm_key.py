@@ -137,6 +137,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret, derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
+    require_administrator,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import mask
 
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
@@ -145,6 +148,8 @@ _SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}
 # Seconds. A template often names one key many times; the next task may change the key.
 CACHE_TTL_SECONDS = 1.0
 _cache: dict[tuple[object, ...], tuple[float, Snapshot]] = {}
+# When the master key of a connection was last seen to be an administrator's.
+_checked: dict[tuple[object, ...], float] = {}
 
 
 class LookupModule(LookupBase):
@@ -244,6 +249,10 @@ class LookupModule(LookupBase):
         missing = [name for name, key in keys.items() if key not in _cache or _cache[key][0] < oldest]
         if missing:
             client = connect(options, self._display.warning)
+            connection = (os.getpid(), *options.values())
+            if _checked.get(connection, oldest) <= oldest:
+                require_administrator(client)
+                _checked[connection] = time.monotonic()
             observer = Observer(client)
             if self.get_option("search") == "id":
                 found_by_id = run_concurrently(observer.find_by_id, missing, client.connection.concurrency)

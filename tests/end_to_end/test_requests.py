@@ -33,11 +33,13 @@ def pages(keys: int) -> int:
 # The maximum number of requests for a number of keys.
 Budget = Callable[[int], int]
 
+# One of the requests checks that the master key sees all keys. No response that is needed anyway shows that: LiteLLM
+# lists no keys to anybody if there are none.
 STEPS: dict[str, tuple[Json, Budget]] = {
-    "provision": ({"duration": "7d"}, lambda keys: keys + 2 * pages(keys) + 2),
+    "provision": ({"duration": "7d"}, lambda keys: keys + 2 * pages(keys) + 3),
     "nothing to do": ({"duration": "7d"}, lambda keys: pages(keys) + 2),
-    "extend": ({"duration": "14d"}, lambda keys: keys + 2 * pages(keys) + 2),
-    "destroy": ({"state": "absent"}, lambda keys: 2 * pages(keys) + 2),
+    "extend": ({"duration": "14d"}, lambda keys: keys + 2 * pages(keys) + 3),
+    "destroy": ({"state": "absent"}, lambda keys: 2 * pages(keys) + 3),
     "destroy again": ({"state": "absent"}, lambda keys: pages(keys) + 2),
 }
 
@@ -128,7 +130,9 @@ def over_budget(
         changes = [line for _agent, line, _body in relay.requests if line.startswith("POST /key/")]
         expected = {"provision": users, "extend": users, "destroy": pages(users)}.get(step, 0)
         assert len(changes) == expected, changes
-        allowed = STEPS["nothing to do" if step == "nothing to extend" else step][1](users) + (extra or {}).get(step, 0)
+        # An extension discovers the users, which takes one request more.
+        allowed = STEPS["nothing to do"][1](users) + 1 if step == "nothing to extend" else STEPS[step][1](users)
+        allowed += (extra or {}).get(step, 0)
         if len(relay.requests) > allowed:
             over.append(f"{step}: {len(relay.requests)} requests, {allowed} allowed")
     return over

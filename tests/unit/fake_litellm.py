@@ -87,12 +87,14 @@ class FakeLiteLLM:
 
     :ivar release: the LiteLLM release to imitate.
     :ivar clock: how far the proxy's clock is ahead of the local clock.
+    :ivar caller: the internal user whose personal key is used as the master key; None for the real master key.
     :ivar requests: the method and path, and the query or body, of each request.
     """
 
     def __init__(self, release: str = "1.106.2") -> None:
         self.release = tuple(map(int, release.split(".")))
         self.clock = timedelta(0)
+        self.caller: str | None = None
         self.rows: dict[str, Json] = {}
         self.deleted: dict[str, Json] = {}
         self.models = ["gpt-4o", "openai/granite"]
@@ -173,6 +175,10 @@ class FakeLiteLLM:
                 raise ErrorResponse(422, "Input should be a valid boolean")
             by_substring = query["substring_matching"] == "true"
         rows = list(self.rows.values())
+        if self.caller is not None:
+            if query.get("user_id", self.caller) != self.caller:
+                raise ErrorResponse(403, "You are not authorized to check another user's keys")
+            rows = [row for row in rows if row["user_id"] == self.caller]
         for name in _LISTED_BY:
             if value := query.get(name):
                 rows = [row for row in rows if _matches(row[name], value, by_substring and name != "team_id")]

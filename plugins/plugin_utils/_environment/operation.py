@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._errors import LiteLLMError, UserError
-from .._keys.cleanup import delete_existing
+from .._errors import UserError
 from .._keys.model import ObservedKey
 from .._keys.observer import Observer
 from .._keys.progress import Outcome
@@ -22,15 +21,16 @@ from .._keys.reconcile import reconcile
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
 from .._keys.secrets import Secret
 from .._litellm.client import Client
+from .._litellm.permission import require_administrator
 from . import messages
 from .handover import handover
 from .members import Member, discover_members, named_members, own_alias_of
 from .records import SavedKey
 from .request import Request, desired_keys
+from .saving import Save, save_or_delete
 from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data
 
 Json = dict[str, Any]
-Save = Callable[[Sequence[Outcome]], None]
 
 
 @dataclass
@@ -89,11 +89,13 @@ def run_operation(run: EnvironmentRun) -> OperationResult:
     :raises UserError: if nothing could be done.
     """
     request = run.request
+    master_key = run.client.connection.master_key
+    if request.operation != "status":
+        # Report invalid options before the first request.
+        desired_keys(request, named_members(request.alias, request.users)[:1], {}, master_key, run.client.now())
+    require_administrator(run.client)
     if request.operation == "status":
         return _status(run)
-    master_key = run.client.connection.master_key
-    # Report invalid options before the first request.
-    desired_keys(request, named_members(request.alias, request.users)[:1], {}, master_key, run.client.now())
     members, found = _members(run)
     if not members and request.operation == "extend":
         raise UserError(_nothing_to_extend(request))
@@ -103,6 +105,7 @@ def run_operation(run: EnvironmentRun) -> OperationResult:
     desired = desired_keys(request, members, saved, master_key, run.client.now())
     if run.saves_user_data and not run.check_mode and any(key.regenerate != "never" for key in desired):
         run.check_writable()  # a key that is replaced is revoked before its new secret is saved
+    saves = run.saves_user_data or request.operation == "destroy"
     outcomes = reconcile(
         run.client,
         desired,
@@ -112,7 +115,7 @@ def run_operation(run: EnvironmentRun) -> OperationResult:
         on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
         warn=run.warn,
         show_progress=run.show_progress,
-        save=lambda done: _save(run, done),
+        save=lambda done: save_or_delete(run.client, done, run.save if saves else None),
         saves_secrets=run.saves_user_data,
     )
     if request.operation == "extend":
@@ -199,54 +202,6 @@ def _nothing_to_extend(request: Request) -> str:
     return (
         f"There is no virtual key of environment {request.guid} to extend: none exists, and none was saved that has "
         "expired. Provision it (ACTION: provision)"
-    )
-
-
-def _save(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> None:
-    """Save user data. If a secret cannot be saved, delete its key again, so that the next run can create it anew."""
-    failed = any(outcome.error for outcome in outcomes)
-    if run.saves_user_data or run.request.operation == "destroy":
-        try:
-            run.save(outcomes)
-        except UserError as error:
-            _delete_unsaved_keys(run, outcomes, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not lose a secret
-            _delete_unsaved_keys(
-                run, outcomes, f"because of a bug in this collection, {type(error).__name__}; please report it"
-            )
-    elif failed:
-        # The play ends without facts, and they would be the only place of the secrets.
-        _delete_unsaved_keys(run, outcomes, "saving user data is switched off, and not every key is as desired")
-
-
-def _delete_unsaved_keys(run: EnvironmentRun, outcomes: Sequence[Outcome], reason: str) -> None:
-    """Delete the keys whose secrets exist nowhere else, and record why for every key."""
-    lost = {id(one): secret for one in outcomes if (secret := _new_secret(one))}
-    created = [one for one in outcomes if id(one) in lost and (one.operation != "regenerated" or not one.secret)]
-    problem = ""
-    try:
-        delete_existing(run.client, [lost[id(one)].key_id for one in created])
-    except LiteLLMError as error:
-        problem = f", and it could not be deleted again: {error}"
-    for one in outcomes:
-        if one in created:
-            what = problem or ", so the key was deleted again. Run again"
-            one.error = f"The secret of virtual key {one.desired.name} could not be saved ({reason}){what}"
-            one.secret = lost[id(one)] if problem else None
-        elif id(one) in lost:
-            one.error = (
-                f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old "
-                "secret is revoked. Replace the key again (regenerate)"
-            )
-        elif not one.error:
-            one.error = f"The user data of virtual key {one.desired.name} could not be saved: {reason}"
-
-
-def _new_secret(outcome: Outcome) -> Secret | None:
-    """Return the random secret of a key that the run has created, or may have created."""
-    own = outcome.secret if outcome.operation in ("created", "regenerated") else None
-    return next(
-        (one for one in (outcome.unconfirmed_secret, own) if one and one.source in ("generated", "server")), None
     )
 
 

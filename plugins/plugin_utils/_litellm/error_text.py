@@ -60,11 +60,8 @@ def http_error(url: str, request: str, status: int, detail: str) -> str:
     :param request: method and path, such as `GET /key/list`.
     :param detail: the reason from `error_detail`, masked.
     """
-    if status == 401 and "Only proxy admin" in detail:
-        return (
-            f"{url} does not accept master_key as an administrator's key (401): it belongs to a user; "
-            "pass the master key of the proxy"
-        )
+    if (status == 401 and "Only proxy admin" in detail) or (status == 403 and "role= proxy_admin_viewer" in detail):
+        return not_administrator(url, status)
     if status == 401:
         # LiteLLM's own message contains the unsalted hash of the key.
         return f"{url} does not accept the master key (401); check master_key"
@@ -73,6 +70,14 @@ def http_error(url: str, request: str, status: int, detail: str) -> str:
     if status in (502, 503, 504) and not detail:
         return f"A gateway at {url} returned {status} for {request}; check that LiteLLM is running behind it"
     return f"LiteLLM returned {status} for {request}: {detail or 'no reason given'}"
+
+
+def not_administrator(url: str, status: int) -> str:
+    """Return the message for a key that is valid, but not an administrator's."""
+    return (
+        f"{url} does not accept master_key as an administrator's key ({status}): it belongs to a user; "
+        "pass the master key of the proxy"
+    )
 
 
 def transport_error(url: str, request: str, timeout: float, error: HTTPError) -> str:

@@ -93,7 +93,7 @@ def test_each_user_gets_a_key_with_own_settings(run):
         derive(SEED, f"virtkey-abc-{user}").value for user in ("ann", "bob")
     ]
     again = run(**arguments)
-    assert (again["changed"], again["api_calls"]) == (False, 1)
+    assert (again["changed"], again["api_calls"]) == (False, 2)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_keys_that_were_found_are_not_listed_again(run, proxy, user, regener
     if regenerate == "never":
         assert (len(listings), changes) == (len(expected), [])
     else:
-        assert changes[0] <= 4  # after the listings, and a probe of the filters that the release supports
+        assert changes[0] <= 5  # after the listings, and probes of the permission and of the filters of the release
 
 
 def test_an_environment_that_was_being_replaced_is_found(run, proxy):

@@ -340,7 +340,7 @@ def test_the_connection_can_come_from_arguments_variables_or_the_environment(run
         variables |= {"litellm_url": trust_as_template("{{ where }}"), "litellm_master_key": MASTER_KEY}
     result = run(guid="abc", variables=variables, **arguments)
     assert (result.get("msg"), result["api_endpoint"], result["api_base_url"]) == (None, proxy.url, f"{proxy.url}/v1")
-    assert result["api_calls"] == len(proxy.requests) == 4
+    assert result["api_calls"] == len(proxy.requests) == 5
 
 
 # The result

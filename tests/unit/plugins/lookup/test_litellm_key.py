@@ -50,7 +50,9 @@ def lookup_template(*terms: object, function: str = "lookup", **options: object)
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     # Each task of Ansible runs in a process of its own.
-    importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")._cache.clear()
+    module = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")
+    module._cache.clear()
+    module._checked.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def proxy(httpserver: HTTPServer) -> dict[str, Any]:
 
     def listing(request: Request) -> Response:
         assert request.headers["Authorization"] == f"Bearer {MASTER_KEY}"
-        keys = [row for row in rows if row["key_alias"] == request.args["key_alias"]]
+        keys = [row for row in rows if row["key_alias"] == request.args.get("key_alias")]
         return Response(json.dumps({"keys": keys, "total_pages": 1}))
 
     httpserver.expect_request("/key/list", method="GET").respond_with_handler(listing)
@@ -295,7 +297,7 @@ def test_a_field_of_a_missing_key_is_an_error(template: Render, proxy: dict[str,
     assert "Virtual key virtkey-a does not exist" in failure(template, lookup_template("a", field="expires"), **proxy)
 
 
-def test_many_references_in_one_template_cost_one_request(
+def test_many_references_in_one_template_cost_two_requests(
     template: Render, proxy: dict[str, Any], httpserver: HTTPServer
 ) -> None:
     text = " ".join(
@@ -306,7 +308,7 @@ def test_many_references_in_one_template_cost_one_request(
         ]
     )
     assert template(text, **proxy) == f"{SECRET} virtkey-a {SECRET}"
-    assert len(httpserver.log) == 1
+    assert len(httpserver.log) == 2  # the permission of the master key, and the key
 
 
 # The connection
@@ -398,6 +400,24 @@ def test_a_wrong_master_key_is_not_quoted(template: Render, httpserver: HTTPServ
     assert "does not accept the master key (401); check master_key" in message
 
 
+@pytest.mark.parametrize(("name", "field"), [("a", "key"), ("a", "alias"), ("missing", "alias")])
+def test_the_key_of_an_internal_user_is_refused(
+    template: Render, proxy: dict[str, Any], httpserver: HTTPServer, name: str, field: str
+) -> None:
+    def listing(request: Request) -> Response:
+        """List the only key that this user has, as LiteLLM does."""
+        if request.args.get("user_id", "me") != "me":
+            body = {"error": {"message": "You are not authorized to check another user's keys"}}
+            return Response(json.dumps(body), 403)
+        keys = [one for one in proxy["rows"] if one["key_alias"] == request.args["key_alias"] == "virtkey-a"]
+        return Response(json.dumps({"keys": keys, "total_pages": 1}))
+
+    httpserver.clear()
+    httpserver.expect_request("/key/list", method="GET").respond_with_handler(listing)
+    message = failure(template, lookup_template(name, field=field, user_data=DATA), **proxy)
+    assert "does not accept master_key as an administrator's key (403): it belongs to a user" in message
+
+
 # Errors
 
 
@@ -450,7 +470,7 @@ def test_an_unknown_secret_is_an_error_with_advice(
     template: Render, proxy: dict[str, Any], tmp_path: Path, httpserver: HTTPServer, *, verify: bool
 ) -> None:
     message = failure(template, lookup_template("a", verify=verify), output_dir=str(tmp_path), **proxy)
-    assert len(httpserver.log) == verify
+    assert len(httpserver.log) == 2 * verify
     assert "The secret of virtual key virtkey-a is not known: LiteLLM does not return it" in message
     assert "Provision the key in this play, or set user_data or key_seed" in message
 
