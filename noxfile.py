@@ -332,6 +332,7 @@ def docs(session: nox.Session) -> None:
         *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),
         env=FOR_PYTEST,
     )
+    shutil.copytree(ROOT / "docs" / "site", pages, dirs_exist_ok=True)
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(site))
     session.log(f"The site is in {site}/index.html")
 

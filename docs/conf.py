@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from docutils import nodes
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
 
 GALAXY = yaml.safe_load((Path(__file__).parents[1] / "galaxy.yml").read_text(encoding="utf-8"))
 
@@ -55,5 +59,50 @@ def to_ansible(_app: Any, _env: Any, node: Any, text: nodes.TextElement) -> node
     return nodes.reference("", "", text, refuri=f"{_ANSIBLE}/{page}") if page else None
 
 
+_MOVED = yaml.safe_load((Path(__file__).parent / "moved.yml").read_text(encoding="utf-8"))
+_REDIRECT = """<script>
+const moved = {sections}[location.hash.slice(1)]
+if (moved) location.replace(moved)
+</script>
+"""
+_MOVED_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{page}</title>
+{redirect}<script>if (!moved) location.replace("{page}" + location.hash)</script>
+<noscript><meta http-equiv="refresh" content="0; url={page}"></noscript>
+<link rel="canonical" href="{page}">
+</head>
+<p>This page has moved to <a href="{page}">{page}</a>.</p>
+</html>
+"""
+
+
+def write_redirects(app: Any, exception: Exception | None) -> None:
+    """Redirect the readers of pages and sections that have moved, and check that the targets exist."""
+    if exception or app.builder.name != "html":
+        return
+    guides = Path(app.outdir, "docsite")
+    for old, moved in _MOVED.items():
+        sections = {anchor: _url(guides, target) for anchor, target in moved.get("sections", {}).items()}
+        redirect = _REDIRECT.replace("{sections}", json.dumps(sections))
+        page = guides / f"{old}.html"
+        if "page" in moved:
+            text = _MOVED_PAGE.replace("{redirect}", redirect).replace("{page}", _url(guides, moved["page"]))
+        else:
+            text = page.read_text(encoding="utf-8").replace("</head>", f"{redirect}</head>", 1)
+        page.write_text(text, encoding="utf-8")
+
+
+def _url(guides: Path, target: str) -> str:
+    name, mark, anchor = target.partition("#")
+    page = guides / f"{name}.html"
+    if not page.exists() or (anchor and f'id="{anchor}"' not in page.read_text(encoding="utf-8")):
+        logger.warning("docs/moved.yml contains %s, which does not exist", target)
+    return f"{name}.html{mark}{anchor}"
+
+
 def setup(app: Any) -> None:
     app.connect("missing-reference", to_ansible)
+    app.connect("build-finished", write_redirects)

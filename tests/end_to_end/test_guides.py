@@ -5,8 +5,8 @@
 """Run the code blocks of the READMEs and guides, from the top of each page to its end.
 
 The tests replace three things: user123 and the like by unique guids, the URL of the proxy, and the master key. Sweeps
-are restricted to the keys of the test, because other tests may use the proxy, too. test_keys_inline.py covers the guide
-on inline keys.
+are restricted to the keys of the test, because other tests may use the proxy, too. test_hand_over.py covers the guide
+on handing over keys.
 """
 
 from __future__ import annotations
@@ -41,20 +41,17 @@ VARIABLES = yaml.safe_load((OF_ROLE / "defaults" / "main.yml").read_text())
 PAGES = {
     "collection": ROOT / "README.md",
     "role": OF_ROLE / "README.md",
-    **{
-        name: RST / f"{name}.rst"
-        for name in (
-            *("agnosticd", "automation_platform", "expiry", "quick_start", "report_on_keys", "run_a_workshop"),
-            *("secrets", "troubleshooting"),
-        )
-    },
+    **{path.stem: path for path in sorted(RST.glob("*.rst")) if path.stem != "hand_over_a_key"},
 }
+# These pages start with an environment that has a key.
+PROVISIONED = ("extend_and_pause", "replace_a_key")
 # What a catalog item contains besides variables of the role: AgnosticD and Babylon read it, which the tests do not run.
 OF_THE_PLATFORM = {"__meta__", "lifecycle_hooks", "num_users", "requirements_content", "workloads"}
 # This block looks up user data with a plugin of AgnosticD, which is not installed.
 LOOKUPS = "lookups"
-# These blocks are for Automation Platform and ansible-builder; test_automation_platform.py covers their files.
-NOT_RUN = {LOOKUPS, "credential", "environment"}
+# These blocks are for Automation Platform and ansible-builder; test_automation_platform.py covers their files. The last
+# two are a list of collections, and variables with the master key.
+NOT_RUN = {LOOKUPS, "credential", "environment", "requirements", "connection"}
 SEED = "a seed that is good for running the guides only"
 
 
@@ -110,9 +107,11 @@ class Reader:
         self.items: list[Json] = []
 
     def read(self) -> None:
-        if self.page == "report_on_keys":
+        if self.page in ("clean_up", "report_on_keys"):
             self.create_reported_keys()
         plays: list[Json] = []
+        if self.page in PROVISIONED:
+            self.play([self.role("provision", {})])
         for block in blocks(self.page):
             if block.is_file:
                 self.save(block)
@@ -233,33 +232,46 @@ def reader(request: pytest.FixtureRequest, ansible: Ansible, proxy: Proxy, guid:
 
 # The minimum number of plays and commands that run on each page, so that none is skipped unnoticed.
 MINIMUM = {
-    "agnosticd": 6,
+    "agnosticd": 3,
     "automation_platform": 1,
+    "clean_up": 4,
     "collection": 9,
-    "expiry": 3,
+    "expiry": 2,
+    "extend_and_pause": 5,
+    "install": 1,
     "quick_start": 8,
-    "report_on_keys": 6,
+    "replace_a_key": 5,
+    "report_on_keys": 3,
     "role": 11,
     "run_a_workshop": 4,
-    "secrets": 4,
-    "troubleshooting": 0,
+    "secrets": 1,
+    "symptoms": 1,
 }
+
+
+def test_every_page_with_something_to_run_is_run() -> None:
+    runnable = {
+        page
+        for page in PAGES
+        if any(block.is_yaml or block.is_file or (block.language == "bash" and block.can_run) for block in blocks(page))
+    }
+    assert set(MINIMUM) == runnable
 
 
 @pytest.mark.parametrize(("reader", "minimum"), MINIMUM.items(), indirect=["reader"], ids=list(MINIMUM))
 def test_the_blocks_of_a_page_run(reader: Reader, minimum: int) -> None:
     reader.read()
     assert reader.ran >= minimum
-    assert reader.checked or reader.page not in ("role", "secrets")
-    if reader.page == "report_on_keys":
+    assert reader.checked or reader.page not in ("replace_a_key", "role")
+    if reader.page == "clean_up":
         assert {alias.rpartition(f"{reader.guid}-")[2] for alias in reader.aliases()} == {"9kw28-user3", "jpxfm"}
 
 
 def test_the_user_data_that_the_page_looks_up_are_documented() -> None:
-    (block,) = [block for block in blocks("agnosticd") if block.name == LOOKUPS]
+    (block,) = [block for block in blocks("facts_and_user_data") if block.name == LOOKUPS]
     names = re.findall(r"'agnosticd_user_data', '(\w+)'", block.text)
     assert len(names) == len(yaml.safe_load(block.text))
-    assert {f"``{name}``" for name in names} <= set(PAGES["agnosticd"].read_text().split())
+    assert {f"``{name}``" for name in names} <= set(PAGES["facts_and_user_data"].read_text().split())
 
 
 @pytest.mark.parametrize("users", [[], ["user1", "user2"]], ids=["one", "many"])

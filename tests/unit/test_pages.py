@@ -190,7 +190,7 @@ def test_the_table_of_lifetimes_is_correct(now: str, requested: str, expires: st
     assert (step.end if isinstance(step, Update) else key.expires) == instant(new_expiry)
 
 
-def test_the_agnosticd_page_lists_all_user_data() -> None:
+def test_the_page_of_user_data_lists_all_names() -> None:
     key = {
         "key": "sk-1",
         "key_alias": "a",
@@ -204,7 +204,7 @@ def test_the_agnosticd_page_lists_all_user_data() -> None:
     single, _none = build_user_data([{**key, "user": None}], "e", "e/v1", docling)
     of_all, of_users = build_user_data([key], "e", "e/v1", docling)
     assert set(of_users["bob"]) - set(single) == {"litellm_user_email"}
-    text = (RST / "agnosticd.rst").read_text(encoding="utf-8")
+    text = (RST / "facts_and_user_data.rst").read_text(encoding="utf-8")
     tables = re.findall(r"^=+ +=+\nname .*\n=+ +=+\n((?:``.*\n)+)=+ +=+$", text, re.MULTILINE)
     one, many = (set(re.findall(r"^``(.+?)``", table, re.MULTILINE)) for table in tables)
     assert one == set(single)
@@ -218,7 +218,7 @@ def test_the_table_of_names_contains_only_names_that_exist() -> None:
     keys = [{**entry, "user": "user1", "models": ["m"]}]
     facts, variables = build_facts(keys, "e", "e/v1"), environment_variables(keys[0], "e/v1")
     data, _of_users = build_user_data(keys, "e", "e/v1", {"litellm_docling_endpoint": "e"})
-    section = (RST / "agnosticd.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
+    section = (RST / "facts_and_user_data.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
     table, _line, text = section.partition("\n- **Facts**")
     header, *rows = ([cell.strip("\n ") for cell in row.split("\n     -")] for row in table.split("\n   * - ")[1:])
     assert header == ["value", "fact", "user data", "attribute in Showroom", "environment variable"]
@@ -237,6 +237,13 @@ def test_every_page_is_listed_once() -> None:
     sections = yaml.safe_load((RST.parent / "extra-docs.yml").read_text(encoding="utf-8"))["sections"]
     listed = [name for section in sections for name in section["toctree"]]
     assert sorted(listed) == sorted(path.stem for path in RST.glob("*.rst"))
+    index = (RST.parents[1] / "site" / "index.rst").read_text(encoding="utf-8")
+    captions = re.split(r"^   :caption: (.+)$", index, flags=re.MULTILINE)[1:]
+    in_index = {
+        caption: re.findall(r"^   docsite/(\w+)$", text, re.MULTILINE)
+        for caption, text in zip(captions[::2], captions[1::2], strict=True)
+    }
+    assert in_index == {section["title"]: section["toctree"] for section in sections}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RST.glob("*.rst")))

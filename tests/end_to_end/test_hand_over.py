@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Render every template of the guide on inline keys unchanged, and use the results on the real proxy."""
+"""Render every template of the guide on handing over keys unchanged, and use the results on the real proxy."""
 
 from __future__ import annotations
 
