@@ -15,6 +15,9 @@ description:
     proxy until it expires.
   - The action is idempotent. It looks up the existing keys first, sends only the differences, and verifies the result
     by reading it back from the proxy.
+  - A new key is as permissive as its options allow. Without O(models), it can use every model. Without O(max_budget),
+    its spend is not limited. Without O(duration), O(runtime) and O(expires_at), it never expires. A proxy can have
+    defaults that restrict such keys.
   - LiteLLM shows the secret of a key only once, when the key is created. The action therefore generates the secret
     itself, so that the secret is not lost if the response of the proxy is lost.
 options:
@@ -39,7 +42,9 @@ options:
     description: The unique alias of the key. The maximum length is 255 characters.
     type: str
   key_id:
-    description: The id of an existing key. It is the SHA-256 hash of the secret.
+    description:
+      - The id of an existing key. It is the SHA-256 hash of the secret.
+      - LiteLLM calls it C(token) or C(token_id), and its user interface calls it I(Key ID).
     type: str
   virtual_keys:
     description:
@@ -86,6 +91,8 @@ options:
         F(provision-user-data.yaml) in the directory C(output_dir), and from the facts C(litellm_virtual_key) and
         C(litellm_virtual_keys) of the play. A saved secret is used only if it was saved together with the alias of the
         key.
+      - The role and M(rhpds.litellm_virtual_keys.litellm_environment) always do this. Set the option only to read what
+        they saved.
       - If a secret is found, it is returned. O(on_missing_key) controls whether a new key reuses it.
     type: bool
     default: false
@@ -96,7 +103,8 @@ options:
         that secret.
       - V(recreate) creates the key with its previous secret. This is the secret from O(key), derived from O(key_seed),
         or saved (see O(recall)). If no secret is known, the task fails, unless O(regenerate) allows a new one.
-      - V(ignore) does nothing.
+      - V(ignore) does nothing. Use it to change a key, for example with O(blocked), without creating it by mistake.
+      - V(recreate) is meant for M(rhpds.litellm_virtual_keys.litellm_environment), which extends expired keys with it.
     type: str
     choices: [create, recreate, ignore]
     default: create
@@ -104,15 +112,16 @@ options:
     description:
       - What to do if the key exists, its secret is unknown, and O(regenerate=never).
       - V(ignore) updates the settings of the key and returns null in RV(virtual_key.key).
-      - V(fail) fails and leaves the key unchanged.
+      - V(fail) fails and leaves the key unchanged, as the role does.
     type: str
     choices: [ignore, fail]
     default: ignore
   expires_at:
     description:
-      - The time at which the key expires, in ISO 8601 format.
+      - The time at which the key expires, in ISO 8601 format, such as V(2026-11-30T08:00:00Z). The default time zone is
+        UTC.
       - O(expires_at) takes precedence over O(runtime), which takes precedence over O(duration). Empty values are
-        ignored. If none of them is specified, a new key never expires, and the expiry of an existing key is left
+        ignored. If none of them is specified, a new key B(never expires), and the expiry of an existing key is left
         unchanged.
     type: raw
   runtime:
@@ -140,7 +149,10 @@ options:
     type: bool
     default: true
   models:
-    description: The names of the models that the key can use. An empty list means all models. The order is ignored.
+    description:
+      - The names of the models that the key can use. The order is ignored.
+      - If this option is not specified, a new key can use B(all models) of the proxy, and the models of an existing key
+        are left unchanged. An empty list also means all models.
     type: list
     elements: str
   on_unknown_models:
@@ -154,7 +166,11 @@ options:
     description: Alternative names for models, as a dictionary that maps each alternative name to a model.
     type: dict
   max_budget:
-    description: The maximum spend of the key, in US dollars.
+    description:
+      - The maximum spend of the key, in US dollars. When it is spent, the proxy rejects the requests of the key, until
+        LiteLLM resets the spend (see O(budget_duration)) or the budget is raised.
+      - If this option is not specified, the spend of a new key is B(not limited), and the budget of an existing key is
+        left unchanged.
     type: float
   soft_budget:
     description:
@@ -231,12 +247,15 @@ options:
         are compared.
     type: dict
   blocked:
-    description: Whether the key is blocked. The proxy rejects a blocked key, but does not delete it.
+    description:
+      - Whether the key is blocked. The proxy rejects a blocked key, but does not delete it. Its secret, settings and
+        expiry stay the same.
     type: bool
   on_create:
     description:
       - Settings that apply to new keys only, as a dictionary. It can contain any option that LiteLLM stores with the
         key, such as O(models), O(max_budget) and O(metadata). An existing key keeps its values.
+      - The role uses it to record with which models and duration a key was created.
       - A setting that is also specified as an option of its own takes precedence over the one in this dictionary.
     type: dict
   extra_params:
@@ -300,6 +319,58 @@ EXAMPLES = r"""
     guid: user123
     duration: 14 days
 
+- name: Set the date on which the key expires
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    expires_at: "2099-12-24T18:00:00Z"
+
+- name: Make sure that the key is valid for at least two more hours
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    duration: 2h
+    duration_from: now
+    shorten: false
+
+- name: Block the key without creating it if it does not exist
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    blocked: true
+    on_missing_key: ignore
+
+- name: Unblock the key
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    blocked: false
+
+- name: Limit what the key can spend and how often it can be used
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    max_budget: 10
+    rpm_limit: 60
+
+- name: Remove the limits again
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    unset: [max_budget, rpm_limit]
+
+- name: Replace a key that has leaked, once
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    regenerate: always
+  register: replaced
+
+- name: Derive the secret from a seed, so that every run on any controller returns it
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user126
+    key_seed: "{{ vaulted_seed }}"
+
+- name: Replace the derived secret, and use version 2 from now on
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user126
+    key_seed: "{{ vaulted_seed }}"
+    key_version: 2
+    regenerate: if_unrecoverable
+
 - name: Create keys for several environments in one task
   rhpds.litellm_virtual_keys.litellm_key:
     duration: 7d
@@ -308,20 +379,31 @@ EXAMPLES = r"""
         models: [openai/granite-3-2-8b-instruct]
       - guid: user125
         duration: 30d
+  register: several
 
-- name: Use a secret that any controller can derive again
-  rhpds.litellm_virtual_keys.litellm_key:
-    guid: user123
-    key_seed: "{{ lookup('ansible.builtin.password', playbook_dir ~ '/seed', length=40) }}"
-    regenerate: if_unrecoverable
+- name: Save these keys as CSV
+  ansible.builtin.copy:
+    content: |
+      guid,key,expires
+      {% for one in several.virtual_keys %}
+      {{ one.guid }},{{ one.key }},{{ one.expires }}
+      {% endfor %}
+    dest: "{{ playbook_dir }}/keys.csv"
+    mode: "0600"
+  no_log: true
 
 - name: Delete the key
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
     state: absent
 
-# Create a key from the command line:
-# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 duration=7d'
+# From the command line, which prints the secret:
+# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key \
+#   -a 'guid=user123 duration=7d models=openai/granite-3-2-8b-instruct max_budget=5'
+# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 regenerate=always'
+# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 blocked=true'
+# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 blocked=false'
+# ansible localhost -m rhpds.litellm_virtual_keys.litellm_key -a 'guid=user123 state=absent'
 """
 
 RETURN = r"""
@@ -347,7 +429,7 @@ virtual_key:
       type: str
       sample: virtkey-user123
     key_id:
-      description: The SHA-256 hash of the secret, which identifies the key in LiteLLM.
+      description: The SHA-256 hash of the secret, which identifies the key in LiteLLM. LiteLLM calls it C(token).
       type: str
       sample: 87aa8ee6bb86da4b9ac4dcd6a2c8e7da0b5e5e8b7b9a42b0c3d1b9e3f1c44a3e
     key_name:

@@ -114,15 +114,14 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
         commands = [
             (page, command)
             for page, text in texts.items()
-            for command in re.findall(r"^# (ansible(?:-playbook)? .*)$", text, re.MULTILINE)
+            for command in re.findall(r"^# (ansible(?:-playbook)? .*)$", re.sub(r"\\\n#", "", text), re.MULTILINE)
         ]
         assert commands
         for page, command in commands:
             program, *arguments = shlex.split(command)
             run = ansible.run(program, *arguments)
             assert run.code == 0, run.output
-            assert proxy.rows(f"virtkey-{guid}-{page}-123")
-            proxy.delete(f"virtkey-{guid}-{page}-123")
+            assert bool(proxy.rows(f"virtkey-{guid}-{page}-123")) == ("state=absent" not in command)
     finally:
         query = f"substring_matching=true&size=100&return_full_object=true&key_alias=virtkey-{guid}"
         proxy.delete(*(row["key_alias"] for row in proxy.request("GET", f"/key/list?{query}")[1]["keys"]))
