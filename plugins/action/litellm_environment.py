@@ -109,7 +109,7 @@ class ActionModule(ControllerAction):
             "operation": request.operation,
             "virtual_keys": done.entries,
             "facts": done.facts,
-            "messages": done.messages,
+            "messages": done.messages if request.options["return_messages"] else [],
             "report": self._table(done.entries) if is_table else done.report,
             "handover": done.handover,
             "not_deleted": done.not_deleted,

@@ -111,6 +111,10 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.facts import (
+    localhost_variable,
+    play_variable,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
     CONNECTION_OPTIONS,
     Option,
@@ -118,7 +122,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     connect,
     is_empty,
     is_vaulted,
-    platform_value,
     register,
     secret_values,
     with_sources,
@@ -230,7 +233,7 @@ class LookupModule(LookupBase):
 
         def read_fact(fact: str) -> Any:
             # By id, the secret of any fact is compared, so a template, which may contain this very lookup, is ignored.
-            if by_id and self._templar.is_template(variables.get(fact)):
+            if by_id and self._templar.is_template(play_variable(fact, variables)):
                 return None
             value = self._variable(fact, variables)
             # By id, the secret needs no alias beside it.
@@ -267,11 +270,14 @@ class LookupModule(LookupBase):
         given = self.get_option("user_data")
         if given is not None:
             return dict(given)
-        folder = platform_value("output_dir", variables) or variables.get("playbook_dir") or "."
-        return load(Path(str(self._templar.template(folder))))
+        folder = self._variable("output_dir", variables)
+        if folder is None:
+            folder = self._templar.template(localhost_variable("output_dir", variables))
+        return load(Path(str(folder or variables.get("playbook_dir") or ".")))
 
     def _variable(self, name: str, variables: Mapping[str, Any]) -> Any:
-        return self._templar.template(variables[name]) if name in variables else None
+        value = play_variable(name, variables)
+        return None if value is None else self._templar.template(value)
 
 
 def _unknown_secret(name: str) -> str:

@@ -141,6 +141,10 @@ options:
         several keys then fails, all new keys are deleted again, because their secrets would be lost.
     type: bool
     default: true
+  return_messages:
+    description: Whether to return RV(messages) to the user. If it is false, the list is empty.
+    type: bool
+    default: true
   user_messages:
     description: Additional messages to the user, as a string or a list of strings. They are returned after a provision.
     type: raw
@@ -148,6 +152,9 @@ options:
     description: Whether the messages contain the secret if the environment has a single key.
     type: bool
     default: true
+  handover_host:
+    description: The host of O(env_file) and O(profile_file). It is returned in RV(handover).
+    type: str
   env_file:
     description:
       - A file that the environment variables of the key are written to. The action does not write the file itself, but

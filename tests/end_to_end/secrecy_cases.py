@@ -316,6 +316,7 @@ OTHER_CASES = {
     "agnosticd_user_info, invalid data": task(
         f"{COLLECTION}.agnosticd_user_info", {"data": "{{ chosen }}"}, "data must be a dictionary"
     ),
+    "play_variables": task(f"{COLLECTION}.play_variables", {"variables": {"length": "{{ chosen | length }}"}}),
     "litellm_key_row": task(f"{COLLECTION}.litellm_key_row", PSQL),
     "litellm_key_row, refused": task(
         f"{COLLECTION}.litellm_key_row", {**PSQL, "key_ids": ["f" * 64]}, "authentication failed"

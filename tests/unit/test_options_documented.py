@@ -46,7 +46,7 @@ def as_documented(option: Option) -> tuple[Any, ...]:
 
 
 def test_every_action_has_a_documentation_page() -> None:
-    assert len(ACTIONS) == 5
+    assert len(ACTIONS) == 6
     assert [path.stem for path in sorted((PLUGINS / "modules").glob("*.py"))] == ACTIONS
     assert [documentation(action)["module"] for action in ACTIONS] == ACTIONS
 

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2.meta
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
@@ -21,6 +22,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     ROLE_PREFIX,
     ROLE_VARIABLES,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.facts import FACT_PREFIX, is_input
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import build_facts
 
 
@@ -141,6 +143,47 @@ def test_a_variable_has_the_default_and_choices_of_its_option(option: str) -> No
 def test_the_role_sets_every_fact() -> None:
     (facts,) = (task["ansible.builtin.set_fact"] for task in TASKS if "ansible.builtin.set_fact" in task)
     assert set(facts) == set(build_facts((), "", ""))
+
+
+# A managed host can return facts with the names of variables. Actions of the collection ignore them.
+
+
+TASK_FILES = [path for role in ROLES for path in sorted((role.folder / "tasks").iterdir())]
+# ansible-core sets these after all facts, or refuses facts with their names.
+MAGIC = {"inventory_hostname", "omit", "playbook_dir"}
+
+
+def variables_in(value: Any, *, is_condition: bool = False) -> set[str]:
+    """Return the names of the variables in all templates and conditions of a value."""
+    if isinstance(value, dict):
+        return {name for key, one in value.items() for name in variables_in(one, is_condition=key == "when")}
+    if isinstance(value, list):
+        return {name for one in value for name in variables_in(one, is_condition=is_condition)}
+    text = f"{{{{ {value} }}}}" if is_condition else str(value)
+    environment = jinja2.Environment(autoescape=True)
+    for name in re.findall(r"(?:\||\bis)\s+(?:not\s+)?([\w.]+)", text):
+        environment.filters[name] = environment.tests[name] = len
+    return set(jinja2.meta.find_undeclared_variables(environment.parse(text))) - {"lookup"}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_variable_that_a_role_reads_cannot_be_a_fact(role: Role) -> None:
+    tasks = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (role.folder / "tasks").iterdir()]
+    names = variables_in([role.defaults, *tasks])
+    assert len(names) > 10
+    assert {name for name in names - MAGIC if not name.startswith(FACT_PREFIX) and not is_input(name)} == set()
+
+
+@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: f"{path.parents[1].name.split('_', 3)[-1]}-{path.name}")
+def test_only_actions_of_the_collection_read_variables_of_the_role(path: Path) -> None:
+    """All other tasks read their results, which facts do not replace."""
+    waiting = yaml.safe_load(path.read_text(encoding="utf-8"))
+    while waiting:
+        task = dict(waiting.pop())
+        waiting += task.pop("block", [])
+        own = [name for name in task if name.startswith("rhpds.litellm_virtual_keys.")]
+        read = variables_in({name: value for name, value in task.items() if name not in own})
+        assert {name for name in read if is_input(name) and not name.startswith("_")} == set(), task["name"]
 
 
 @pytest.mark.parametrize("path", sorted((KEYS.folder / "tasks").iterdir()), ids=lambda path: path.name)

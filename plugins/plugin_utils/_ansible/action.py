@@ -22,7 +22,8 @@ from ansible.plugins.action import ActionBase
 from .._errors import UserError
 from .._litellm.client import Client
 from .._text import mask, printable
-from .options import CONNECTION_OPTIONS, Options, connect, platform_value, register, secret_values, with_sources
+from .facts import localhost_variable, possible_facts
+from .options import CONNECTION_OPTIONS, Options, connect, register, secret_values, with_sources
 
 Result = dict[str, Any]
 
@@ -41,6 +42,8 @@ class ControllerAction(ActionBase):
       ansible-core where it supports that.
     - After `hide_secrets`, the result is registered as usual and is not displayed. Since that hides the diff, too, and
       before ansible-core 2.19 the message of a failure, these are displayed separately, unless the task sets no_log.
+
+    Facts of hosts do not count as variables, neither for `execute` nor in the templates of the arguments.
     """
 
     OPTIONS: ClassVar[Options] = {}
@@ -56,10 +59,13 @@ class ControllerAction(ActionBase):
         if not hasattr(self, "_is_no_log"):  # an action is run again for each retry of `until`
             self._is_no_log = bool(self._task.no_log)
         problem = None
+        all_variables = self._templar.available_variables
         try:
-            result.update(self.execute(task_vars or {}))
+            result.update(self.execute(self._without_facts(task_vars or {})))
         except UserError as error:
             problem = self.masked(str(error))
+        finally:
+            self._templar.available_variables = all_variables
         if problem:
             result.update(failed=True, changed=False, msg=problem)
         if self._hides_secrets:
@@ -113,7 +119,8 @@ class ControllerAction(ActionBase):
 
     def platform_variable(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
         """Return a variable of this host, or else of localhost, where AgnosticD runs its own plays."""
-        return self._templar.template(platform_value(name, task_vars)) or default
+        value = task_vars.get(name)
+        return self._templar.template(localhost_variable(name, task_vars) if value is None else value) or default
 
     def fact(self, name: str, task_vars: Mapping[str, Any]) -> Any:
         """Return a fact of the play, or None. A template is ignored: it could contain a lookup of the same key."""
@@ -131,6 +138,21 @@ class ControllerAction(ActionBase):
                 self._display.display(f"{self._task.action.rpartition('.')[2]}: {text}", stderr=True)
 
         return report
+
+    def _without_facts(self, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the variables of the task without facts, and use only these in templates."""
+        if not any(possible_facts(task_vars)):
+            return task_vars
+        # Imported here, because few hosts return facts with the name of a variable.
+        from .without_facts import arguments_without_facts, variables_without_facts, warning_about
+
+        variables, ignored = variables_without_facts(self._task, task_vars)
+        if ignored:
+            self.warn(warning_about(ignored, str(task_vars.get("inventory_hostname"))))
+            self._templar.available_variables = variables
+            self._task.args = arguments_without_facts(self._task, self._templar, self._loader, ignored)
+            self._arguments = self._task.args
+        return variables
 
     def _hide(self, result: Result) -> None:
         result["_ansible_no_log"] = True

@@ -59,8 +59,10 @@ ENVIRONMENT_OPTIONS = {
     "regenerate": KEY_OPTIONS["regenerate"],
     # Where they are reported and written.
     "save_user_data": Option("bool", True),
+    "return_messages": Option("bool", True),
     "user_messages": Option("raw"),
     "display_key": Option("bool", True),
+    "handover_host": Option(),
     "env_file": Option(),
     "env_file_owner": Option(),
     "profile_file": Option(),
@@ -80,7 +82,6 @@ _OTHER_ROLE_VARIABLES = {
     "enable_user_info_messages",
     "enable_user_info_data",
     "user_info_messages",
-    "handover_host",
     "api_timeout",
     "verify_ssl",
     "retry_count",
@@ -99,6 +100,7 @@ _NOT_ROLE_VARIABLES = {
     "user_id",
     "platform_runtime",
     "save_user_data",
+    "return_messages",
     "user_messages",
 }
 ROLE_VARIABLES = {

@@ -136,12 +136,6 @@ def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
     return Client(connection)
 
 
-def platform_value(name: str, variables: Mapping[str, Any]) -> Any:
-    """Return a variable of this host, or else of localhost, where AgnosticD runs its own plays; not templated."""
-    localhost = variables.get("hostvars", {}).get("localhost", {}) if name not in variables else {}
-    return variables.get(name, localhost.get(name))
-
-
 def is_empty(value: Any) -> bool:
     """Return whether the value counts as not given: a template whose value is null may become empty text."""
     return value is None or value == ""

@@ -63,6 +63,7 @@ def handover(
         {
             "key_alias": entry["key_alias"],
             "state": state,
+            "handover_host": options["handover_host"] or "",
             **{name: (options[name] or "").replace(USER_PLACEHOLDER, entry.get("user") or "") for name in _PLACES},
             "variables": {} if remove else environment_variables(entry, base_url),
         }

@@ -18,7 +18,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 
 BASE_URL = "https://proxy.example.com/v1"
 NOWHERE = dict.fromkeys(
-    ("env_file", "env_file_owner", "profile_file", "profile_group", "secret_name", "secret_namespace")
+    (
+        *("handover_host", "env_file", "env_file_owner", "profile_file", "profile_group"),
+        *("secret_name", "secret_namespace"),
+    )
 )
 ROLE = "ocp4_workload_litellm_virtual_keys_"
 
@@ -56,11 +59,12 @@ def test_nothing_is_written_or_removed_without_a_place(nowhere: str | None, remo
 
 
 def test_a_single_key_is_written_where_the_options_say() -> None:
-    options = {**NOWHERE, "env_file": "/home/lab/.env", "env_file_owner": "lab"}
+    options = {**NOWHERE, "handover_host": "bastion", "env_file": "/home/lab/.env", "env_file_owner": "lab"}
     assert handover(options, [entry()], BASE_URL, remove=False) == [
         {
             "key_alias": "virtkey-abc",
             "state": "present",
+            "handover_host": "bastion",
             "env_file": "/home/lab/.env",
             "env_file_owner": "lab",
             "profile_file": "",
