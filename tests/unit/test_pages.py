@@ -246,6 +246,20 @@ def test_every_page_is_listed_once() -> None:
     assert in_index == {section["title"]: section["toctree"] for section in sections}
 
 
+def test_every_plugin_is_listed_on_the_site() -> None:
+    site = RST.parents[1] / "site"
+    listed = {
+        page
+        for path in site.glob("*.rst")
+        for page in re.findall(
+            r"<(\w+_(?:module|role|lookup|filter|test))>$", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    kinds = {"modules/*.py": "module", "lookup/*.py": "lookup", "filter/*.yml": "filter", "test/*.yml": "test"}
+    plugins = {f"{path.stem}_{kind}" for files, kind in kinds.items() for path in (ROOT / "plugins").glob(files)}
+    assert listed == plugins | {f"{path.name}_role" for path in ROLE.parent.iterdir()}
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in RST.glob("*.rst")))
 def test_every_link_to_a_page_has_a_target(name: str) -> None:
     assert f".. _{LABEL}{name}:" in page(name)
