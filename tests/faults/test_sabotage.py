@@ -103,11 +103,11 @@ def do_not_recognize_the_old_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:
-    def page(self: Any, query: Any, number: int) -> Any:
-        response = self._client.get("/key/list", {**query, "page": str(number), "return_full_object": "true"})
-        return response if isinstance(response, dict) else {"keys": []}
+    def listing(self: Any, query: Any, page: int, _check_size: Any) -> Any:
+        response = self._client.get("/key/list", {**query, "page": str(page), "return_full_object": "true"})
+        return response if isinstance(response, dict) else {"keys": [], "total_pages": 0, "total_count": 0}
 
-    patch.setattr(KeyListing, "_page", page)
+    patch.setattr(KeyListing, "_listing", listing)
 
 
 def accept_any_json_as_key(patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -51,12 +51,13 @@ class Client:
         self._pool = connection_pool(connection)
         self._retry_reads, self._retry_writes = retry_policies(connection.retries)
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+    def get(self, path: str, query: Mapping[str, str] | None = None, check_size: Callable[[int], object] = bool) -> Any:
         """Send a GET request. Retried if there is no response, or the error is transient or LiteLLM's own 500.
 
+        :param check_size: called with the number of bytes before they are parsed; it can raise a LiteLLMError.
         :raises LiteLLMError: if there is no usable response.
         """
-        return self._request("GET", path, self._retry_reads, fields=dict(query or {}))
+        return self._request("GET", path, self._retry_reads, check_size=check_size, fields=dict(query or {}))
 
     def post(self, path: str, body: Json) -> Any:
         """Send a POST request. Retried only if the proxy cannot have processed it.
@@ -76,7 +77,16 @@ class Client:
         """Return the time of the proxy's clock, from its last `Date` header."""
         return datetime.now(timezone.utc) + self._clock_offset
 
-    def _request(self, method: str, path: str, retry: urllib3.Retry, *, secret: str = "", **options: Any) -> Any:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        retry: urllib3.Retry,
+        *,
+        secret: str = "",
+        check_size: Callable[[int], object] = bool,
+        **options: Any,
+    ) -> Any:
         url, request = self.connection.url, f"{method} {path}"
         try:
             # Compression was not requested, and a small compressed response could expand to a very large one.
@@ -103,6 +113,7 @@ class Client:
                 "set url to the address of the proxy itself",
                 transient=False,
             )
+        check_size(len(response.data))
         try:
             return _parse_response(response.data)
         except ValueError:

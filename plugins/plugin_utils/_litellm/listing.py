@@ -10,9 +10,11 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._concurrency import run_concurrently
 from .._errors import LiteLLMError
@@ -24,11 +26,67 @@ _PAGE_SIZE = 100
 _MAX_ATTEMPTS = 3
 # A million keys. A proxy with more is not used for lab environments.
 _MAX_PAGES = 10_000
+# What one search for keys may cost, no matter how many pages a proxy announces: bytes and seconds. A key has about
+# 3 kB, and a proxy sends a page in about a second.
+_MAX_BYTES = 512 << 20
+_MAX_SECONDS = 600.0
 # Up to this many aliases are listed one by one if one is the prefix of the other: a key and its predecessor have a
 # common prefix that the keys of many other environments may have, too.
 _MIN_PREFIX_SEARCH = 2
 
 Row = dict[str, Any]
+Keep = Callable[[str], bool]
+
+
+class _Page(NamedTuple):
+    """What is used of a page of a listing.
+
+    :ivar tokens: the ids of all keys on it.
+    :ivar rows: of those keys whose alias is wanted.
+    :ivar ids: of keys that the proxy lists without a row.
+    :ivar has_other_alias: whether an alias is not the one in the query.
+    """
+
+    total_pages: int
+    total_count: int
+    tokens: list[str]
+    rows: list[Row]
+    ids: list[str]
+    has_other_alias: bool
+
+
+class _Search:
+    """The aliases that are searched for, and what the search may still cost. Safe to share between threads."""
+
+    def __init__(self, url: str, keep: Keep) -> None:
+        self._url = url
+        self._keep = keep
+        self._bytes_left = _MAX_BYTES
+        self._deadline = time.monotonic() + _MAX_SECONDS
+        self._lock = threading.Lock()
+
+    def keeps(self, row: Row) -> bool:
+        return self._keep(row.get("key_alias") or "")
+
+    def check(self, size: int = 0) -> None:
+        """Call before each request, and with the size of each response.
+
+        :raises LiteLLMError: if the search has cost too much.
+        """
+        with self._lock:
+            self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise LiteLLMError(
+                f"{self._url} returned more than {_MAX_BYTES >> 20} MB of keys, which is more than this collection "
+                "reads",
+                transient=False,
+            )
+        if time.monotonic() > self._deadline:
+            raise LiteLLMError(
+                f"{self._url} did not list its keys within {_MAX_SECONDS / 60:g} minutes; check the proxy and its "
+                "database",
+                transient=False,
+            )
 
 
 class KeyListing:
@@ -42,17 +100,19 @@ class KeyListing:
         self._is_complete = True  # the last listing had as many keys as the proxy announced
 
     def with_aliases(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
-        """Return the rows of all keys that have one of these aliases; there may be others among them.
+        """Return the rows of all keys that have one of these aliases.
 
         :param otherwise: maps an alias to one that starts with it and is looked up if no key has the first.
         :raises LiteLLMError: if the keys cannot be listed.
         """
         names = list(dict.fromkeys(aliases))
-        rows = self._with_common_prefix(names) if len(names) > 1 else None
+        search = self._search({*names, *otherwise.values()}.__contains__)
+        rows = self._with_common_prefix(names, search) if len(names) > 1 else None
         if rows is None:
-            rows = self._one_by_one(names)
-            found = {row.get("key_alias") for row in rows}
-            rows += self._one_by_one([otherwise[name] for name in names if name in otherwise and name not in found])
+            rows = self._one_by_one(names, search)
+            found = {row["key_alias"] for row in rows}
+            others = [otherwise[name] for name in names if name in otherwise and name not in found]
+            rows += self._one_by_one(others, search)
         return rows
 
     def with_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
@@ -61,26 +121,28 @@ class KeyListing:
         :param query: filters of LiteLLM, which some releases interpret in their own way.
         :raises LiteLLMError: if the keys cannot be listed.
         """
-        rows = self._with_substring(prefix, query)
-        if rows is None:
-            rows = self._list(query) or []
-        return [row for row in rows if (row.get("key_alias") or "").startswith(prefix)]
+        search = self._search(lambda alias: alias.startswith(prefix))
+        rows = self._with_substring(prefix, search, query)
+        return self._list(query, search) or [] if rows is None else rows
 
     def with_prefix_if_short(self, prefix: str, max_pages: int) -> list[Row] | None:
         """Return the rows of `with_prefix` if one listing of at most `max_pages` pages contains them; else None.
 
         :raises LiteLLMError: if the keys cannot be listed.
         """
-        rows = self._with_substring(prefix, max_pages=max_pages)
-        return None if rows is None else [row for row in rows if (row.get("key_alias") or "").startswith(prefix)]
+        search = self._search(lambda alias: alias.startswith(prefix))
+        return self._with_substring(prefix, search, max_pages=max_pages)
 
     def with_id(self, key_id: str) -> Row | None:
         """Return the row of the key with this id, or None.
 
         :raises LiteLLMError: if the key cannot be read.
         """
+        return self._info(key_id)
+
+    def _info(self, key_id: str, check_size: Callable[[int], object] = bool) -> Row | None:
         try:
-            response = self._client.get("/key/info", {"key": key_id})
+            response = self._client.get("/key/info", {"key": key_id}, check_size)
         except LiteLLMError as error:
             if error.status != 404:
                 raise
@@ -91,37 +153,44 @@ class KeyListing:
         # LiteLLM 1.103 and later keep deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
-    def _one_by_one(self, names: Sequence[str]) -> list[Row]:
-        pages = run_concurrently(lambda name: self._list({"key_alias": name}), names, self._concurrency)
+    def _search(self, keep: Keep) -> _Search:
+        return _Search(self._client.connection.url, keep)
+
+    def _one_by_one(self, names: Sequence[str], search: _Search) -> list[Row]:
+        pages = run_concurrently(lambda name: self._list({"key_alias": name}, search), names, self._concurrency)
         return [row for page in pages for row in page or ()]
 
-    def _with_common_prefix(self, names: Sequence[str]) -> list[Row] | None:
+    def _with_common_prefix(self, names: Sequence[str], search: _Search) -> list[Row] | None:
         """Return one listing of the keys that contain the common prefix; None if it is unsupported or too long."""
         prefix = _common_prefix(names)
         if prefix in self._common_prefixes or (len(names) <= _MIN_PREFIX_SEARCH and prefix in names):
             return None
-        rows = self._with_substring(prefix, max_pages=2 + 2 * (len(names) // _PAGE_SIZE))
+        rows = self._with_substring(prefix, search, max_pages=2 + 2 * (len(names) // _PAGE_SIZE))
         if rows is None:
             self._common_prefixes.add(prefix)
         elif not self._is_complete:
-            found = {row.get("key_alias") for row in rows}
-            rows += self._one_by_one([name for name in names if name not in found])
+            found = {row["key_alias"] for row in rows}
+            rows += self._one_by_one([name for name in names if name not in found], search)
         return rows
 
     def _with_substring(
-        self, part: str, query: Mapping[str, str] = MappingProxyType({}), max_pages: int | None = None
+        self,
+        part: str,
+        search: _Search,
+        query: Mapping[str, str] = MappingProxyType({}),
+        max_pages: int | None = None,
     ) -> list[Row] | None:
         """Return the keys whose alias contains the text; None if that is unsupported or more than `max_pages` pages."""
         part = part.strip()
         # A backslash is an escape character to the database.
         if not part or "\\" in part or self._has_substring_filter is False:
             return None
-        rows = self._list({**query, "key_alias": part, "substring_matching": "true"}, max_pages)
+        rows = self._list({**query, "key_alias": part, "substring_matching": "true"}, search, max_pages)
         if rows is None:
             return None
         if self._has_substring_filter is None:
-            # An empty listing may mean that there is no such key, or that this release compares whole aliases.
-            self._has_substring_filter = _has_other_alias(rows, part) or self._validates_substring_filter()
+            # The listing may be complete, or this release compares whole aliases.
+            self._has_substring_filter = self._validates_substring_filter()
         return rows if self._has_substring_filter else None
 
     def _validates_substring_filter(self) -> bool:
@@ -132,35 +201,54 @@ class KeyListing:
             return error.status == 422
         return False
 
-    def _list(self, query: Mapping[str, str], max_pages: int | None = None) -> list[Row] | None:
-        """Return all pages of a listing; None if there are more than `max_pages`."""
-        rows: dict[str, Row] = {}
+    def _list(self, query: Mapping[str, str], search: _Search, max_pages: int | None = None) -> list[Row] | None:
+        """Return the searched keys on all pages of a listing; None if there are more than `max_pages`."""
+        rows: list[Row] = []
         for _attempt in range(_MAX_ATTEMPTS):
-            first = self._page(query, 1)
-            pages = first["total_pages"] if first["keys"] else 1
-            if max_pages is not None and pages > max_pages:
-                if "substring_matching" in query and _has_other_alias(first["keys"], query["key_alias"]):
-                    self._has_substring_filter = True
+            first = self._page(query, 1, search)
+            numbers = range(2, 1 + (first.total_pages if first.tokens else 1))
+            is_short = max_pages is None or len(numbers) < max_pages
+            further = run_concurrently(
+                lambda number: self._page(query, number, search), numbers if is_short else (), self._concurrency
+            )
+            pages = (first, *further)
+            if "substring_matching" in query and any(page.has_other_alias for page in pages):
+                self._has_substring_filter = True
+            if not is_short:
                 return None
-            further = run_concurrently(lambda page: self._page(query, page), range(2, pages + 1), self._concurrency)
-            listed = [self._complete(row) for page in (first, *further) for row in page["keys"]]
-            rows = {row["token"]: row for row in listed if row}
+            completed = [self._complete(key_id, search) for page in pages for key_id in page.ids]
+            rows = [*(row for page in pages for row in page.rows), *(row for row in completed if row)]
+            tokens = {token for page in pages for token in page.tokens}
             # A deletion while the pages are read moves a key to a page that was read before.
-            self._is_complete = not further or len(rows) >= first["total_count"]
+            self._is_complete = not further or len(tokens) >= first.total_count
             if self._is_complete:
                 break
-        return list(rows.values())
+        return list({row["token"]: row for row in rows if search.keeps(row)}.values())
 
-    def _page(self, query: Mapping[str, str], page: int) -> dict[str, Any]:
+    def _page(self, query: Mapping[str, str], number: int, search: _Search) -> _Page:
+        search.check()
+        listing = self._listing(query, number, search.check)
+        keys = listing["keys"]
+        rows = [row for row in keys if isinstance(row, dict)]
+        return _Page(
+            total_pages=listing["total_pages"],
+            total_count=listing["total_count"],
+            tokens=[row["token"] if isinstance(row, dict) else row for row in keys],
+            rows=[row for row in rows if search.keeps(row)],
+            ids=[key_id for key_id in keys if isinstance(key_id, str)],
+            has_other_alias=any(row.get("key_alias") != query.get("key_alias") for row in rows),
+        )
+
+    def _listing(self, query: Mapping[str, str], page: int, check_size: Callable[[int], object]) -> dict[str, Any]:
         paged = {**query, "size": str(_PAGE_SIZE), "page": str(page)}
         try:
-            listing = self._client.get("/key/list", {**paged, "return_full_object": "true"})
+            listing = self._client.get("/key/list", {**paged, "return_full_object": "true"}, check_size)
         except LiteLLMError as error:
             if error.status != 400 or "Unsupported parameter" not in str(error):
                 raise
             # Before 1.61.8 LiteLLM lists ids only, and refuses unknown parameters.
             paged.pop("substring_matching", None)
-            listing = self._client.get("/key/list", paged)
+            listing = self._client.get("/key/list", paged, check_size)
         keys = listing.get("keys") if isinstance(listing, dict) else None
         if not isinstance(keys, list) or not all(map(_is_row_or_id, keys)):
             raise self._unexpected("no list of keys; check that url is a LiteLLM proxy, 1.60 or later")
@@ -169,10 +257,11 @@ class KeyListing:
             raise self._unexpected("an invalid number of keys; check that url is a LiteLLM proxy")
         if counts["total_pages"] > _MAX_PAGES:
             raise self._unexpected(f"more than {_MAX_PAGES} pages of keys, which is more than this collection reads")
-        return {**listing, **counts}
+        return {"keys": keys, **counts}
 
-    def _complete(self, row: Row | str) -> Row | None:
-        return self.with_id(row) if isinstance(row, str) else dict(row)
+    def _complete(self, key_id: str, search: _Search) -> Row | None:
+        search.check()
+        return self._info(key_id, search.check)
 
     def _unexpected(self, what: str) -> LiteLLMError:
         return LiteLLMError(f"{self._client.connection.url} returned {what}", transient=False)
@@ -182,10 +271,6 @@ def _is_row_or_id(row: Any) -> bool:
     if not isinstance(row, dict):
         return isinstance(row, str)
     return isinstance(row.get("token"), str) and isinstance(row.get("key_alias"), str | None)
-
-
-def _has_other_alias(rows: Iterable[Row | str], alias: str) -> bool:
-    return any(isinstance(row, dict) and row.get("key_alias") != alias for row in rows)
 
 
 def _common_prefix(names: Sequence[str]) -> str:

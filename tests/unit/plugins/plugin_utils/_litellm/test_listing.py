@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import json
+import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import listing as listing_module
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.listing import KeyListing
@@ -22,6 +26,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
     key,
 )
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 Listing = Callable[[Proxy], KeyListing]
 
@@ -128,6 +133,73 @@ def test_a_prefix_with_special_characters(listing: Listing, release: tuple[int, 
     assert [row["key_alias"] for row in listing(proxy).with_prefix(prefix)] == [f"{prefix}c"]
     if "\\" in prefix:
         assert not any("%5C" in query for query in proxy.requests)
+
+
+# Limits
+
+
+LARGE = {"metadata": {"text": "x" * 100_000}}
+
+
+def large_listing(httpserver: HTTPServer, pages: int, row: Callable[[str], Row | str]) -> KeyListing:
+    """Return the listing of a proxy that announces so many pages with one key each, and sends 100 kB about each key."""
+
+    def page(request: Request) -> Response:
+        if isinstance(row(""), str) and "return_full_object" in request.args:
+            return Response(json.dumps({"error": {"message": "Unsupported parameter(s): return_full_object"}}), 400)
+        return Response(json.dumps({"keys": [row(request.args["page"])], "total_count": pages, "total_pages": pages}))
+
+    httpserver.expect_request("/key/list").respond_with_handler(page)
+    httpserver.expect_request("/key/info").respond_with_json({"info": {"key_alias": "virtkey-1", **LARGE}})
+    return KeyListing(Client(Connection(httpserver.url_for(""), "sk-1234", retries=0, concurrency=4)))
+
+
+@pytest.mark.parametrize("query", [{}, {"user_id": "a"}], ids=["all", "of a user"])
+def test_the_bytes_of_a_listing_are_limited(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    monkeypatch.setattr(listing_module, "_MAX_BYTES", 2 << 20)
+    with pytest.raises(LiteLLMError, match="returned more than 2 MB of keys, which is more than this") as error:
+        large_listing(httpserver, 10_000, lambda page: key(f"virtkey-{page}", **LARGE)).with_prefix("virtkey-", query)
+    assert not error.value.transient
+    assert len(httpserver.log) <= 21 + 4  # 4 were sent at the same time
+
+
+def test_the_bytes_of_keys_that_are_read_one_by_one_are_limited(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_module, "_MAX_BYTES", 2 << 20)
+    keys = large_listing(httpserver, 30, "{:0>64}".format)
+    with pytest.raises(LiteLLMError, match="returned more than 2 MB of keys"):
+        keys.with_prefix("virtkey-")
+    assert len([request for request, _response in httpserver.log if request.path == "/key/info"]) == 21
+
+
+def test_the_time_of_a_listing_is_limited(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing_module, "_MAX_SECONDS", 0.3)
+    started = time.monotonic()
+    with pytest.raises(LiteLLMError, match=r"did not list its keys within 0.005 minutes; check the proxy") as error:
+        large_listing(httpserver, 10_000, lambda page: key(f"virtkey-{page}", **LARGE)).with_prefix("virtkey-")
+    assert time.monotonic() - started < 5
+    assert not error.value.transient
+
+
+def test_what_is_not_searched_for_is_not_kept() -> None:
+    """Each of a hundred pages has a megabyte of keys with other aliases."""
+    row = key("another", metadata={"text": "x" * (1 << 20)})
+
+    class FakeClient(Client):
+        def _request(self, method: str, path: str, retry: Any, **request: Any) -> Any:
+            keys = [{**row, "metadata": {"text": row["metadata"]["text"] + request["fields"]["page"]}}]
+            return {"keys": keys, "total_count": 1, "total_pages": 100}
+
+    keys = KeyListing(FakeClient(Connection("http://127.0.0.1:4000", "sk-1234", concurrency=4)))
+    tracemalloc.start()
+    try:
+        assert keys.with_prefix("virtkey-") == []
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # Errors
