@@ -138,7 +138,7 @@ def test_a_prefix_with_special_characters(listing: Listing, release: tuple[int, 
 # Limits
 
 
-LARGE = {"metadata": {"text": "x" * 100_000}}
+LARGE: Row = {"metadata": {"text": "x" * 100_000}}
 
 
 def large_listing(httpserver: HTTPServer, pages: int, row: Callable[[str], Row | str]) -> KeyListing:
