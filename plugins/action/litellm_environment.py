@@ -17,6 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     interruptible,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
+    is_installed,
     known_keys_of,
     merge_user_data_files,
     output_folder,
@@ -36,6 +37,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import merge_user_data
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
+    no_access_to_database,
     not_blocked,
     unknown_operation,
 )
@@ -58,9 +60,14 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.user_data import docling_data
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserDataError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserDataError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
+
+# What the role needs to write a Secret, and to delete rows through the pod of the database.
+_KUBERNETES = "kubernetes.core"
+# The operations that write a Secret, or remove it.
+_HANDING_OVER = ("provision", "extend", "destroy")
 
 
 class ActionModule(ControllerAction):
@@ -76,17 +83,25 @@ class ActionModule(ControllerAction):
             return self._nothing_to_do(self.masked(unknown_operation(options["operation"])))
         if request.operation in ("stop", "start") and not options["block_on_stop"]:
             return self._nothing_to_do(not_blocked(prefix))
+        if prefix and options["secret_name"] and request.operation in _HANDING_OVER and not is_installed(_KUBERNETES):
+            raise OptionError(
+                f"{prefix}secret_name needs the collection {_KUBERNETES}, which is not installed on the controller. "
+                "Install it"
+            )
         for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
             self.warn(warning)
         client = self.connect(options)
         known = known_keys_of(self, task_vars)
         with interruptible():
-            result = run_operation(
+            return run_operation(
                 EnvironmentRun(
                     request,
                     client,
                     known=known,
                     save=lambda outcomes: self._save(request, client, outcomes, task_vars),
+                    finish=lambda done: self._to_result(
+                        request, client, done, self._missing_collection(done, prefix, task_vars)
+                    ),
                     check_writable=lambda: check_writable(output_folder(self, task_vars), "provision"),
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,
@@ -94,9 +109,17 @@ class ActionModule(ControllerAction):
                     show_progress=self.progress_reporter(),
                 )
             )
-        return self._to_result(request, client, result)
 
-    def _to_result(self, request: Request, client: Client, done: OperationResult) -> Result:
+    def _missing_collection(self, done: OperationResult, prefix: str, task_vars: Mapping[str, Any]) -> str | None:
+        """Return why the role cannot delete rows in the database; None if it can, or need not."""
+        name = f"{prefix}postgres_url"
+        if not prefix or not done.not_deleted or done.error or self.platform_variable(name, task_vars, ""):
+            return None
+        return None if is_installed(_KUBERNETES) else no_access_to_database(done.not_deleted, _KUBERNETES, name)
+
+    def _to_result(
+        self, request: Request, client: Client, done: OperationResult, missing_collection: str | None
+    ) -> Result:
         """Return the result of the task."""
         if done.has_secrets:
             self.hide_secrets()
@@ -109,6 +132,7 @@ class ActionModule(ControllerAction):
             "operation": request.operation,
             "virtual_keys": done.entries,
             "facts": done.facts,
+            "user_data": done.user_data,
             "messages": done.messages if request.options["return_messages"] else [],
             "report": self._table(done.entries) if is_table else done.report,
             "handover": done.handover,
@@ -121,13 +145,21 @@ class ActionModule(ControllerAction):
         }
         if self._task.diff:
             result["diff"] = done.diff
-        if done.error:
-            result.update(failed=True, msg=self.masked(done.error))
+        if error := done.error or missing_collection:
+            result.update(failed=True, msg=self.masked(error))
         return result
 
     def _nothing_to_do(self, report: str) -> Result:
         lists: Result = {name: [] for name in ("virtual_keys", "messages", "handover", "not_deleted", "follow_up")}
-        return {"changed": False, "operation": "", "report": report, "facts": {}, "delete_statement": "", **lists}
+        return {
+            "changed": False,
+            "operation": "",
+            "report": report,
+            "facts": {},
+            "user_data": {},
+            "delete_statement": "",
+            **lists,
+        }
 
     def _save(
         self, request: Request, client: Client, outcomes: Sequence[Outcome], task_vars: Mapping[str, Any]

@@ -28,6 +28,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
     failure,
     not_deleted,
     result_entry,
+    unusable_key,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
@@ -59,6 +60,11 @@ class ActionModule(ControllerAction):
         for outcome in outcomes:
             outcome.error = outcome.error and self.masked(outcome.error)
         entries = [result_entry(outcome) for outcome in outcomes]
+        for outcome, entry in zip(outcomes, entries, strict=True):
+            # A secret that is handed out should work, unless the key is blocked on purpose.
+            is_handed_out = entry["key"] and not outcome.error and not outcome.desired.settings.get("blocked")
+            if is_handed_out and (problem := unusable_key(entry, client.now())):
+                self.warn(problem)
         result: Result = {
             "changed": any(outcome.changed for outcome in outcomes),
             "virtual_keys": entries,

@@ -138,7 +138,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     checked_id,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
+    describe_key,
+    unusable_key,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret, derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
@@ -199,7 +202,12 @@ class LookupModule(LookupBase):
             for name in names:
                 if not secrets[name]:
                     raise OptionError(_unknown_secret(name))
-            return [_usable(name, secrets[name], snapshots.get(name)).value for name in names]
+            found = [_usable(name, secrets[name], snapshots.get(name)).value for name in names]
+            for snapshot in snapshots.values():
+                # A budget that is spent may be reset in time.
+                if problem := unusable_key(describe_key(snapshot.keys[0]), snapshot.now):
+                    self._display.warning(problem)
+            return found
         keys = {name: _existing(name, snapshot) for name, snapshot in self._observe(names).items()}
         if field != "all":
             return [describe_key(keys[name])[_FIELDS.get(field, field)] for name in names]

@@ -272,6 +272,13 @@ facts:
   returned: on success, or if some keys failed
   type: dict
   sample: {"litellm_key_alias": "virtkey-user123"}
+user_data:
+  description:
+    - The AgnosticD user data of the keys, including the secrets, in the form in which a lab guide reads them. Below
+      C(users), they contain the data of each user. They are empty after O(operation=destroy) and O(operation=status).
+  returned: on success, or if some keys failed
+  type: dict
+  sample: {"litellm_key_alias": "virtkey-user123"}
 messages:
   description: Messages to show to the user with M(rhpds.litellm_virtual_keys.agnosticd_user_info).
   returned: on success, or if some keys failed

@@ -64,6 +64,7 @@ NOT_MESSAGES = (
     "LiteLLM Virtual Key: in the lab guide",
     "(not created in check mode)",
     "Created … virtual keys",
+    "Created 1 virtual key",
     "LiteLLM Virtual Key extended to …, until …",
     # What LiteLLM writes.
     " You must be a LiteLLM Enterprise user",

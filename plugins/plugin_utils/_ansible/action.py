@@ -10,6 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from abc import abstractmethod
@@ -23,9 +24,12 @@ from .._errors import UserError
 from .._litellm.client import Client
 from .._text import mask, printable
 from .facts import localhost_variable, possible_facts
-from .options import CONNECTION_OPTIONS, Options, connect, register, secret_values, with_sources
+from .options import CONNECTION_OPTIONS, Options, connect, is_empty, register, secret_values, with_sources
 
 Result = dict[str, Any]
+
+COLLECTION = "rhpds.litellm_virtual_keys"
+_GROUP = f"group/{COLLECTION}.litellm"
 
 _SECONDS_BETWEEN_REPORTS = 5.0
 _BEFORE_2_19 = tuple(map(int, release.__version__.split(".")[:2])) < (2, 19)
@@ -80,15 +84,23 @@ class ControllerAction(ActionBase):
         """
 
     def arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of the task, with connection options from variables and the environment."""
+        """Return the arguments of the task, with connection options from variables and the environment.
+
+        An empty argument counts as not given, also beside a default in module_defaults, which Ansible drops then.
+        """
 
         def variable(name: str) -> Any:
             return self._templar.template(task_vars[name]) if name in task_vars else None
 
+        defaults = module_defaults(self)
+        given = {
+            name: defaults.get(name, value) if is_empty(value) else value for name, value in self._task.args.items()
+        }
         complete = with_sources(
             {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS},
-            self._task.args,
+            given,
             variable,
+            {**os.environ, **task_environment(self)},
         )
         self._arguments = complete
         register(self.OPTIONS, complete)
@@ -165,6 +177,30 @@ class ControllerAction(ActionBase):
             self._display.display(_unified_diff(diff), stderr=True)
         if result.get("failed") and _BEFORE_2_19:
             self._display.error(result["msg"], wrap_text=False)
+
+
+def module_defaults(action: ActionBase) -> dict[str, Any]:
+    """Return the module_defaults that apply to a task of this collection: those of the group, then those of the action.
+
+    As in Ansible, the values of an inner level replace all values of an outer level for the same name.
+    """
+    levels: dict[str, Any] = {}
+    for level in action._task.module_defaults or ():
+        levels.update(level)
+    found: dict[str, Any] = {}
+    for name in (_GROUP, f"{COLLECTION}.{action._task.action.rpartition('.')[2]}"):
+        found.update(levels.get(name) or {})
+    return dict(action._templar.template(found))
+
+
+def task_environment(action: ActionBase) -> dict[str, Any]:
+    """Return the `environment` of the task, its blocks, role and play. Ansible passes it only to modules."""
+    found: dict[str, Any] = {}
+    for level in action._task.environment or ():
+        value = action._templar.template(level)
+        if isinstance(value, Mapping):
+            found.update(value)
+    return found
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ def merge_user_data_files(
     :raises UserDataError: if a file cannot be read or written.
     """
     prefix, folder = str(user_info_defaults(action).get("data_prefix") or ""), output_folder(action, task_vars)
-    if _is_installed(_THEIR_ACTION.rpartition(".")[0]):
+    if is_installed(_THEIR_ACTION.rpartition(".")[0]):
         data, users = build(load(folder), prefix)
         if (data or users) and _delegate(
             action, {"action": "provision", "data": data, "users": users, "data_prefix": prefix}, task_vars
@@ -135,7 +135,7 @@ def _delegate(action: ControllerAction, arguments: Mapping[str, Any], task_vars:
 
     :raises UserDataError: if it fails.
     """
-    if not _is_installed(_THEIR_ACTION.rpartition(".")[0]):
+    if not is_installed(_THEIR_ACTION.rpartition(".")[0]):
         return False  # ansible-core 2.19 would warn about a missing collection
     own = {name: value for name, value in arguments.items() if name not in ("users", "action")}
     prefix = {name: own[name] for name in own if name == "data_prefix"}
@@ -167,7 +167,8 @@ def _call(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Map
     return True
 
 
-def _is_installed(collection: str) -> bool:
+def is_installed(collection: str) -> bool:
+    """Return whether a collection is installed on the controller."""
     try:
         return importlib.util.find_spec(f"ansible_collections.{collection}") is not None
     except ModuleNotFoundError:

@@ -73,7 +73,12 @@ CONNECTION_OPTIONS = {
 }
 
 
-def with_sources(options: Options, given: Mapping[str, Any], variable: Callable[[str], Any]) -> dict[str, Any]:
+def with_sources(
+    options: Options,
+    given: Mapping[str, Any],
+    variable: Callable[[str], Any],
+    environment: Mapping[str, Any] = os.environ,
+) -> dict[str, Any]:
     """Return the given values, completed from Ansible variables and then from the environment. Empty means not given.
 
     :param variable: returns the value of an Ansible variable, or None.
@@ -83,7 +88,7 @@ def with_sources(options: Options, given: Mapping[str, Any], variable: Callable[
         if not is_empty(complete.get(name)):
             continue
         sources = [variable(option.variable)] if option.variable else []
-        sources += map(os.environ.get, option.environment)
+        sources += map(environment.get, option.environment)
         complete[name] = next((value for value in sources if not is_empty(value)), None)
     return complete
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .._keys.durations import DurationError, human, parse, parse_instant
+from .._keys.durations import DurationError, human, parse
+from .._keys.result import unusable_key
 from .._text import printable
 from .request import OPERATIONS, Request
 from .user_data import DOCLING_ENDPOINT, DOCLING_MODEL
@@ -29,9 +30,9 @@ def provision_messages(
     options, first = request.options, entries[0]
     if request.is_multi_user:
         created = [entry for entry in entries if entry["operation"] in ("created", "regenerated")]
-        key = (
-            f"Created {len(entries)} virtual keys" if len(created) == len(entries) else f"Virtual Keys: {len(entries)}"
-        )
+        key = f"Virtual Keys: {len(entries)}"
+        if len(created) == len(entries):
+            key = f"Created {len(entries)} virtual keys" if len(entries) > 1 else "Created 1 virtual key"
     elif not options["display_key"]:
         key = "LiteLLM Virtual Key: in the lab guide"
     else:
@@ -61,8 +62,12 @@ def _lines(value: Any) -> list[str]:
     return [str(line) for line in ([value] if isinstance(value, str) else value or ())]
 
 
-def extension_message(entry: Entry) -> str:
-    """Return the message to the user after an extension."""
+def extension_messages(entries: Sequence[Entry], now: datetime) -> list[str]:
+    """Return the messages to the user after an extension."""
+    return [_extension_message(entries[0]), *unusable(entries, now)]
+
+
+def _extension_message(entry: Entry) -> str:
     length, until = entry["duration"], entry["expires"]
     with contextlib.suppress(DurationError):
         length = human(parse(length)) if length else "unlimited"
@@ -71,22 +76,7 @@ def extension_message(entry: Entry) -> str:
 
 def unusable(entries: Sequence[Entry], now: datetime) -> list[str]:
     """Return a sentence for each key that the proxy refuses although it exists."""
-    return [
-        f"Virtual key {entry['key_alias']} does not work: {reason}"
-        for entry in entries
-        if entry.get("key_id") and (reason := _why_unusable(entry, now))
-    ]
-
-
-def _why_unusable(entry: Entry, now: datetime) -> str | None:
-    if entry["blocked"]:
-        return "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"
-    if entry["expires"] and parse_instant(entry["expires"]) <= now:
-        return f"it expired at {entry['expires']}. Extend it"
-    budget = entry["max_budget"]
-    if budget is not None and (entry["spend"] or 0) >= budget:
-        return f"its budget of {budget:g} is spent. Raise max_budget"
-    return None
+    return [problem for entry in entries if entry.get("key_id") and (problem := unusable_key(entry, now))]
 
 
 def nothing_extended(entries: Sequence[Entry]) -> str:
@@ -110,6 +100,14 @@ def not_blocked(prefix: str) -> str:
 def no_keys(guid: str) -> str:
     """Return the report for an environment without keys."""
     return f"There is no virtual key of environment {guid}"
+
+
+def no_access_to_database(key_ids: Sequence[str], collection: str, url_option: str) -> str:
+    """Return the error for rows that cannot be deleted through the pod of the database."""
+    return (
+        f"Cannot delete the database rows of the keys that LiteLLM did not delete ({', '.join(key_ids)}): the "
+        f"collection {collection} is not installed on the controller. Install it, or set {url_option}"
+    )
 
 
 def other_keys(guid: str, aliases: Sequence[str], operation: str) -> str:

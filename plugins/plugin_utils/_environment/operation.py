@@ -27,8 +27,8 @@ from .handover import handover
 from .members import Member, discover_members, named_members, own_alias_of
 from .records import SavedKey
 from .request import Request, desired_keys
-from .saving import Save, save_or_delete
-from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data
+from .saving import Save, delete_if_lost, save_or_delete
+from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data, readable_user_data
 
 Json = dict[str, Any]
 
@@ -38,6 +38,7 @@ class OperationResult:
     """The result of an operation.
 
     :ivar entries: one for each key, as in the result of `litellm_key`.
+    :ivar user_data: what a lab guide can read about the keys, with secrets.
     :ivar messages: what the user reads.
     :ivar report: what the operator reads.
     :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
@@ -48,6 +49,7 @@ class OperationResult:
     changed: bool = False
     entries: list[Json] = field(default_factory=list)
     facts: Json = field(default_factory=dict)
+    user_data: Json = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     report: str = ""
     handover: list[Json] = field(default_factory=list)
@@ -65,6 +67,7 @@ class EnvironmentRun:
     :ivar save: saves user data after the keys were changed.
     :ivar check_writable: checks that user data can be saved.
     :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
+    :ivar finish: turns the result into that of the task.
     :ivar note: what the operator should know, for the report.
     """
 
@@ -72,6 +75,7 @@ class EnvironmentRun:
     client: Client
     known: Sequence[SavedKey]
     save: Save
+    finish: Callable[[OperationResult], Json]
     check_writable: Callable[[], None]
     saves_user_data: bool
     check_mode: bool
@@ -83,8 +87,8 @@ class EnvironmentRun:
         self.note = ""
 
 
-def run_operation(run: EnvironmentRun) -> OperationResult:
-    """Run the requested operation.
+def run_operation(run: EnvironmentRun) -> Json:
+    """Run the requested operation, and return the result of the task.
 
     :raises UserError: if nothing could be done.
     """
@@ -95,7 +99,7 @@ def run_operation(run: EnvironmentRun) -> OperationResult:
         desired_keys(request, named_members(request.alias, request.users)[:1], {}, master_key, run.client.now())
     require_administrator(run.client)
     if request.operation == "status":
-        return _status(run)
+        return run.finish(_status(run))
     members, found = _members(run)
     if not members and request.operation == "extend":
         raise UserError(_nothing_to_extend(request))
@@ -120,7 +124,8 @@ def run_operation(run: EnvironmentRun) -> OperationResult:
     )
     if request.operation == "extend":
         outcomes = _drop_deleted(run, outcomes)
-    return _result(run, outcomes)
+    with delete_if_lost(run.client, outcomes, is_saved=saves):
+        return run.finish(_result(run, outcomes))
 
 
 def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | None]:
@@ -231,18 +236,23 @@ def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResult
         return result
     existing = [entry for entry in entries if entry["key_id"] or run.check_mode]
     result.facts = build_facts(existing, endpoint, base_url)
-    if result.error or not existing or request.operation in ("stop", "start"):
+    docling = docling_data(options, endpoint)
+    result.user_data = readable_user_data(existing, endpoint, base_url, docling)
+    if request.operation in ("stop", "start") and not existing:
+        result.report = messages.no_keys(request.guid)
+    if result.error or not existing or request.operation == "stop":
+        return result
+    now = run.client.now()
+    for problem in messages.unusable(existing, now):
+        run.warn(problem)
+    if request.operation == "start":
         return result
     result.handover = handover(options, existing, base_url, remove=False)
     if request.operation == "provision":
-        result.messages = messages.provision_messages(
-            request, existing, base_url, docling_data(options, endpoint), run.client.now()
-        )
-        for problem in messages.unusable(existing, run.client.now()):
-            run.warn(problem)
+        result.messages = messages.provision_messages(request, existing, base_url, docling, now)
         result.report = run.note
     elif result.changed:
-        result.messages = [messages.extension_message(existing[0])]
+        result.messages = messages.extension_messages(existing, now)
     else:
         result.report = messages.nothing_extended(existing)
     return result

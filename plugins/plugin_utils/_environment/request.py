@@ -133,6 +133,8 @@ def desired_keys(
             key,
             guid=request.guid,
             owner=None if request.by_key_id else request.guid,
+            # The alias of a user looks like that of another environment.
+            proven_ids=_saved_ids(request, own) if member.user else None,
             user=member.user,
             known_secrets=tuple(Secret(one.secret, "given") for one in own),
         )
@@ -142,6 +144,11 @@ def desired_keys(
         keys.append(key)
     check_unique(keys, "users")
     return keys
+
+
+def _saved_ids(request: Request, saved: Sequence[SavedKey]) -> frozenset[str]:
+    """Return the ids of the keys that were saved as keys of the environment."""
+    return frozenset(Secret(one.secret, "given").key_id for one in saved if one.guid == request.guid)
 
 
 def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datetime) -> DesiredKey:

@@ -9,11 +9,13 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from .._errors import LiteLLMError, UserError
 from .._keys.cleanup import delete_existing
 from .._keys.progress import Outcome
+from .._keys.result import failure
 from .._keys.secrets import Secret
 from .._litellm.client import Client
 
@@ -35,6 +37,29 @@ def save_or_delete(client: Client, outcomes: Sequence[Outcome], save: Save | Non
     elif any(outcome.error for outcome in outcomes):
         # The play ends without facts, and they would be the only place of the secrets.
         delete_unsaved_keys(client, outcomes, "saving user data is switched off, and not every key is as desired")
+
+
+@contextlib.contextmanager
+def delete_if_lost(client: Client, outcomes: Sequence[Outcome], *, is_saved: bool) -> Iterator[None]:
+    """Delete new keys again if the result, which is the only place of their secrets, cannot be returned.
+
+    :param is_saved: the secrets are saved, so they are not lost.
+    :raises UserError: instead of an unexpected exception.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_saved:
+            raise
+        delete_unsaved_keys(
+            client, outcomes, bug(error) if isinstance(error, Exception) else "the task was interrupted"
+        )
+        if not isinstance(error, Exception):
+            raise
+        problem = failure(outcomes) or bug(error)
+    else:
+        return
+    raise UserError(problem)
 
 
 def bug(error: Exception) -> str:

@@ -80,6 +80,14 @@ def build_user_data(
     return data, users
 
 
+def readable_user_data(keys: Sequence[Entry], endpoint: str, base_url: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user data of some keys in the form in which a lab guide reads them; empty without a key."""
+    if not keys:
+        return {}
+    data, users = build_user_data(keys, endpoint, base_url, extra)
+    return {**data, "users": users} if users else data
+
+
 def user_lists(keys: Sequence[Entry]) -> dict[str, list[Any]]:
     """Return the lists about all users."""
     return {f"{PREFIX}{name}": [OF_USER[member](key) for key in keys] for name, member in LISTS.items()}

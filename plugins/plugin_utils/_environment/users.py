@@ -21,12 +21,7 @@ Options = Mapping[str, Any]
 def warnings_about(options: Options, prefix: str = "") -> list[str]:
     """Return warnings about options that have no effect."""
     count = str(options["user_count"] or "").strip()
-    if (
-        not options["users"]
-        and options["multi_user"] is None
-        and not is_multi_user(options)
-        and count not in ("", "0", "1")
-    ):
+    if not options["users"] and not is_multi_user(options) and count not in ("", "0", "1"):
         return [f"{prefix}user_count is {count}, but has no effect without {prefix}multi_user: true"]
     return []
 

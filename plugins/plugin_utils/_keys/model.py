@@ -89,6 +89,7 @@ class DesiredKey:
 
     :ivar alias: identifies the key, unless `key_id` does.
     :ivar owner: the guid of the environment that must own the key: one whose metadata name another is not touched.
+    :ivar proven_ids: the ids of keys that were saved as keys of the owner; None if the alias alone proves that.
     :ivar user: the user of the environment who gets the key, if it has several.
     :ivar settings: values by name; the `cleared_value` of a setting clears it. Names outside of SETTINGS are fields
         that have no option.
@@ -105,6 +106,7 @@ class DesiredKey:
     guid: str | None = None
     present: bool = True
     owner: str | None = None
+    proven_ids: frozenset[str] | None = None
     user: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     creation_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -117,9 +119,17 @@ class DesiredKey:
     on_missing: OnMissingKey = "create"
 
     def is_foreign(self, key: ObservedKey) -> bool:
-        """Return whether the metadata of an observed key name another environment than the owner."""
+        """Return whether an observed key is not proven to belong to the owner.
+
+        The metadata of the key must not name another environment. If they name none, the alias must be proof, or the
+        key must have been saved as one of the owner.
+        """
         guid = (key.value("metadata") or {}).get("guid")
-        return self.owner is not None and guid is not None and str(guid) != self.owner
+        if self.owner is None:
+            return False
+        if guid is None:
+            return self.proven_ids is not None and key.key_id not in self.proven_ids
+        return str(guid) != self.owner
 
     def secret_of(self, key: ObservedKey) -> Secret | None:
         """Return the secret of an observed key, if it is known."""

@@ -23,7 +23,13 @@ def no_such_id(desired: DesiredKey) -> str:
 
 
 def foreign(desired: DesiredKey, key: ObservedKey) -> str:
-    guid = shorten(str((key.value("metadata") or {}).get("guid")))
+    guid = (key.value("metadata") or {}).get("guid")
+    if guid is None:
+        return (
+            f"Virtual key {desired.name} is not changed, because its metadata contain no guid, so it may belong to "
+            f"another environment than {desired.owner}. Add the guid to its metadata, or use another user name"
+        )
+    guid = shorten(str(guid))
     return (
         f"Virtual key {desired.name} is not changed, because it belongs to environment {guid} and not to "
         f"{desired.owner}. Use another user name or guid"

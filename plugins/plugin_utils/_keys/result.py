@@ -9,11 +9,11 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from .durations import Duration, format_instant, from_seconds
+from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
 from .progress import Outcome
@@ -85,6 +85,21 @@ def key_status(key: ObservedKey, now: datetime) -> str:
     if key.value("blocked"):
         return "blocked"
     return "expired" if key.expires is not None and key.expires <= now else "active"
+
+
+def unusable_key(entry: Mapping[str, Any], now: datetime) -> str | None:
+    """Return why the proxy refuses the secret of a key that exists, as a sentence; None if it accepts it.
+
+    :param entry: the fields of `describe_key`.
+    """
+    reason, budget = None, entry["max_budget"]
+    if entry["blocked"]:
+        reason = "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"
+    elif entry["expires"] and parse_instant(entry["expires"]) <= now:
+        reason = f"it expired at {entry['expires']}. Extend it"
+    elif budget is not None and (entry["spend"] or 0) >= budget:
+        reason = f"its budget of {budget:g} is spent. Raise max_budget"
+    return reason and f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}"
 
 
 def difference(outcome: Outcome) -> Json | None:

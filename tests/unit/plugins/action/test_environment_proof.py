@@ -115,6 +115,72 @@ def test_whatever_prevents_saving_loses_no_secret(
     assert not run(proxy, tmp_path, users=["ann", "bob"]).get("failed")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("sk-a-secret"), "because of a bug in this collection, ValueError; please report it"),
+        (KeyboardInterrupt(), None),
+    ],
+    ids=["bug", "interruption"],
+)
+def test_without_user_data_a_key_whose_result_is_lost_is_deleted_again(
+    proxy: FakeLiteLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, reason: str | None
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(litellm_environment, "_follow_up", fail)
+        if reason:
+            result = run(proxy, tmp_path, save_user_data=False)
+            assert reason in result["msg"]
+            assert "so the key was deleted again" in result["msg"]
+            assert "sk-" not in str(result)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run(proxy, tmp_path, save_user_data=False)
+        assert proxy.rows == {}
+        with pytest.raises(type(error)):
+            run(proxy, tmp_path)  # the secret is saved
+    assert saved_ids(tmp_path) >= set(proxy.rows)
+    assert len(proxy.rows) == 1
+
+
+# Keys of users, whose aliases look like those of other environments
+
+
+def test_a_key_of_a_user_without_a_guid_is_not_touched(proxy: FakeLiteLLM, tmp_path: Path) -> None:
+    key_id = proxy.add("virtkey-abc-ann", metadata={"owner": "somebody"})
+    before = dict(proxy.rows[key_id])
+    for operation in ("provision", "extend", "stop", "start", "destroy"):
+        options = {"users": ["ann"], "block_on_stop": True, "runtime": 24}
+        result = run(proxy, tmp_path, operation, **options)
+        assert result["msg"] == (
+            "Virtual key virtkey-abc-ann is not changed, because its metadata contain no guid, so it may belong to "
+            "another environment than abc. Add the guid to its metadata, or use another user name"
+        )
+        assert proxy.rows == {key_id: before}
+    assert run(proxy, tmp_path, "destroy", multi_user=True, user_count=1, user_base="ann")["changed"] is False
+
+
+def test_a_key_of_a_user_that_was_saved_with_the_guid_is_its_own(proxy: FakeLiteLLM, tmp_path: Path) -> None:
+    run(proxy, tmp_path, users=["ann"])
+    (row,) = proxy.rows.values()
+    row["metadata"] = {}  # somebody overwrote them
+    result = run(proxy, tmp_path, users=["ann"])
+    assert [key["operation"] for key in result["virtual_keys"]] == ["updated"]
+    row["metadata"] = {}
+    assert run(proxy, tmp_path, "destroy", users=["ann"])["changed"]
+    assert proxy.rows == {}
+
+
+def test_the_key_of_the_environment_needs_no_guid(proxy: FakeLiteLLM, tmp_path: Path) -> None:
+    proxy.add("virtkey-abc")
+    other = proxy.add("virtkey-abc-ann")  # of another environment, whose alias starts alike
+    assert run(proxy, tmp_path, "destroy")["facts"]["litellm_key_deleted"]
+    assert set(proxy.rows) == {other}
+
+
 NAMES = st.sampled_from([
     "litellm_keys", "hub_litellm_keys", "users", "ann", "bob", "litellm_key_aliases", "litellm_virtual_keys",
     "litellm_key_alias", "litellm_virtual_key", "litellm_ann_key_alias", "litellm_user_count", "litellm_user_ids",

@@ -401,3 +401,55 @@ def test_an_extension_does_not_recreate_a_deleted_key(run, proxy):
     result = run("extend", duration="30d")
     assert result["msg"].startswith("There is no virtual key of environment abc to extend")
     assert proxy.rows == {}
+
+
+# Keys that do not work, and environments without a key
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"blocked": True}, "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"),
+        ({"max_budget": 1.0, "spend": 1.5}, "its budget of 1 is spent. Raise max_budget"),
+    ],
+    ids=["blocked", "spent"],
+)
+@pytest.mark.parametrize(
+    ("operation", "options"), [("provision", {}), ("extend", {"runtime": 48}), ("start", {"block_on_stop": True})]
+)
+def test_a_key_that_does_not_work_is_named_in_a_warning(run, proxy, warnings, operation, options, state, problem):
+    run(duration="1d")
+    proxy.row(ALIAS).update(state)
+    result = run(operation, **options)
+    assert result.get("msg") is None
+    if operation == "start" and "blocked" in state:
+        assert warnings == []
+        return
+    message = f"Virtual key {ALIAS} does not work: {problem}"
+    assert warnings == [message]
+    assert (message in result["messages"]) == (operation != "start")
+
+
+@pytest.mark.parametrize("operation", ["stop", "start"])
+def test_an_environment_without_a_key_is_reported(run, operation):
+    result = run(operation, block_on_stop=True)
+    assert (result["changed"], result["report"]) == (False, "There is no virtual key of environment abc")
+
+
+# User data in the result
+
+
+@pytest.mark.parametrize("save", [True, False])
+@pytest.mark.parametrize("users", [[], ["ann", "bob"]], ids=["one key", "two users"])
+def test_the_result_has_the_user_data(run, tmp_path, users, save):
+    result = run(users=users, save_user_data=save, models=["gpt-4o"], include_docling=True)
+    data = result["user_data"]
+    if save:
+        saved = user_data(tmp_path)
+        del saved["litellm_keys"]
+        assert data == saved
+    assert data["litellm_virtual_key"] == result["virtual_keys"][0]["key"]
+    assert data["litellm_docling_model"] == "Docling"
+    assert list(data.get("users", [])) == users
+    assert run("destroy")["user_data"] == {}
+    assert run("status")["user_data"] == {}

@@ -597,3 +597,28 @@ def test_keys_that_were_not_deleted_are_returned(run, proxy):
     proxy.undeletable.add(created["key_id"])
     result = run(guid="abc", state="absent")
     assert (result["failed"], result["not_deleted"]) == (True, [created["key_id"]])
+
+
+# Keys that do not work
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"blocked": True}, "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"),
+        ({"max_budget": 1.0, "spend": 1.5}, "its budget of 1 is spent. Raise max_budget"),
+        ({"spend": 1.5}, None),
+    ],
+    ids=["blocked", "spent", "works"],
+)
+def test_a_returned_secret_that_does_not_work_is_named_in_a_warning(run, proxy, monkeypatch, state, problem):
+    warnings = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    proxy.add(ALIAS, SECRET, **state)
+    assert run(key_alias=ALIAS)["virtual_key"]["key"] is None
+    assert warnings == []
+    assert run(key_alias=ALIAS, key=SECRET)["virtual_key"]["key"] == SECRET
+    assert warnings == ([f"Virtual key {ALIAS} does not work: {problem}"] if problem else [])
+    warnings.clear()
+    run(key_alias=ALIAS, key=SECRET, blocked=True)
+    assert warnings == []

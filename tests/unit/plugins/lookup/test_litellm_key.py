@@ -20,6 +20,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
+from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -309,6 +310,14 @@ def test_many_references_in_one_template_cost_two_requests(
     )
     assert template(text, **proxy) == f"{SECRET} virtkey-a {SECRET}"
     assert len(httpserver.log) == 2  # the permission of the master key, and the key
+
+
+def test_a_spent_budget_is_a_warning(template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    proxy["rows"][:] = [row("virtkey-a", SECRET, max_budget=2.0, spend=2.0)]
+    assert template(lookup_template("a", user_data=DATA), **proxy) == SECRET
+    assert warnings == ["Virtual key virtkey-a does not work: its budget of 2 is spent. Raise max_budget"]
 
 
 # The connection

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
-    extension_message,
+    extension_messages,
     no_keys,
     not_blocked,
     nothing_extended,
@@ -24,6 +24,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 
 BASE_URL = "https://proxy.example.com/v1"
 NOW = datetime.fromisoformat("2026-11-24T08:00:00+00:00")
+LATER = "2026-12-24T08:00:00Z"
 
 
 def entry(user: str | None = None, **more: Any) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def test_the_messages_about_one_key() -> None:
 def test_the_messages_about_many_users_contain_no_secret() -> None:
     shown = messages(entry("ann"), entry("bob"))
     assert shown[1] == "Created 2 virtual keys"
+    assert messages(entry("ann"))[1] == "Created 1 virtual key"
     assert "sk-secret" not in "".join(shown)
 
 
@@ -107,13 +109,19 @@ def test_docling_and_further_messages_come_last() -> None:
     ("duration", "expires", "message"),
     [
         ("7d", "2026-11-30T08:00:00Z", "LiteLLM Virtual Key extended to 7 days, until 2026-11-30T08:00:00Z"),
-        ("36h", "x", "LiteLLM Virtual Key extended to 1 day 12 hours, until x"),
-        ("0m", "x", "LiteLLM Virtual Key extended to 0m, until x"),
+        ("36h", LATER, f"LiteLLM Virtual Key extended to 1 day 12 hours, until {LATER}"),
+        ("0m", LATER, f"LiteLLM Virtual Key extended to 0m, until {LATER}"),
         (None, None, "LiteLLM Virtual Key extended to unlimited, until it is deleted"),
     ],
 )
 def test_the_message_after_an_extension(duration: str | None, expires: str | None, message: str) -> None:
-    assert extension_message(entry(duration=duration, expires=expires)) == message
+    assert extension_messages([entry(duration=duration, expires=expires)], NOW) == [message]
+
+
+def test_the_messages_after_an_extension_name_keys_that_do_not_work() -> None:
+    shown = extension_messages([entry("ann", expires=None), entry("bob", blocked=True)], NOW)
+    assert shown[1:] == [*unusable([entry("bob", blocked=True)], NOW)]
+    assert len(shown) == 2
 
 
 # Keys that do not work

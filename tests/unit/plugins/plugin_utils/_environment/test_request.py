@@ -168,7 +168,11 @@ def test_an_invalid_number_of_users_is_refused(count: Any) -> None:
     [
         ({"user_count": 3}, ["user_count is 3, but has no effect without multi_user: true"]),
         ({"user_count": 1}, []),
-        ({"user_count": 3, "multi_user": False}, []),
+        (
+            {"user_count": 3, "multi_user": False},
+            ["user_count is 3, but has no effect without multi_user: true"],
+        ),
+        ({"num_users": 3, "multi_user": False}, []),  # a variable of the platform
         ({"user_count": 3, "multi_user": True}, []),
         ({"user_count": 3, "num_users": 3}, []),
         ({"user_count": 3, "users": ["ann"]}, []),
