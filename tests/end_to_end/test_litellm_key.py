@@ -17,6 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     GRANITE,
     MISTRAL,
     NOWHERE,
+    ROLE,
     Ansible,
     CommandResult,
     Json,
@@ -416,9 +417,10 @@ def test_options_take_precedence_over_variables_and_variables_over_the_environme
     """The environment variables name a proxy that does not exist, so a task that succeeds did not use them."""
 
     def play(variables: Json, defaults: Json | None = None, **options: object) -> Json:
-        task = {ACTION: {"guid": f"{guid}-sources", "retries": 0, **options}, "ignore_errors": True}
+        task = {ACTION: {"guid": name, "retries": 0, **options}, "ignore_errors": True}
         return {"hosts": "localhost", "vars": variables, "module_defaults": defaults or {}, "tasks": [task]}
 
+    name = f"{guid}-sources"
     real: Json = {"url": proxy.url, "master_key": proxy.master_key}
     nowhere = {"litellm_url": NOWHERE, "litellm_master_key": "sk-not-the-master-key"}
     group = {"group/rhpds.litellm_virtual_keys.litellm": {**real, "state": "absent"}}
@@ -428,6 +430,7 @@ def test_options_take_precedence_over_variables_and_variables_over_the_environme
         "litellm_url": "{{ 'http://' ~ address }}",
         "litellm_master_key": "{{ vault.litellm.master }}",
     }
+    address, key = {"address": proxy.url}, {"LITELLM_MASTER_KEY": proxy.master_key}
     run = ansible.play(
         [
             play({}),
@@ -436,6 +439,12 @@ def test_options_take_precedence_over_variables_and_variables_over_the_environme
             play(nowhere, max_budget=2, **real),
             play(nowhere, group),
             play(nowhere),
+            {**play({}, max_budget=3), "environment": {"LITELLM_URL": "{{ address }}", **key}, "vars": address},
+            {
+                **play({}),
+                "environment": {"LITELLM_URL": NOWHERE, **key},
+                "tasks": [{ACTION: {"guid": name, "state": "absent"}, "environment": {"LITELLM_URL": proxy.url}}],
+            },
         ],
         LITELLM_URL=None,
         LITELLM_MASTER_KEY=None,
@@ -443,6 +452,23 @@ def test_options_take_precedence_over_variables_and_variables_over_the_environme
         LITELLM_PROXY_API_KEY="sk-not-the-master-key",
     )
     assert run.code == 0, run.output
-    assert [task.status for task in run.tasks] == ["fatal", "fatal", "changed", "changed", "changed", "fatal"]
+    expected = ["fatal", "fatal", "changed", "changed", "changed", "fatal", "changed", "changed"]
+    assert [task.status for task in run.tasks] == expected
     assert all(NOWHERE in task.result["msg"] for task in run.tasks if task.status == "fatal")
-    assert proxy.rows(f"virtkey-{guid}-sources") == []
+    assert proxy.rows(f"virtkey-{name}") == []
+
+
+@pytest.mark.every_core
+def test_the_role_does_not_override_module_defaults_with_empty_variables(ansible: Ansible, proxy: Proxy, guid: str):
+    group = {"url": proxy.url, "timeout": "{{ minus }}"}
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars": {"minus": -7, "guid": f"{guid}-defaults"},
+            "module_defaults": {"group/rhpds.litellm_virtual_keys.litellm": group},
+            "tasks": [{"ansible.builtin.include_role": {"name": ROLE}}],
+        },
+        LITELLM_URL=NOWHERE,
+    )
+    assert run.code != 0
+    assert "timeout is -7; it must be more than 0" in run.text

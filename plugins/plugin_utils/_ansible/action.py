@@ -86,16 +86,15 @@ class ControllerAction(ActionBase):
     def arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of the task, with connection options from variables and the environment.
 
-        An empty argument counts as not given, also beside a default in module_defaults, which Ansible drops then.
+        An argument that is empty or omitted counts as not given. Ansible itself ignores module_defaults for such
+        arguments, which the role has for each of its variables that are not set.
         """
 
         def variable(name: str) -> Any:
             return self._templar.template(task_vars[name]) if name in task_vars else None
 
-        defaults = module_defaults(self)
-        given = {
-            name: defaults.get(name, value) if is_empty(value) else value for name, value in self._task.args.items()
-        }
+        own = self._task.args
+        given = {**own, **{name: one for name, one in module_defaults(self).items() if is_empty(own.get(name))}}
         complete = with_sources(
             {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS},
             given,

@@ -9,7 +9,9 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from .._text import shorten
 from .durations import format_instant
@@ -34,6 +36,18 @@ def foreign(desired: DesiredKey, key: ObservedKey) -> str:
         f"Virtual key {desired.name} is not changed, because it belongs to environment {guid} and not to "
         f"{desired.owner}. Use another user name or guid"
     )
+
+
+def not_applied(name: str, wanted: Any, found: Any) -> str:
+    """Return which part of a setting the proxy did not store: it ignores, for example, unknown MCP servers."""
+    if not isinstance(wanted, Mapping) or not isinstance(found, Mapping):
+        return f"{name} is {shorten(repr(found))}"
+    parts = [
+        f"{part} of {name} is {shorten(repr(found.get(part)))} instead of {shorten(repr(value))}"
+        for part, value in wanted.items()
+        if found.get(part) != value
+    ]
+    return ", ".join(parts) or f"{name} is {shorten(repr(found))}"
 
 
 def secret_mismatch(desired: DesiredKey, key: ObservedKey) -> str:

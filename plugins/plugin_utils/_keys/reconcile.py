@@ -26,6 +26,7 @@ from .cleanup import account_for_interruption, delete_surplus_key, restore_alias
 from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
+from .problems import not_applied
 from .progress import KeyProgress, Outcome
 from .references import OnUnknownModels, reference_problems
 from .run import Notify, Run, take_snapshots
@@ -212,7 +213,9 @@ def _why_not_converged(run: Run, one: KeyProgress) -> str:
     parts = []
     if isinstance(step, Update) and key:
         parts = [
-            f"{field} is {shorten(repr(key.value(field)))}" for field in sorted(step.settings) if field in SETTINGS
+            not_applied(field, value, key.value(field))
+            for field, value in sorted(step.settings.items())
+            if field in SETTINGS
         ]
         # LiteLLM ignores unknown fields.
         parts += [f"{field} is not among the returned fields" for field in step.settings if field not in SETTINGS]

@@ -453,3 +453,22 @@ def test_the_result_has_the_user_data(run, tmp_path, users, save):
     assert list(data.get("users", [])) == users
     assert run("destroy")["user_data"] == {}
     assert run("status")["user_data"] == {}
+
+
+def test_a_value_that_the_proxy_ignores_is_named_and_the_secret_is_saved(run, proxy, monkeypatch):
+    columns = proxy._columns
+
+    def without_unknown_servers(row, body):
+        stored = columns(row, body)
+        if stored.get("object_permission"):
+            stored["object_permission"] = {"object_permission_id": "0" * 60, "mcp_servers": [], "agents": []}
+        return stored
+
+    monkeypatch.setattr(proxy, "_columns", without_unknown_servers)
+    result = run(settings={"object_permission": {"mcp_servers": ["nope"]}})
+    assert result["msg"] == (
+        f"Virtual key {ALIAS} did not change after LiteLLM reported success: "
+        "mcp_servers of object_permission is [] instead of ['nope']"
+    )
+    (key,) = run()["virtual_keys"]
+    assert key["key"] == result["virtual_keys"][0]["key"] is not None
