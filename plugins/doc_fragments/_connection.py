@@ -60,6 +60,9 @@ options:
     default: 8
 requirements:
   - urllib3 1.26 or later on the controller
+notes:
+  - The environment variables can also be set with the C(environment) keyword of a task, block, role or play. The lookup
+    reads only the environment of C(ansible-playbook), because Ansible does not pass C(environment) to lookups.
 """
 
     # For plugins whose options ansible-core resolves, including those from ansible.cfg. The plugin itself reads the

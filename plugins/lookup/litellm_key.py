@@ -64,6 +64,9 @@ options:
     default: true
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection.plugins
+notes:
+  - Environment variables are read from the environment of C(ansible-playbook). Ansible does not pass the C(environment)
+    keyword of a task or play to lookups. Use variables such as C(litellm_url) instead.
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - module: rhpds.litellm_virtual_keys.litellm_key_info

@@ -291,6 +291,8 @@ notes:
     Only an ad-hoc command prints the secret, because there is no other way to obtain it.
   - If the C(timeout) keyword of the task stops the action, the result reports what was done, including secrets. If you
     interrupt Ansible, the random secrets of new keys would be lost. Therefore, these keys are deleted again.
+  - Do not repeat the task with C(until). If an attempt creates a key and the condition is not met, the next attempt
+    does not know the random secret, which is lost. The action retries requests itself (O(retries)).
   - Store secrets in variables, as with any action. If a task fails, ansible-core 2.19 and later print the lines of the
     task from the playbook, or the arguments of an ad-hoc command.
 """

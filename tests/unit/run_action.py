@@ -27,11 +27,17 @@ def run_action(
     check_mode: bool = False,
     diff: bool = False,
     no_log: bool = False,
+    **keywords: Any,
 ) -> dict[str, Any]:
-    """Run an action with the arguments of a task and the variables of a host, and return its result."""
+    """Run an action with the arguments of a task and the variables of a host, and return its result.
+
+    :param keywords: further keywords of the task, such as `environment`.
+    """
     task = Task()
     task.action, task.args = name, dict(arguments)
     task.check_mode, task.diff, task.no_log = check_mode, diff, no_log
+    for keyword, value in keywords.items():
+        setattr(task, keyword, value)
     action = action_loader.get(
         name,
         task=task,

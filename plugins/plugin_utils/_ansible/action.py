@@ -14,10 +14,11 @@ import os
 import signal
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible import context, release
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from .._errors import UserError
@@ -95,12 +96,9 @@ class ControllerAction(ActionBase):
 
         own = self._task.args
         given = {**own, **{name: one for name, one in module_defaults(self).items() if is_empty(own.get(name))}}
-        complete = with_sources(
-            {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS},
-            given,
-            variable,
-            {**os.environ, **task_environment(self)},
-        )
+        options = {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS}
+        names = [name for option in options.values() for name in option.environment]
+        complete = with_sources(options, given, variable, {**os.environ, **task_environment(self, names)})
         self._arguments = complete
         register(self.OPTIONS, complete)
         return complete
@@ -192,14 +190,20 @@ def module_defaults(action: ActionBase) -> dict[str, Any]:
     return dict(action._templar.template(found))
 
 
-def task_environment(action: ActionBase) -> dict[str, Any]:
-    """Return the `environment` of the task, its blocks, role and play. Ansible passes it only to modules."""
+def task_environment(action: ActionBase, names: Collection[str]) -> dict[str, Any]:
+    """Return these variables of the `environment` of the task, its blocks, role and play.
+
+    Ansible passes the environment only to modules. Other variables in it are not rendered: they often refer to facts.
+    """
     found: dict[str, Any] = {}
     for level in action._task.environment or ():
-        value = action._templar.template(level)
-        if isinstance(value, Mapping):
-            found.update(value)
-    return found
+        variables = level
+        if isinstance(level, str):
+            with contextlib.suppress(AnsibleError):  # Ansible reports it for the modules that need it
+                variables = action._templar.template(level)
+        if isinstance(variables, Mapping):
+            found.update((name, variables[name]) for name in names if name in variables)
+    return dict(action._templar.template(found))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,12 @@ from datetime import timedelta
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts every string
+    trust_as_template = str
 
 NAME = "rhpds.litellm_virtual_keys.litellm_key_info"
 SECRET = "sk-the-secret-of-somebody"
@@ -143,3 +149,56 @@ def test_invalid_options_are_refused_with_one_message_before_any_request(run, pr
     result = run(**arguments)
     assert (result["failed"], proxy.requests) == (True, [])
     assert message in result["msg"]
+
+
+# Keywords of the task
+
+
+@pytest.fixture
+def run_with(run_action, proxy):
+    """Run the action with keywords of a task, and return the URL that it used; the master key is a variable."""
+
+    def run_task(arguments=None, variables=None, **keywords):
+        variables = {"litellm_master_key": MASTER_KEY, "litellm_retries": 0, **(variables or {})}
+        result = run_action(NAME, {"guid": "a", **(arguments or {})}, variables=variables, **keywords)
+        return result.get("api_endpoint") or result["msg"]
+
+    return run_task
+
+
+def test_the_environment_of_the_task_is_read(run_with, proxy, monkeypatch):
+    monkeypatch.setenv("LITELLM_URL", "http://127.0.0.1:9")
+    url = {"LITELLM_URL": proxy.url}
+    assert run_with(environment=[url]) == proxy.url
+    assert run_with(environment=[{"LITELLM_URL": "http://127.0.0.1:9"}, url]) == proxy.url  # the inner level
+    template = trust_as_template("{{ address }}")
+    assert run_with(environment=[{"LITELLM_URL": template}], variables={"address": proxy.url}) == proxy.url
+    whole = trust_as_template("{{ url }}")
+    assert run_with(environment=[whole], variables={"url": url}) == proxy.url
+    assert "127.0.0.1:9" in run_with(environment=[{"LITELLM_URL": ""}, {"LITELLM_PROXY_URL": "http://127.0.0.1:9"}])
+    # A variable, and all the more an argument, has precedence.
+    assert (
+        run_with(environment=[{"LITELLM_URL": "http://127.0.0.1:9"}], variables={"litellm_url": proxy.url}) == proxy.url
+    )
+
+
+def test_other_variables_in_the_environment_are_not_rendered(run_with, proxy):
+    path = trust_as_template("{{ ansible_env.PATH }}:/opt/bin")
+    undefined = trust_as_template("{{ nowhere }}")
+    assert run_with(environment=[{"PATH": path, "LITELLM_URL": proxy.url}, undefined]) == proxy.url
+
+
+def test_module_defaults_apply_to_empty_and_omitted_arguments(run_with, proxy):
+    group, own = "group/rhpds.litellm_virtual_keys.litellm", NAME
+    minus = trust_as_template("{{ minus }}")
+    for arguments in ({}, {"timeout": ""}, {"timeout": None}):
+        arguments["url"] = proxy.url
+        for defaults in (
+            [{group: {"timeout": -7}}],
+            [{group: {"timeout": 30}}, {group: {"timeout": -7}}],
+            [{own: {"timeout": -7}, group: {"timeout": 30}}],
+            [{group: {"timeout": minus}}],
+        ):
+            assert "timeout is -7" in run_with(arguments, {"minus": -7}, module_defaults=defaults)
+    assert run_with({"url": proxy.url, "timeout": 30}, module_defaults=[{group: {"timeout": -7}}]) == proxy.url
+    assert run_with({"url": proxy.url}, module_defaults=[{"ansible.builtin.copy": {"timeout": -7}}]) == proxy.url
