@@ -622,3 +622,19 @@ def test_a_returned_secret_that_does_not_work_is_named_in_a_warning(run, proxy, 
     warnings.clear()
     run(key_alias=ALIAS, key=SECRET, blocked=True)
     assert warnings == []
+
+
+def test_a_default_lifetime_of_the_proxy_is_a_warning(run, proxy, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    proxy.defaults = {"duration": "30d"}
+    key = run(guid="abc")["virtual_key"]
+    assert (key["operation"], key["duration"]) == ("created", "30d")
+    assert warnings == [
+        f"Virtual key {ALIAS} expires at {key['expires']}, although no lifetime was set: the proxy has a default "
+        "duration. Set duration, runtime or expires_at"
+    ]
+    warnings.clear()
+    run(guid="abc")
+    run(guid="def", duration="30d")
+    assert warnings == []
