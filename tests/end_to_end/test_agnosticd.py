@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ def run(ansible: Ansible) -> CommandResult:
 def test_their_action_gets_all_options_and_its_module_defaults(run: CommandResult, ansible: Ansible) -> None:
     calls = [json.loads(line) for line in (ansible.folder / "theirs.jsonl").read_text().splitlines()]
     assert calls == [{"msg": "Welcome", "data": {"litellm_virtual_key": SECRET}, "data_prefix": "hub_one_"}]
-    assert not list(Path(ansible.folder).glob("*-user-*.yaml"))
+    # The files are prepared, so that only their owner can read what is written to them.
+    for path in Path(ansible.folder).glob("*-user-*.yaml"):
+        assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("", 0o600)
 
 
 @pytest.mark.every_core

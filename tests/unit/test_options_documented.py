@@ -47,7 +47,9 @@ def as_documented(option: Option) -> tuple[Any, ...]:
 
 def test_every_action_has_a_documentation_page() -> None:
     assert len(ACTIONS) == 6
-    assert [path.stem for path in sorted((PLUGINS / "modules").glob("*.py"))] == ACTIONS
+    modules = {path.stem for path in (PLUGINS / "modules").glob("*.py")}
+    assert modules - set(ACTIONS) == {"private_file"}  # runs on managed nodes; ansible-test checks its options
+    assert set(ACTIONS) <= modules
     assert [documentation(action)["module"] for action in ACTIONS] == ACTIONS
 
 

@@ -50,6 +50,9 @@ NOT_MESSAGES = (
     "a list of names, like [a, b], or names with commas",
     "for a private certificate authority set ca_path",
     "… of … virtual keys written",
+    # The first line of a shell profile.
+    "# Virtual key …, written by rhpds.litellm_virtual_keys",
+    "# Virtual key, written by rhpds.litellm_virtual_keys",
     "less than a minute",
     "There are no virtual keys",
     "with a duplicate alias",
@@ -99,7 +102,8 @@ def sentences(tree: ast.AST) -> Iterator[str]:
 def plugin_messages() -> set[str]:
     plugins = ROOT / "plugins"
     paths = [path for folder in ("action", "filter", "lookup", "test") for path in (plugins / folder).glob("*.py")]
-    paths += (plugins / "plugin_utils").rglob("*.py")
+    paths += [*(plugins / "plugin_utils").rglob("*.py"), *(plugins / "module_utils").glob("*.py")]
+    paths.append(plugins / "modules" / "private_file.py")
     found = set()
     for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._environment.records import SavedKey, lost_aliases
 from .._environment.secret_sources import known_keys
-from .._environment.store import load, merge, save
+from .._environment.store import data_file, load, merge, message_files, protect, save
 from .._errors import OptionError, UserDataError
 from .action import ControllerAction, Result
 from .options import Option, coerce_options, to_plain
@@ -160,11 +160,24 @@ def _call(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Map
     )
     if theirs is None:
         return False
+    # It would follow links, and new files would get the mode of the umask.
+    protect(
+        output_folder(action, task_vars),
+        _files_of(arguments, str(action.platform_variable("ACTION", task_vars, "provision"))),
+    )
     result = theirs.run(task_vars=task_vars)
     if result.get("failed"):
         reason = result.get("error") or result.get("msg") or "it gives no reason"
         raise UserDataError(f"Cannot save user data with {_THEIR_ACTION}: {reason}")
     return True
+
+
+def _files_of(arguments: Mapping[str, Any], action: str) -> list[str]:
+    """Return the names of the files that AgnosticD's own action writes to."""
+    if arguments.get("user") or arguments.get("data"):
+        return [data_file(action)]
+    info, body = message_files(action)
+    return [name for name, option in ((info, "msg"), (body, "body")) if arguments.get(option)]
 
 
 def is_installed(collection: str) -> bool:

@@ -9,20 +9,34 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
 from .members import USER_PLACEHOLDER
 
-_PLACES = ("env_file", "env_file_owner", "profile_file", "profile_group", "secret_name", "secret_namespace")
+# Each place, and the options that it consists of.
+_PLACES_OF = {
+    "env_file": ("env_file", "env_file_owner"),
+    "profile_file": ("profile_file", "profile_group"),
+    "secret_name": ("secret_name", "secret_namespace"),
+}
+_PLACES = tuple(name for names in _PLACES_OF.values() for name in names)
 
 
-def check_handover(options: Mapping[str, Any], is_multi_user: bool, prefix: str = "") -> None:
+def check_handover(options: Mapping[str, Any], is_multi_user: bool, prefix: str = "", *, is_new: bool = False) -> None:
     """Check that each key has a place of its own.
 
+    :param is_new: no users count but the named ones. Otherwise, users of existing keys count, too.
     :raises OptionError: if it has not, or if an option is missing.
     """
+    of_user = [name for name in _PLACES if USER_PLACEHOLDER in (options[name] or "")]
+    if of_user and is_new and not is_multi_user:
+        raise OptionError(
+            f"{prefix}{of_user[0]} contains {USER_PLACEHOLDER}, but the environment has no users; set {prefix}users, "
+            f"or remove {USER_PLACEHOLDER}"
+        )
     if options["profile_file"] and not options["profile_group"]:
         raise OptionError(
             f"{prefix}profile_file needs {prefix}profile_group, the group of users who can read the profile"
@@ -44,32 +58,68 @@ def check_file_name(options: Mapping[str, Any], user: str) -> None:
 
     :raises OptionError: if it cannot.
     """
-    has_file = any(USER_PLACEHOLDER in (options[name] or "") for name in ("env_file", "profile_file"))
-    if has_file and ("/" in user or user in (".", "..")):
-        raise OptionError(f"users contains {user!r}, which cannot be part of the path of a file; use a name without /")
+    if _has_file_of_user(options) and not _is_file_name(user):
+        raise OptionError(
+            f"users contains {user!r}, which cannot be part of the path of a file; use a name without /, $ and ~"
+        )
 
 
 def handover(
-    options: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], base_url: str, *, remove: bool
+    options: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    base_url: str,
+    warn: Callable[[str], None],
+    *,
+    remove: bool,
 ) -> list[dict[str, Any]]:
     """Return for each key where it is written and what, or where it is removed from. Empty if there is no such place.
+
+    A key without a user has no place whose name contains a user. A user whose name leads to another directory has no
+    file.
 
     :param entries: entries of the result.
     """
     if not any(options[name] for name in ("env_file", "profile_file", "secret_name")):
         return []
-    state = "absent" if remove else "present"
+    written = [entry for entry in entries if remove or entry["key"]]
+    for user in [entry["user"] for entry in written if entry.get("user") and _has_file_of_user(options)]:
+        if not _is_file_name(user):
+            warn(f"The files of user {user!r} are left alone, because the name cannot be part of the path of a file")
     return [
-        {
-            "key_alias": entry["key_alias"],
-            "state": state,
-            "handover_host": options["handover_host"] or "",
-            **{name: (options[name] or "").replace(USER_PLACEHOLDER, entry.get("user") or "") for name in _PLACES},
-            "variables": {} if remove else environment_variables(entry, base_url),
-        }
-        for entry in entries
-        if remove or entry["key"]
+        _handover(options, entry, {} if remove else environment_variables(entry, base_url), remove) for entry in written
     ]
+
+
+def _handover(
+    options: Mapping[str, Any], entry: Mapping[str, Any], variables: Mapping[str, str], remove: bool
+) -> dict[str, Any]:
+    user, alias = entry.get("user") or "", entry["key_alias"]
+    places = {name: (options[name] or "").replace(USER_PLACEHOLDER, user) for name in _PLACES}
+    for name in ("env_file", "profile_file", "secret_name"):
+        has_user = any(USER_PLACEHOLDER in (options[one] or "") for one in _PLACES_OF[name])
+        if has_user and not (user if name == "secret_name" else _is_file_name(user)):
+            places[name] = ""
+    assignments = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    return {
+        "key_alias": alias,
+        "state": "absent" if remove else "present",
+        "handover_host": options["handover_host"] or "",
+        **places,
+        "env_content": "".join(assignments),
+        # By this line, the profile is recognized when it is removed.
+        "profile_header": f"# Virtual key {alias}, written by rhpds.litellm_virtual_keys",
+        "profile_content": "".join(f"export {assignment}" for assignment in assignments),
+        "variables": variables,
+    }
+
+
+def _has_file_of_user(options: Mapping[str, Any]) -> bool:
+    return any(USER_PLACEHOLDER in (options[name] or "") for name in ("env_file", "profile_file"))
+
+
+def _is_file_name(user: str) -> bool:
+    """Return whether a name leads to no other directory, also where variables and home directories are expanded."""
+    return user not in ("", ".", "..") and not any(sign in user for sign in "/$~")
 
 
 def environment_variables(entry: Mapping[str, Any], base_url: str) -> dict[str, str]:

@@ -36,19 +36,16 @@ _POLL_SECONDS = 0.02, 0.1
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
-    """Lock an existing folder, and return a function to call right before a file in it is replaced.
+def lock_folder(handle: int, folder: Path) -> Iterator[Callable[[], None]]:
+    """Lock an open folder, and return a function to call right before a file in it is replaced.
 
     The function raises a UserDataError if another writer has taken over the lock, because this one stalled.
 
+    :param folder: its path, for messages.
     :raises OSError: if no lock can be created.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with _folder_lock(handle) or _lock_file(folder) as confirm:
-            yield confirm
-    finally:
-        os.close(handle)
+    with _folder_lock(handle) or _LockFile(handle, folder).locked() as confirm:
+        yield confirm
 
 
 def _folder_lock(handle: int) -> AbstractContextManager[Callable[[], None]] | None:
@@ -60,84 +57,90 @@ def _folder_lock(handle: int) -> AbstractContextManager[Callable[[], None]] | No
     return contextlib.nullcontext(lambda: None)  # nobody can take over this lock
 
 
-@contextlib.contextmanager
-def _lock_file(folder: Path) -> Iterator[Callable[[], None]]:
-    path, token = folder / _LOCK_FILE, secrets.token_bytes(16)
+class _LockFile:
+    """The lock file of an open folder."""
 
-    def confirm() -> None:
-        if _read(path) != token:
+    def __init__(self, handle: int, folder: Path) -> None:
+        self._handle = handle
+        self._folder = folder
+        self._token = secrets.token_bytes(16)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Callable[[], None]]:
+        try:
+            self._create()
+            yield self._confirm
+        finally:
+            with contextlib.suppress(OSError):
+                if self._read(_LOCK_FILE) == self._token:
+                    os.unlink(_LOCK_FILE, dir_fd=self._handle)
+
+    def _confirm(self) -> None:
+        if self._read(_LOCK_FILE) != self._token:
             raise UserDataError(
-                f"Cannot save user data in {folder}: another run has taken over the lock because this one stalled; "
-                "run again"
+                f"Cannot save user data in {self._folder}: another run has taken over the lock because this one "
+                "stalled; run again"
             )
 
-    try:
-        _create(path, token)
-        yield confirm
-    finally:
-        with contextlib.suppress(OSError):
-            if _read(path) == token:
-                path.unlink()
+    def _create(self) -> None:
+        """Create the lock file as soon as no other writer has one."""
+        found, unchanged = None, 0.0
+        while not self._create_exclusively():
+            # Waiting for a file server that does not respond does not count.
+            pause = random.uniform(*_POLL_SECONDS)
+            time.sleep(pause)
+            before, found = found, self._read(_LOCK_FILE)
+            unchanged = unchanged + pause if found == before else 0.0
+            if found is not None and unchanged >= _STALE_LOCK_SECONDS:
+                self._remove(found)
 
-
-def _create(path: Path, token: bytes) -> None:
-    """Create the lock file as soon as no other writer has one."""
-    found, unchanged = None, 0.0
-    while not _create_exclusively(path, token):
-        # Waiting for a file server that does not respond does not count.
-        pause = random.uniform(*_POLL_SECONDS)
-        time.sleep(pause)
-        before, found = found, _read(path)
-        unchanged = unchanged + pause if found == before else 0.0
-        if found is not None and unchanged >= _STALE_LOCK_SECONDS:
-            _remove(path, found)
-
-
-def _create_exclusively(path: Path, token: bytes) -> bool:
-    try:
-        # Unlike other ways to create a file, this is atomic on network file systems, too.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return False
-    try:
-        os.write(handle, token)
-    except BaseException:
-        path.unlink()
-        raise
-    finally:
-        os.close(handle)
-    return True
-
-
-def _read(path: Path) -> bytes | None:
-    """Return the content of a lock file, from the file server and not from a cache; None if there is none.
-
-    :raises OSError: if it cannot be read.
-    """
-    try:
-        # Nothing is followed or waited for, whatever somebody has put there.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    def _create_exclusively(self) -> bool:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
-            if stat.S_ISREG(os.fstat(handle).st_mode):
-                return os.read(handle, 64)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):  # the other writer has just removed it
-            return None
-        if error.errno != errno.ELOOP:
+            # Unlike other ways to create a file, this is atomic on network file systems, too.
+            file = os.open(_LOCK_FILE, flags, 0o600, dir_fd=self._handle)
+        except FileExistsError:
+            return False
+        try:
+            os.write(file, self._token)
+        except BaseException:
+            os.unlink(_LOCK_FILE, dir_fd=self._handle)
             raise
-    raise OSError(errno.EEXIST, f"{path} is not a regular file; move it away")
+        finally:
+            os.close(file)
+        return True
 
+    def _read(self, name: str) -> bytes | None:
+        """Return the content of a lock file, from the file server and not from a cache; None if there is none.
 
-def _remove(path: Path, stale: bytes) -> None:
-    """Remove the lock file of a writer that was killed, unless it is another one by now."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        path.rename(aside)  # of several writers, only one can do this
-    except FileNotFoundError:
-        return
-    if _read(aside) != stale:  # a lock of this very moment
-        with contextlib.suppress(OSError):
-            os.link(aside, path)
-    aside.unlink(missing_ok=True)
+        :raises OSError: if it cannot be read.
+        """
+        try:
+            # Nothing is followed or waited for, whatever somebody has put there.
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._handle)
+            try:
+                if stat.S_ISREG(os.fstat(file).st_mode):
+                    return os.read(file, 64)
+            finally:
+                os.close(file)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # the other writer has just removed it
+                return None
+            if error.errno != errno.ELOOP:
+                raise
+        raise OSError(errno.EEXIST, f"{self._folder / name} is not a regular file; move it away")
+
+    def _remove(self, stale: bytes) -> None:
+        """Remove the lock file of a writer that was killed, unless it is another one by now."""
+        aside = f"{_LOCK_FILE}.{secrets.token_hex(8)}"
+        try:
+            os.replace(
+                _LOCK_FILE, aside, src_dir_fd=self._handle, dst_dir_fd=self._handle
+            )  # of several writers, only one can do this
+        except FileNotFoundError:
+            return
+        if self._read(aside) != stale:  # a lock of this very moment
+            with contextlib.suppress(OSError):
+                os.link(aside, _LOCK_FILE, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=self._handle)

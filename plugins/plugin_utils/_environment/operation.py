@@ -232,7 +232,7 @@ def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResult
             KEY_DELETED: found and not run.check_mode,
             KEY_WAS_MISSING: not found,
         }
-        result.handover = handover(options, entries, base_url, remove=True)
+        result.handover = handover(options, entries, base_url, run.warn, remove=True)
         return result
     existing = [entry for entry in entries if entry["key_id"] or run.check_mode]
     result.facts = build_facts(existing, endpoint, base_url)
@@ -247,7 +247,7 @@ def _result(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResult
         run.warn(problem)
     if request.operation == "start":
         return result
-    result.handover = handover(options, existing, base_url, remove=False)
+    result.handover = handover(options, existing, base_url, run.warn, remove=False)
     if request.operation == "provision":
         result.messages = messages.provision_messages(request, existing, base_url, docling, now)
         result.report = run.note

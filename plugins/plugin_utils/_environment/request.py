@@ -87,7 +87,8 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, pre
     guid = (options["guid"] or "").strip()
     if not guid:
         raise OptionError("guid is not set; it must name the lab environment that the virtual keys belong to")
-    check_handover(options, bool(options["users"] or is_multi_user(options)), prefix)
+    is_multi = bool(options["users"] or is_multi_user(options))
+    check_handover(options, is_multi, prefix, is_new=operation == "provision")
     alias = checked_alias(
         options["key_alias"] or f"{DEFAULT_ALIAS_PREFIX}{guid}", f"{prefix}alias_format" if prefix else "key_alias"
     )

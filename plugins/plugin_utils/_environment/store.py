@@ -13,33 +13,38 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ...module_utils._files import (
+    TEMPORARY_MARKER,
+    TEMPORARY_SUFFIX,
+    Folder,
+    Trust,
+    locate,
+    open_folder,
+    own_uids,
+)
 from .._errors import UserDataError
+from .documents import MAX_BYTES, DocumentError, format_document, format_list, parse
 from .lock import lock_folder
 
-# libyaml, if PyYAML has it: ten times as fast, which matters with many users.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-# Temporary files are named `.<file>.rhpds-litellm-<8 random characters>.tmp`, so that no backup, and no temporary file
-# of another program, is taken for one of them.
-_TEMPORARY_MARKER = "rhpds-litellm-"
-_TEMPORARY_SUFFIX = ".tmp"
 # Seconds after which no process is still writing a temporary file.
 _STALE_FILE_SECONDS = 3600.0
+# How many files are remembered.
+_MAX_CACHED = 8
 
 Data = dict[str, Any]
+
+# The files as they were at some time: a template with many lookups reads a file once. Some file systems have coarse
+# times, but each write creates a file with another inode.
+_cache: dict[tuple[int, ...], Data] = {}
 
 
 def load(folder: Path, action: str = "provision") -> Data:
@@ -47,10 +52,24 @@ def load(folder: Path, action: str = "provision") -> Data:
 
     :raises UserDataError: if the file exists and cannot be read.
     """
-    path = _data_file(folder, action)
+    name = data_file(action)
     try:
-        state = path.stat() if path.exists() else None
-        return _cached(path, state.st_mtime_ns, state.st_size, state.st_ino) if state else {}
+        with _opened(folder) as opened, locate(opened, name) as (parent, own_name):
+            status = parent.check(own_name)
+            if status is None:
+                return {}
+            key = _cache_key(status)
+            if key not in _cache:
+                found = parent.read(own_name, MAX_BYTES)
+                data = _dictionary(folder / name, found[0] if found else b"")
+                while len(_cache) >= _MAX_CACHED:
+                    _cache.pop(next(iter(_cache)), None)
+                if not found or _cache_key(found[1]) != key:  # another writer has just replaced it
+                    return data
+                _cache[key] = data
+            return _cache[key]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except OSError as error:
         raise UserDataError(f"Cannot read user data from {folder}: {error.strerror or error}") from None
 
@@ -72,18 +91,18 @@ def save(
     :raises UserDataError: if a file cannot be read or written.
     """
     before, after = {}, {}
-    with _locked(folder) as write:
+    with _locked(folder) as files:
         # Data first: they cannot be recreated, and saving them twice does no harm.
         if data or user or users:
-            path = _data_file(folder, action)
+            name = data_file(action)
             sections = {**(users or {}), **({user: data or {}} if user else {})}
             lines = {user: {"msg": messages, "body": bodies}} if user else {}
-            before, after = _load(path), _load(path)
-            _merge(path, after, {} if user else data or {}, sections, lines)
-            write(path, yaml.dump(after, Dumper=_Dumper, explicit_start=True))
+            before, after = files.data(name), files.data(name)
+            _merge(folder / name, after, {} if user else data or {}, sections, lines)
+            files.write(name, format_document(after))
         if not user:
-            _append(folder / f"{action}-user-info.yaml", messages, write)
-            _append(folder / f"{action}-user-body.yaml", bodies, write)
+            files.append(f"{action}-user-info.yaml", messages)
+            files.append(f"{action}-user-body.yaml", bodies)
     return before, after
 
 
@@ -93,13 +112,13 @@ def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, 
     :param build: returns the data for the environment and for each user, from the present data.
     :raises UserDataError: if the file cannot be read or written.
     """
-    path = _data_file(folder, action)
-    with _locked(folder) as write:
-        present = _load(path)
+    name = data_file(action)
+    with _locked(folder) as files:
+        present = files.data(name)
         data, users = build(present)
         if data or users:
-            _merge(path, present, data, users, {})
-            write(path, yaml.dump(present, Dumper=_Dumper, explicit_start=True))
+            _merge(folder / name, present, data, users, {})
+            files.write(name, format_document(present))
     return present
 
 
@@ -109,13 +128,13 @@ def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
     :param change: changes the data in place, and returns whether there is anything to write.
     :raises UserDataError: if the file cannot be read or written.
     """
-    path = _data_file(folder, action)
-    if not path.exists():
+    name = data_file(action)
+    if not _exists(folder, name):
         return
-    with _locked(folder) as write:
-        data = _load(path)
+    with _locked(folder) as files:
+        data = files.data(name)
         if change(data):
-            write(path, yaml.dump(data, Dumper=_Dumper, explicit_start=True))
+            files.write(name, format_document(data))
 
 
 def check_writable(folder: Path, action: str) -> None:
@@ -123,13 +142,24 @@ def check_writable(folder: Path, action: str) -> None:
 
     :raises UserDataError: if the file cannot be written.
     """
-    path = _data_file(folder, action)
-    with _locked(folder) as write:
-        if path.exists():
-            write(path, path.read_text(encoding="utf-8"))
+    name = data_file(action)
+    with _locked(folder) as files:
+        present = files.content(name)
+        if present is None:
+            files.folder.check_writable()
         else:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            files.write(name, present)
+
+
+def protect(folder: Path, names: Collection[str]) -> None:
+    """Make files readable by their owner only, before another program writes to them. Create those that do not exist.
+
+    :raises UserDataError: if another user could have put one of them there, or it cannot be created.
+    """
+    with _locked(folder) as files:
+        for name in names:
+            with locate(files.folder, name) as (parent, own_name):
+                parent.protect(own_name)
 
 
 def remove_messages(folder: Path, action: str, texts: Collection[str]) -> None:
@@ -137,54 +167,99 @@ def remove_messages(folder: Path, action: str, texts: Collection[str]) -> None:
 
     :raises UserDataError: if a file cannot be read or written.
     """
-    for kind in ("info", "body"):
-        path = folder / f"{action}-user-{kind}.yaml"
-        if not texts or not path.exists():
+    for name in message_files(action):
+        if not texts or not _exists(folder, name):
             continue
-        with _locked(folder) as write:
-            lines = _load_lines(path)
+        with _locked(folder) as files:
+            lines = files.lines(name)
             kept = [line for line in lines if not any(text in str(line) for text in texts)]
             if len(kept) < len(lines):
-                write(path, yaml.dump(kept, Dumper=_Dumper) if kept else "---\n")
+                files.write(name, format_list(kept) if kept else "---\n")
 
 
-def _data_file(folder: Path, action: str) -> Path:
-    return folder / f"{action}-user-data.yaml"
+def data_file(action: str) -> str:
+    return f"{action}-user-data.yaml"
 
 
-@functools.lru_cache(maxsize=8)
-def _cached(path: Path, changed: int, size: int, inode: int) -> Data:
-    """Return the file as it was at that time: a template with many lookups reads it once.
+def message_files(action: str) -> tuple[str, str]:
+    """Return the names of the files of short and of long messages."""
+    return f"{action}-user-info.yaml", f"{action}-user-body.yaml"
 
-    Some file systems have coarse times, but each write creates a file with another inode.
+
+class _Files:
+    """The user data files of a folder that is locked.
+
+    :ivar folder: the open folder.
     """
-    return _load(path)
+
+    def __init__(self, path: Path, folder: Folder, confirm: Callable[[], None]) -> None:
+        self.folder = folder
+        self._path = path
+        self._confirm = confirm
+
+    def content(self, name: str) -> bytes | None:
+        """Return the content of a file, and None if there is none."""
+        with locate(self.folder, name) as (parent, own_name):
+            found = parent.read(own_name, MAX_BYTES)
+            return found[0] if found else None
+
+    def data(self, name: str) -> Data:
+        return _dictionary(self._path / name, self.content(name) or b"")
+
+    def lines(self, name: str) -> list[Any]:
+        saved = _parsed(self._path / name, self.content(name) or b"")
+        return saved if isinstance(saved, list) else []
+
+    def append(self, name: str, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        try:
+            text = (self.content(name) or b"").decode("utf-8")
+        except UnicodeDecodeError:
+            raise UserDataError(f"{self._path / name} is not a text file; repair it or move it away") from None
+        if text and not text.endswith("\n"):
+            text += "\n"
+        self.write(name, text + format_list(list(lines)))
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Replace a file atomically; only its owner can read it. A symbolic link is kept."""
+        with locate(self.folder, name) as (parent, own_name):
+            _remove_stale(parent, own_name)
+            parent.check(own_name)
+            parent.replace(
+                own_name, content if isinstance(content, bytes) else content.encode("utf-8"), confirm=self._confirm
+            )
+
+
+def _opened(folder: Path, *, create: bool = False) -> AbstractContextManager[Folder]:
+    return open_folder(str(folder), Trust(own_uids()), create)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[Callable[[Path, str], None]]:
-    """Exclude other writers, and return the function that writes a file.
+def _locked(folder: Path) -> Iterator[_Files]:
+    """Exclude other writers, and return the files.
 
     :raises UserDataError: if the operating system reports an error inside of the context.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock_folder(folder) as confirm:
-            yield functools.partial(_write, confirm=confirm)
+        with _opened(folder, create=True) as opened, lock_folder(opened.handle, folder) as confirm:
+            yield _Files(folder, opened, confirm)
     except OSError as error:
         raise UserDataError(f"Cannot save user data in {folder}: {error.strerror or error}") from None
 
 
-def _append(path: Path, lines: Sequence[str], write: Callable[[Path, str], None]) -> None:
-    if not lines:
-        return
+def _exists(folder: Path, name: str) -> bool:
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except UnicodeDecodeError:
-        raise UserDataError(f"{path} is not a text file; repair it or move it away") from None
-    if text and not text.endswith("\n"):
-        text += "\n"
-    write(path, text + yaml.dump(list(lines), Dumper=_Dumper))
+        with _opened(folder) as opened, locate(opened, name) as (parent, own_name):
+            return parent.check(own_name) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserDataError(f"Cannot read user data from {folder}: {error.strerror or error}") from None
+
+
+def _cache_key(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _merge(
@@ -210,8 +285,8 @@ def _section(path: Path, data: Data, name: str) -> Data:
     return section
 
 
-def _load(path: Path) -> Data:
-    saved = _parse(path) if path.exists() else None
+def _dictionary(path: Path, content: bytes) -> Data:
+    saved = _parsed(path, content)
     if saved is None:
         return {}
     if not isinstance(saved, dict):
@@ -219,47 +294,20 @@ def _load(path: Path) -> Data:
     return saved
 
 
-def _load_lines(path: Path) -> list[Any]:
-    saved = _parse(path)
-    return saved if isinstance(saved, list) else []
-
-
-def _parse(path: Path) -> Any:
+def _parsed(path: Path, content: bytes) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        # The message of the parser would quote the file, which contains secrets.
-        raise UserDataError(f"{path} is not valid YAML; repair it or move it away") from None
+        return parse(content)
+    except DocumentError as error:
+        raise UserDataError(f"{path} {error}") from None
 
 
-def _write(path: Path, text: str, *, confirm: Callable[[], None]) -> None:
-    """Replace the file atomically; only its owner can read it.
-
-    :param confirm: raises a UserDataError if another writer may have changed the file meanwhile.
-    """
-    path = path.resolve()  # a symbolic link is kept
-    prefix = f".{path.name}.{_TEMPORARY_MARKER}"
-    _remove_stale(path.parent, prefix)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_TEMPORARY_SUFFIX)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        confirm()
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-
-
-def _remove_stale(folder: Path, prefix: str) -> None:
+def _remove_stale(folder: Folder, name: str) -> None:
     """Remove the temporary files of writers that were killed. Keep everything that a writer may not have created."""
-    own_name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}" + re.escape(_TEMPORARY_SUFFIX))
-    for path in folder.iterdir():
-        if own_name.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # another writer has removed it
-                state = path.lstat()
-                is_own = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
-                if is_own and state.st_mtime < time.time() - _STALE_FILE_SECONDS:
-                    path.unlink()
+    own_name = re.compile(re.escape(f".{name}.{TEMPORARY_MARKER}") + "[a-z0-9_]{8}" + re.escape(TEMPORARY_SUFFIX))
+    for found in folder.names():
+        status = folder.status(found) if own_name.fullmatch(found) else None
+        if status:
+            is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            if is_own and status.st_mtime < time.time() - _STALE_FILE_SECONDS:
+                with contextlib.suppress(FileNotFoundError):  # another writer has removed it
+                    folder.remove(found)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +189,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(run: RunTask, tmp_path: Pat
     (tmp_path / "file").touch()
     result = run({"msg": "a"}, output_dir=str(tmp_path / "file"))
     assert result["failed"] is True
-    assert result["error"] == f"Cannot save user data in {tmp_path}/file: File exists"
+    assert result["error"] == f"Cannot save user data in {tmp_path}/file: Not a directory"
 
 
 # Several users, and the files of another action
@@ -244,12 +246,14 @@ class FakeAction:
     calls: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     found: bool = True
+    write: Callable[[], object] = lambda: None
 
     def get(self, task: Task) -> Any:
         return SimpleNamespace(run=lambda task_vars: self.run(task, task_vars)) if self.found else None
 
     def run(self, task: Task, task_vars: dict[str, Any]) -> Result:
         self.calls.append((task.args, task_vars.get("ACTION")))
+        self.write()
         return self.results.pop(0) if self.results else {}
 
 
@@ -278,7 +282,57 @@ def test_the_action_of_agnosticd_is_called_for_each_user(run: RunTask, tmp_path:
         ({"user": "ann", "data": {"b": 2}, "data_prefix": "hub_"}, "provision"),
         ({"user": "bob", "data": {"b": 3}, "data_prefix": "hub_"}, "provision"),
     ]
-    assert names(tmp_path) == []
+    assert saved(tmp_path) == {"provision-user-data.yaml": None}  # prepared for AgnosticD's action
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"data": {"key": SECRET}}, "provision-user-data.yaml"),
+        ({"msg": SECRET, "user": "ann"}, "provision-user-data.yaml"),
+        ({"msg": SECRET}, "provision-user-info.yaml"),
+        ({"body": SECRET}, "provision-user-body.yaml"),
+        ({"data": {"key": SECRET}, "action": "extend"}, "extend-user-data.yaml"),
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_only_the_owner_can_read_what_the_action_of_agnosticd_writes(
+    run: RunTask, tmp_path: Path, agnosticd: FakeAction, arguments: dict[str, Any], name: str, exists: bool
+) -> None:
+    path = tmp_path / name
+    if exists:
+        path.write_text("---\n")
+        path.chmod(0o644)
+
+    def write() -> None:
+        with path.open("w", encoding="utf-8") as file:
+            assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+            file.write(SECRET)
+
+    agnosticd.write = write
+    before = os.umask(0)
+    try:
+        result = run(arguments)
+    finally:
+        os.umask(before)
+    assert not result.get("failed"), result
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a link of another user")
+def test_the_action_of_agnosticd_is_not_called_to_write_to_the_file_of_somebody_else(
+    run: RunTask, tmp_path: Path, agnosticd: FakeAction
+) -> None:
+    (tmp_path / "provision-user-data.yaml").symlink_to("/home/eve/data")
+    os.lchown(tmp_path / "provision-user-data.yaml", 12345, 12345)
+    result = run({"data": {"key": SECRET}})
+    assert result["failed"] is True
+    assert result["error"] == (
+        f"Cannot save user data in {tmp_path}: {tmp_path}/provision-user-data.yaml is a symbolic link of another "
+        "user; remove it, or use another path"
+    )
+    assert agnosticd.calls == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ NOWHERE = dict.fromkeys(
         *("secret_name", "secret_namespace"),
     )
 )
+WARNINGS: list[str] = []
 ROLE = "ocp4_workload_litellm_virtual_keys_"
 
 
@@ -55,12 +56,12 @@ def test_nothing_is_written_or_removed_without_a_place(nowhere: str | None, remo
         "profile_group": "g",
         "secret_namespace": "n",
     }
-    assert handover(options, [entry()], BASE_URL, remove=remove) == []
+    assert handover(options, [entry()], BASE_URL, WARNINGS.append, remove=remove) == []
 
 
 def test_a_single_key_is_written_where_the_options_say() -> None:
     options = {**NOWHERE, "handover_host": "bastion", "env_file": "/home/lab/.env", "env_file_owner": "lab"}
-    assert handover(options, [entry()], BASE_URL, remove=False) == [
+    assert handover(options, [entry()], BASE_URL, WARNINGS.append, remove=False) == [
         {
             "key_alias": "virtkey-abc",
             "state": "present",
@@ -71,6 +72,9 @@ def test_a_single_key_is_written_where_the_options_say() -> None:
             "profile_group": "",
             "secret_name": "",
             "secret_namespace": "",
+            "env_content": "".join(f"{name}={value}\n" for name, value in VARIABLES.items()),
+            "profile_header": "# Virtual key virtkey-abc, written by rhpds.litellm_virtual_keys",
+            "profile_content": "".join(f"export {name}={value}\n" for name, value in VARIABLES.items()),
             "variables": VARIABLES,
         }
     ]
@@ -84,7 +88,7 @@ def test_each_user_has_a_place() -> None:
         "secret_name": "llm",
         "secret_namespace": "ns-{user}",
     }
-    written = handover(options, [entry("ann"), entry("bob")], BASE_URL, remove=False)
+    written = handover(options, [entry("ann"), entry("bob")], BASE_URL, WARNINGS.append, remove=False)
     assert [
         (one["env_file"], one["env_file_owner"], one["secret_name"], one["secret_namespace"]) for one in written
     ] == [
@@ -96,19 +100,71 @@ def test_each_user_has_a_place() -> None:
 def test_a_key_without_a_known_secret_is_not_written_but_removed() -> None:
     options = {**NOWHERE, "profile_file": "/etc/profile.d/{user}.sh", "profile_group": "lab"}
     entries = [entry("ann", None), entry("bob")]
-    assert [one["key_alias"] for one in handover(options, entries, BASE_URL, remove=False)] == ["virtkey-abc-bob"]
-    removed = handover(options, entries, BASE_URL, remove=True)
+    assert [one["key_alias"] for one in handover(options, entries, BASE_URL, WARNINGS.append, remove=False)] == [
+        "virtkey-abc-bob"
+    ]
+    removed = handover(options, entries, BASE_URL, WARNINGS.append, remove=True)
     assert [one["profile_file"] for one in removed] == ["/etc/profile.d/ann.sh", "/etc/profile.d/bob.sh"]
 
 
 def test_a_removal_contains_no_secret() -> None:
     options = {**NOWHERE, "env_file": "/home/lab/.env"}
-    (removed,) = handover(options, [entry()], BASE_URL, remove=True)
+    (removed,) = handover(options, [entry()], BASE_URL, WARNINGS.append, remove=True)
     assert (removed["state"], removed["variables"]) == ("absent", {})
     assert "sk-secret" not in str(removed)
 
 
+def test_the_content_of_a_file_is_quoted_for_a_shell() -> None:
+    options = {**NOWHERE, "env_file": "/home/lab/.env"}
+    (one,) = handover(
+        options, [{**entry(), "models": ["a b", "$(id)", "it's"]}], BASE_URL, WARNINGS.append, remove=False
+    )
+    assert "LITELLM_MODELS='a b,$(id),it'\"'\"'s'\n" in one["env_content"]
+    assert "export LITELLM_MODELS='a b,$(id),it'\"'\"'s'\n" in one["profile_content"]
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_key_without_a_user_has_no_place_of_a_user(remove: bool) -> None:
+    """Otherwise, the path would be a directory."""
+    options = {
+        **NOWHERE,
+        "env_file": "/home/lab/.env",
+        "profile_file": "/etc/profile.d/{user}",
+        "profile_group": "lab",
+        "secret_name": "llm",
+        "secret_namespace": "{user}",
+    }
+    (one,) = handover(options, [entry()], BASE_URL, WARNINGS.append, remove=remove)
+    assert (one["env_file"], one["profile_file"], one["secret_name"]) == ("/home/lab/.env", "", "")
+
+
+@pytest.mark.parametrize("user", ["../esc", "a/b", "/etc", "..", ".", "$HOME", "~root"])
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_user_whose_name_leads_to_another_directory_has_no_file(user: str, remove: bool) -> None:
+    options = {**NOWHERE, "env_file": "/home/{user}/.env", "secret_name": "llm-{user}", "secret_namespace": "labs"}
+    warnings: list[str] = []
+    found = handover(options, [entry(user), entry("ann")], BASE_URL, warnings.append, remove=remove)
+    assert [(one["env_file"], one["secret_name"]) for one in found] == [
+        ("", f"llm-{user}"),
+        ("/home/ann/.env", "llm-ann"),
+    ]
+    assert warnings == [
+        f"The files of user {user!r} are left alone, because the name cannot be part of the path of a file"
+    ]
+
+
 # Checks
+
+
+@pytest.mark.parametrize("name", ["env_file", "profile_file", "secret_name", "env_file_owner"])
+def test_a_new_key_without_users_has_no_place_of_a_user(name: str) -> None:
+    options = {**NOWHERE, "profile_group": "lab", "secret_namespace": "labs", name: "/x/{user}"}
+    check_handover(options, is_multi_user=False)  # the users of existing keys count, too
+    with pytest.raises(OptionError) as error:
+        check_handover(options, is_multi_user=False, prefix=ROLE, is_new=True)
+    assert str(error.value) == (
+        f"{ROLE}{name} contains {{user}}, but the environment has no users; set {ROLE}users, or remove {{user}}"
+    )
 
 
 @pytest.mark.parametrize(

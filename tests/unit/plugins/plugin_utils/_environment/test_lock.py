@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import lock
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.lock import lock_folder
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     load,
     merge,
@@ -48,6 +48,16 @@ LOCK_FILE = ".rhpds-litellm.lock"
 def _refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", fcntl.flock)
     refuse_flock(errno.ENOLCK)
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with lock.lock_folder(handle, folder) as confirm:
+            yield confirm
+    finally:
+        os.close(handle)
 
 
 class Sleeps:
@@ -197,15 +207,16 @@ def test_a_lock_that_is_created_while_a_stale_one_is_removed_is_put_back(
 ) -> None:
     path = tmp_path / LOCK_FILE
     path.write_text("killed")
-    real_rename = Path.rename
+    real_replace = os.replace
 
-    def rename(source: Path, target: Path) -> Path:
-        source.write_text("other")  # another writer was faster
-        return real_rename(source, target)
+    def replace(source: str, target: str, **folders: int) -> None:
+        if source == LOCK_FILE:
+            path.write_text("other")  # another writer was faster
+        real_replace(source, target, **folders)
 
     with monkeypatch.context() as patched:
         patched.setattr(lock, "_STALE_LOCK_SECONDS", 5.0)
-        patched.setattr(Path, "rename", rename)
+        patched.setattr(os, "replace", replace)
         sleeps = Sleeps(patched, lambda number: path.unlink() if number == 120 else None)
         save(tmp_path, "provision", data={"a": 1})
     assert len(sleeps.seconds) == 120

@@ -239,7 +239,7 @@ def test_an_invalid_user_is_refused(users: list[str], message: str) -> None:
 def test_the_name_of_a_user_leads_to_no_other_directory(user: str, place: str) -> None:
     handover: dict[str, Any] = {place: "/home/{user}/llm", "profile_group": "lab"}
     assert error_of(users=["ann", user], **handover) == (
-        f"users contains {user!r}, which cannot be part of the path of a file; use a name without /"
+        f"users contains {user!r}, which cannot be part of the path of a file; use a name without /, $ and ~"
     )
     assert desired(users=[user])  # without such a file, any name will do
     assert desired(users=["a.b", "..."], **handover)

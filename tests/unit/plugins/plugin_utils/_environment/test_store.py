@@ -21,6 +21,8 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
     load,
+    merge,
+    protect,
     remove_messages,
     save,
     update,
@@ -136,7 +138,7 @@ def test_a_missing_folder_has_no_data(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_loose_umask")
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
-    (tmp_path / DATA).touch(0o666)
+    (tmp_path / DATA).touch(0o644)
     save(tmp_path, "provision", data={"virtual_key": SECRET}, messages=["a"], bodies=["b"])
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == dict.fromkeys(
         (DATA, INFO, BODY), 0o600
@@ -160,7 +162,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
 ) -> None:
     save(tmp_path, "provision", data={"a": 1})
 
-    def fail(*_arguments: Any) -> None:
+    def fail(*_arguments: Any, **_named: Any) -> None:
         raise error
 
     with monkeypatch.context() as patched:
@@ -232,7 +234,7 @@ def temporary_of_a_killed_writer(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     before = set(folder.iterdir())
     with monkeypatch.context() as patched:
         for name in ("replace", "unlink"):
-            patched.setattr(Path, name, lambda *_arguments: None)
+            patched.setattr(os, name, lambda *_arguments, **_named: None)
         save(folder, "provision", data={"killed": SECRET})
     (left,) = set(folder.iterdir()) - before
     return left
@@ -321,13 +323,13 @@ def test_a_temporary_file_that_another_writer_removes_meanwhile_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(temporary_of_a_killed_writer(tmp_path, monkeypatch), 2)
-    real_unlink = Path.unlink
+    real_unlink = os.unlink
 
-    def unlink_twice(path: Path, missing_ok: bool = False) -> None:
-        real_unlink(path, missing_ok=True)
-        real_unlink(path, missing_ok=missing_ok)
+    def unlink_twice(path: str, **folder: int) -> None:
+        real_unlink(path, **folder)
+        real_unlink(path, **folder)
 
-    monkeypatch.setattr(Path, "unlink", unlink_twice)
+    monkeypatch.setattr(os, "unlink", unlink_twice)
     save(tmp_path, "provision", data={"a": 1})
     assert load(tmp_path) == {"a": 1}
 
@@ -492,9 +494,15 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
 
 def test_a_folder_instead_of_the_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / DATA).mkdir()
-    with pytest.raises(UserDataError, match=f"^Cannot read user data from {tmp_path}: Is a directory$"):
+    with pytest.raises(
+        UserDataError,
+        match=f"^Cannot read user data from {tmp_path}: {tmp_path / DATA} is not a regular file; move it away$",
+    ):
         load(tmp_path)
-    with pytest.raises(UserDataError, match=f"^Cannot save user data in {tmp_path}: Is a directory$"):
+    with pytest.raises(
+        UserDataError,
+        match=f"^Cannot save user data in {tmp_path}: {tmp_path / DATA} is not a regular file; move it away$",
+    ):
         save(tmp_path, "provision", data={"a": 1})
 
 
@@ -514,3 +522,111 @@ def test_no_message_is_removed_without_a_revoked_secret(tmp_path: Path) -> None:
     for texts in (set(), {SECRET}):
         remove_messages(tmp_path, "provision", texts)
     assert (tmp_path / INFO).stat() == before
+
+
+# Files and folders of other users
+
+other_users = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create files of another user")
+ATTACKER = 12345
+
+
+@other_users
+@pytest.mark.parametrize("kind", ["file", "link", "pipe", "hard link"])
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+def test_what_another_user_planted_is_neither_read_nor_written(tmp_path: Path, kind: str, mode: int) -> None:
+    folder, precious, path = tmp_path / "output", tmp_path / "precious", tmp_path / "output" / DATA
+    folder.mkdir()
+    folder.chmod(mode)
+    precious.write_text(f"virtual_key: {SECRET}\n")
+    {
+        "file": lambda: path.write_text(f"virtual_key: {SECRET}\n"),
+        "link": lambda: path.symlink_to(precious),
+        "pipe": lambda: os.mkfifo(path),
+        "hard link": lambda: path.hardlink_to(precious),
+    }[kind]()
+    os.chown(path, ATTACKER, ATTACKER, follow_symlinks=False)
+    for use in (
+        load,
+        lambda folder: save(folder, "provision", data={"a": 1}),
+        lambda folder: merge(folder, "provision", lambda _data: ({"a": 1}, {})),
+        lambda folder: update(folder, "provision", lambda _data: True),
+        lambda folder: check_writable(folder, "provision"),
+        lambda folder: protect(folder, [DATA]),
+    ):
+        with pytest.raises(UserDataError, match=r"^Cannot (read|save) user data (from|in) .*provision-user-data.yaml "):
+            use(folder)
+    assert precious.read_text() == f"virtual_key: {SECRET}\n"
+    assert [one.name for one in folder.iterdir()] == [DATA]
+
+
+@other_users
+@pytest.mark.parametrize("name", [INFO, BODY])
+def test_messages_are_not_appended_to_the_file_of_another_user(tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / name).symlink_to("precious")
+    os.lchown(tmp_path / name, ATTACKER, ATTACKER)
+    with pytest.raises(UserDataError, match="is a symbolic link of another user"):
+        save(tmp_path, "provision", messages=[SECRET], bodies=[SECRET])
+    with pytest.raises(UserDataError, match="is a symbolic link of another user"):
+        remove_messages(tmp_path, "provision", [SECRET])
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@other_users
+def test_a_folder_that_another_user_created_in_a_shared_one_is_refused(tmp_path: Path) -> None:
+    shared, folder = tmp_path / "tmp", tmp_path / "tmp" / "output_dir"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    folder.mkdir()
+    os.chown(folder, ATTACKER, ATTACKER)
+    with pytest.raises(
+        UserDataError,
+        match=r"output_dir belongs to another user, who could have put it there; use a directory of your own$",
+    ):
+        save(folder, "provision", data={"a": SECRET})
+    with pytest.raises(UserDataError, match="belongs to another user"):
+        load(folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777, 0o1777])
+def test_own_files_are_used_in_any_own_folder(tmp_path: Path, mode: int) -> None:
+    """Others may be able to write there, but nobody can create files of this user."""
+    tmp_path.chmod(mode)
+    save(tmp_path, "provision", data={"a": 1})
+    save(tmp_path, "provision", data={"b": 2})
+    assert load(tmp_path) == {"a": 1, "b": 2}
+
+
+@other_users
+def test_the_folder_of_a_user_can_be_used_by_root(tmp_path: Path) -> None:
+    """As in a container whose root works in a directory of the user who started it."""
+    os.chown(tmp_path, ATTACKER, ATTACKER)
+    save(tmp_path, "provision", data={"a": 1})
+    assert load(tmp_path) == {"a": 1}
+
+
+def test_a_file_that_others_could_change_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, "provision", data={"a": 1})
+    (tmp_path / DATA).chmod(0o666)
+    with pytest.raises(UserDataError, match="can be changed by other users; check its content, and make it writable"):
+        load(tmp_path)
+
+
+# Documents that would take too much memory or time
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / DATA).open("wb") as file:
+        file.truncate(1 << 34)
+    with pytest.raises(UserDataError, match=rf"^Cannot read user data from {tmp_path}: .* is larger than 16 MB$"):
+        load(tmp_path)
+
+
+def test_a_document_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / DATA).write_text(f"users: &users\n  a: *users\n  key: {SECRET}\n")
+    with pytest.raises(UserDataError) as failed:
+        load(tmp_path)
+    assert str(failed.value) == (
+        f"{tmp_path / DATA} contains an alias of a part that contains the alias; repair it or move it away"
+    )
