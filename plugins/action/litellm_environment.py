@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -21,12 +22,15 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     known_keys_of,
     merge_user_data_files,
     output_folder,
+    user_info_defaults,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
     ENVIRONMENT_OPTIONS,
     ROLE,
     ROLE_PREFIX,
+    SHORT_NAMES_FACT,
     coerce_settings,
+    role_wording,
     unknown_role_variables,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
@@ -35,25 +39,40 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     to_plain,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import merge_user_data
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.keys_file import (
+    check_keys_file,
+    display_path,
+    remove_keys_file,
+    write_keys_file,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import (
+    environment_records,
+    merge_user_data,
+    record_entry,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.messages import (
     no_access_to_database,
     not_blocked,
     unknown_operation,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import (
-    EnvironmentRun,
-    OperationResult,
-    run_operation,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import run_operation
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
+    KEYS_FILE,
+    SavedKey,
+    saved_keys,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import saved_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     Request,
     parse_request,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import (
+    EnvironmentRun,
+    OperationResult,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
+    data_file,
     load,
     remove_messages,
     update,
@@ -75,47 +94,112 @@ class ActionModule(ControllerAction):
 
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
         role = getattr(self._task, "_role", None)
-        prefix = ROLE_PREFIX if role and role.get_name().rpartition(".")[2] == ROLE else ""
-        options = coerce_options(self.OPTIONS, self.arguments(task_vars), "litellm_environment")
-        options["metadata"] = to_plain(options["metadata"], f"{prefix}metadata", for_database=True)
-        request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), prefix)
+        in_role = bool(role and role.get_name().rpartition(".")[2] == ROLE)
+        arguments = self.arguments(task_vars)
+        if in_role:
+            self.wording = role_wording(self.wording.names, self.fact(SHORT_NAMES_FACT, task_vars))
+        options = coerce_options(self.OPTIONS, arguments, "litellm_environment")
+        options["metadata"] = to_plain(options["metadata"], "metadata", for_database=True)
+        request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), self.wording)
         if request is None:
             return self._nothing_to_do(self.masked(unknown_operation(options["operation"])))
         if request.operation in ("stop", "start") and not options["block_on_stop"]:
-            return self._nothing_to_do(not_blocked(prefix))
-        if prefix and options["secret_name"] and request.operation in _HANDING_OVER and not is_installed(_KUBERNETES):
+            return self._nothing_to_do(not_blocked(self.wording))
+        if in_role and options["secret_name"] and request.operation in _HANDING_OVER and not is_installed(_KUBERNETES):
             raise OptionError(
-                f"{prefix}secret_name needs the collection {_KUBERNETES}, which is not installed on the controller. "
-                "Install it"
+                f"secret_name needs the collection {_KUBERNETES}, which is not installed on the controller. Install it"
             )
-        for warning in (*warnings_about(options, prefix), *(unknown_role_variables(task_vars) if prefix else ())):
+        unknown = unknown_role_variables(task_vars) if in_role else ()
+        for warning in (*warnings_about(options, self.wording), *unknown):
             self.warn(warning)
         client = self.connect(options)
         known = known_keys_of(self, task_vars)
+        keys_file = self._keys_file(request, known)
         with interruptible():
             return run_operation(
                 EnvironmentRun(
                     request,
                     client,
                     known=known,
-                    save=lambda outcomes: self._save(request, client, outcomes, task_vars),
-                    finish=lambda done: self._to_result(
-                        request, client, done, self._missing_collection(done, prefix, task_vars)
+                    save=lambda outcomes: self._save(request, client, outcomes, task_vars, keys_file),
+                    finish=lambda done: self._finish(
+                        request, client, done, keys_file, known, task_vars, in_role=in_role
                     ),
                     check_writable=lambda: check_writable(output_folder(self, task_vars), "provision"),
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,
                     warn=self.warn,
                     show_progress=self.progress_reporter(),
+                    user_data_file=display_path(output_folder(self, task_vars) / data_file("provision")),
+                    keys_file=display_path(keys_file) if keys_file else "",
                 )
             )
 
-    def _missing_collection(self, done: OperationResult, prefix: str, task_vars: Mapping[str, Any]) -> str | None:
+    def _finish(
+        self,
+        request: Request,
+        client: Client,
+        done: OperationResult,
+        keys_file: Path | None,
+        known: Sequence[SavedKey],
+        task_vars: Mapping[str, Any],
+        *,
+        in_role: bool,
+    ) -> Result:
+        """Return the result of the task, after the file that lists the keys is written."""
+        if keys_file and not self._task.check_mode:
+            self._update_keys_file(request, client, done, keys_file, known, task_vars)
+        missing = self._missing_collection(done, task_vars) if in_role else None
+        return self._to_result(request, client, done, missing)
+
+    def _missing_collection(self, done: OperationResult, task_vars: Mapping[str, Any]) -> str | None:
         """Return why the role cannot delete rows in the database; None if it can, or need not."""
-        name = f"{prefix}postgres_url"
-        if not prefix or not done.not_deleted or done.error or self.platform_variable(name, task_vars, ""):
+        name = f"{ROLE_PREFIX}postgres_url"
+        if not done.not_deleted or done.error or self.platform_variable(name, task_vars, ""):
             return None
         return None if is_installed(_KUBERNETES) else no_access_to_database(done.not_deleted, _KUBERNETES, name)
+
+    def _keys_file(self, request: Request, known: Sequence[SavedKey]) -> Path | None:
+        """Return the path of the CSV file that this operation writes or removes, or None.
+
+        :raises OptionError: if a given file cannot be written.
+        """
+        if request.operation not in ("provision", "extend", "rotate", "destroy"):
+            return None
+        own = [key for key in known if key.guid == request.guid]
+        if given := request.options["keys_file"]:
+            path = Path(given).expanduser().absolute()
+            if request.operation != "destroy":
+                secrets = [key.secret for key in own] if request.options["save_user_data"] else None
+                check_keys_file(path, secrets, self.wording.option("keys_file"))
+            return path
+        saved = next((str(key.record[KEYS_FILE]) for key in own if key.record.get(KEYS_FILE)), None)
+        return Path(saved) if saved and Path(saved).is_file() else None
+
+    def _update_keys_file(
+        self,
+        request: Request,
+        client: Client,
+        result: OperationResult,
+        path: Path,
+        known: Sequence[SavedKey],
+        task_vars: Mapping[str, Any],
+    ) -> None:
+        """Write the CSV file with the keys that the environment has now, or remove it if there are none."""
+        prefix = str(user_info_defaults(self).get("data_prefix") or "")
+        try:
+            if request.options["save_user_data"]:
+                records = environment_records(load(output_folder(self, task_vars)), prefix, request.guid)
+                keys = [record_entry(alias, record) for alias, record in records.items() if record.get("key_id")]
+            else:
+                keys = [one for one in result.entries if one["key"]]
+            if keys:
+                result.changed |= write_keys_file(path, keys, client.connection.base_url)
+            elif remove_keys_file(path, [key.secret for key in known]):
+                result.changed = True
+                result.summary.append(f"Removed: {display_path(path)}")
+        except UserDataError as error:
+            result.error = result.error or str(error)
 
     def _to_result(
         self, request: Request, client: Client, done: OperationResult, missing_collection: str | None
@@ -135,6 +219,7 @@ class ActionModule(ControllerAction):
             "user_data": done.user_data,
             "messages": done.messages if request.options["return_messages"] else [],
             "report": self._table(done.entries) if is_table else done.report,
+            "summary": done.summary,
             "handover": done.handover,
             "not_deleted": done.not_deleted,
             "delete_statement": delete_statement(done.not_deleted) if done.not_deleted else "",
@@ -155,6 +240,7 @@ class ActionModule(ControllerAction):
             "changed": False,
             "operation": "",
             "report": report,
+            "summary": [report],
             "facts": {},
             "user_data": {},
             "delete_statement": "",
@@ -162,26 +248,35 @@ class ActionModule(ControllerAction):
         }
 
     def _save(
-        self, request: Request, client: Client, outcomes: Sequence[Outcome], task_vars: Mapping[str, Any]
+        self,
+        request: Request,
+        client: Client,
+        outcomes: Sequence[Outcome],
+        task_vars: Mapping[str, Any],
+        keys_file: Path | None,
     ) -> None:
-        """Save user data after a provision or an extension; remove those of deleted keys after a destroy.
+        """Save the user data of keys that were created or changed, and remove those of deleted keys.
 
         :raises UserDataError: if a file cannot be read or written.
         """
-        if request.operation == "destroy":
+        removed = [one for one in outcomes if not one.desired.present]
+        kept = [one for one in outcomes if one.desired.present]
+        if removed:
             folder = output_folder(self, task_vars)
-            deleted = {str(one.desired.alias or (one.before and one.before.alias)) for one in outcomes if not one.after}
+            deleted = {str(one.desired.alias or (one.before and one.before.alias)) for one in removed if not one.after}
             revoked = {key.secret for key in saved_keys(load(folder)) if key.alias in deleted}
             remove_messages(folder, "provision", revoked)
             update(folder, "provision", lambda data: remove_keys(data, deleted))
-        elif request.operation in ("provision", "extend"):
-            url = client.connection.url
+        if kept and request.operation in ("provision", "extend", "rotate"):
+            url, listed_in = client.connection.url, str(keys_file) if keys_file else None
             extra = docling_data(request.options, url)
             try:
                 merge_user_data_files(
                     self,
                     task_vars,
-                    lambda saved, name: merge_user_data(saved, name, request.guid, outcomes, url, f"{url}/v1", extra),
+                    lambda saved, name: merge_user_data(
+                        saved, name, request.guid, kept, url, f"{url}/v1", extra, listed_in
+                    ),
                 )
             except AnsibleError as error:  # of AgnosticD's action, or of a template in its module_defaults
                 raise UserDataError(f"Cannot save user data: {error}") from None

@@ -63,7 +63,7 @@ class ActionModule(ControllerAction):
         for outcome, entry in zip(outcomes, entries, strict=True):
             # A secret that is handed out should work, unless the key is blocked on purpose.
             is_handed_out = entry["key"] and not outcome.error and not outcome.desired.settings.get("blocked")
-            if is_handed_out and (problem := unusable_key(entry, client.now())):
+            if is_handed_out and (problem := unusable_key(entry, client.now(), self.wording)):
                 self.warn(problem)
         result: Result = {
             "changed": any(outcome.changed for outcome in outcomes),

@@ -18,7 +18,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
+    format_csv,
+    format_sums,
+    format_table,
+)
 
 
 @jinja_plugin
@@ -28,7 +32,15 @@ def keys_table(keys: Any, now: object = None) -> list[str]:
 
 @jinja_plugin
 def keys_report(
-    keys: Any, now: object = None, *, guids: object = None, soon: object = "24h", api_endpoint: str | None = None
+    keys: Any,
+    now: object = None,
+    *,
+    guids: object = None,
+    soon: object = "24h",
+    api_endpoint: str | None = None,
+    guid: object = None,
+    ending_within: object = None,
+    sort: str = "end",
 ) -> dict[str, Any]:
     return build_report(
         _checked_keys(keys, "keys_report"),
@@ -36,7 +48,22 @@ def keys_report(
         soon=parse(soon),
         guids=parse_guids(guids),
         api_endpoint=api_endpoint,
+        guid=str(guid).strip() if guid is not None else None,
+        ending_within=_duration_or_none(ending_within),
+        sort=str(sort),
     )
+
+
+@jinja_plugin
+def keys_csv(keys: Any) -> str:
+    return format_csv(_checked_keys(keys, "keys_csv"))
+
+
+@jinja_plugin
+def keys_sums(report: Any) -> list[str]:
+    if not isinstance(report, Mapping) or not {"environments", "users"} <= set(report):
+        raise OptionError("keys_sums requires the result of keys_report")
+    return format_sums(report)
 
 
 @jinja_plugin
@@ -94,8 +121,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "keys_csv": keys_csv,
             "keys_html": keys_html,
             "keys_report": keys_report,
+            "keys_sums": keys_sums,
             "keys_table": keys_table,
             "keys_to_sweep": keys_to_sweep,
         }

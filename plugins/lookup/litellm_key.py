@@ -149,7 +149,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import mask
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording, mask
 
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
 _SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}
@@ -164,7 +164,7 @@ _checked: dict[tuple[object, ...], float] = {}
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         variables = variables or {}
-        given = with_sources(CONNECTION_OPTIONS, kwargs, lambda name: self._variable(name, variables))
+        given, self._names = with_sources(CONNECTION_OPTIONS, kwargs, lambda name: self._variable(name, variables))
         given = {name: str(value) if is_vaulted(value) else value for name, value in given.items()}
         problem = None
         try:
@@ -208,7 +208,7 @@ class LookupModule(LookupBase):
             found = [_usable(name, secrets[name], snapshots.get(name)).value for name in names]
             for snapshot in snapshots.values():
                 # A budget that is spent may be reset in time.
-                if problem := unusable_key(describe_key(snapshot.keys[0]), snapshot.now):
+                if problem := unusable_key(describe_key(snapshot.keys[0]), snapshot.now, Wording()):
                     self._display.warning(problem)
             return found
         keys = {name: _existing(name, snapshot) for name, snapshot in self._observe(names).items()}
@@ -262,7 +262,7 @@ class LookupModule(LookupBase):
         oldest = time.monotonic() - CACHE_TTL_SECONDS
         missing = [name for name, key in keys.items() if key not in _cache or _cache[key][0] < oldest]
         if missing:
-            client = connect(options, self._display.warning)
+            client = connect(options, self._display.warning, self._names)
             connection = (os.getpid(), *options.values())
             if _checked.get(connection, oldest) <= oldest:
                 require_administrator(client)

@@ -26,6 +26,8 @@ options:
         saved secrets and settings. It does not recreate keys that were deleted before they expired.
       - V(stop) blocks the keys and V(start) unblocks them, if O(block_on_stop=true).
       - V(status) returns information about the keys.
+      - V(rotate) replaces the key of an environment with a single key, or the keys of the users in O(users), or of all
+        users if that is V(all). Settings and expiry stay the same, and the old secrets stop working.
       - V(destroy) or V(remove) deletes every key of the environment and removes the keys from the user data. If
         O(users) is specified, only the keys of these users are deleted.
       - For any other value, the action does nothing and returns an explanation in RV(report).
@@ -41,6 +43,19 @@ options:
     description:
       - The names of the users. One key is created for each user, regardless of O(multi_user). The alias of each key is
         O(key_alias) plus a hyphen and the name of the user.
+    type: list
+    elements: str
+  add_users:
+    description:
+      - The names of users to add to the environment. Each of them gets a key. The keys and the user data of all other
+        users remain unchanged. This option has an effect only if O(operation=provision).
+    type: list
+    elements: str
+  remove_users:
+    description:
+      - The names of users to remove from the environment. Their keys are deleted and their user data is removed. The
+        keys and the user data of all other users remain unchanged. This option has an effect only if
+        O(operation=provision).
     type: list
     elements: str
   multi_user:
@@ -121,6 +136,11 @@ options:
     description:
       - The lifetime of the keys, counted from their creation, such as V(7d). A number without a unit is refused.
     type: raw
+  extend_by:
+    description:
+      - How much longer the keys live after O(operation=extend), such as V(7d). It is added to the expiry of each key,
+        or to the current time if the key has expired. Unlike O(runtime), it extends the keys in every run.
+    type: raw
   block_on_stop:
     description: Whether O(operation=stop) blocks the keys and O(operation=start) unblocks them.
     type: bool
@@ -152,6 +172,12 @@ options:
     description: Whether the messages contain the secret if the environment has a single key.
     type: bool
     default: true
+  keys_file:
+    description:
+      - A CSV file on the controller that lists the key of each user, with the columns C(user), C(key), C(endpoint),
+        C(models) and C(expires). Only its owner can read it. It is updated when keys change, and deleted with the last
+        key. The directory must exist.
+    type: str
   handover_host:
     description: The host of O(env_file) and O(profile_file). It is returned in RV(handover).
     type: str
@@ -206,8 +232,10 @@ attributes:
     description: Returns each key before and after the change, without its secret.
     support: full
   idempotent:
-    description: A second run with the same options changes nothing, except with O(regenerate=always).
-    support: full
+    description:
+      - A second run with the same options changes nothing, except with O(regenerate=always), O(extend_by) or
+        O(operation=rotate).
+    support: partial
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes
@@ -290,6 +318,14 @@ report:
   returned: on success, or if some keys failed
   type: raw
   sample: "Nothing is extended: the virtual keys already live that long, until 2026-11-30T08:00:00Z"
+summary:
+  description:
+    - What a person at a terminal wants to know, as lines of text. It contains the secret of the key if the environment
+      has a single user and O(display_key=true).
+  returned: on success, or if some keys failed
+  type: list
+  elements: str
+  sample: ["Created virtual key virtkey-user123", "End: 2026-11-30T08:00:00Z, in 7 days"]
 handover:
   description:
     - The files and Secrets to write for each key, and the environment variables that they contain. An entry with

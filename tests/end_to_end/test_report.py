@@ -219,8 +219,14 @@ def test_the_html_report_displays_the_data_of_keys_without_interpreting_them(
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"report_format": "html"}, "report_format must be table, json or html; html also requires report_file"),
-        ({"report_format": "xml"}, "report_format must be table, json or html; html also requires report_file"),
+        (
+            {"report_format": "html"},
+            "report_format must be table, csv, json or html; csv and html also require report_file",
+        ),
+        (
+            {"report_format": "xml"},
+            "report_format must be table, csv, json or html; csv and html also require report_file",
+        ),
         ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
     ],
 )
@@ -289,7 +295,7 @@ def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, swept_keys: K
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
+        ({}, "sweep=expired would delete 2, sweep=orphaned also requires guids or guids_file"),
         ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
         ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
         ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
@@ -299,7 +305,7 @@ def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, swept_keys: K
         ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the specified guids (1) matches a key"),
         (
             {"sweep": "expired", "sweep_at_most": 1},
-            "2 keys would be deleted, which is more than sweep_at_most (1)",
+            "2 keys would be deleted, which is more than at_most (1)",
         ),
         ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired, orphaned or possibly_orphaned"),
         ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),

@@ -23,7 +23,7 @@ from ansible.plugins.action import ActionBase
 
 from .._errors import UserError
 from .._litellm.client import Client
-from .._text import mask, printable
+from .._text import Wording, mask, printable
 from .facts import localhost_variable, possible_facts
 from .options import CONNECTION_OPTIONS, Options, connect, is_empty, register, secret_values, with_sources
 
@@ -61,6 +61,7 @@ class ControllerAction(ActionBase):
         result: Result = super().run(tmp, task_vars)
         self._arguments: Mapping[str, Any] = self._task.args
         self._hides_secrets = False
+        self.wording = Wording()
         if not hasattr(self, "_is_no_log"):  # an action is run again for each retry of `until`
             self._is_no_log = bool(self._task.no_log)
         problem = None
@@ -68,7 +69,7 @@ class ControllerAction(ActionBase):
         try:
             result.update(self.execute(self._without_facts(task_vars or {})))
         except UserError as error:
-            problem = self.masked(str(error))
+            problem = self.masked(self.wording.reword(str(error)))
         finally:
             self._templar.available_variables = all_variables
         if problem:
@@ -97,9 +98,10 @@ class ControllerAction(ActionBase):
         own = self._task.args
         given = {**own, **{name: one for name, one in module_defaults(self).items() if is_empty(own.get(name))}}
         options = {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS}
-        names = [name for option in options.values() for name in option.environment]
-        complete = with_sources(options, given, variable, {**os.environ, **task_environment(self, names)})
+        variables = [name for option in options.values() for name in option.environment]
+        complete, names = with_sources(options, given, variable, {**os.environ, **task_environment(self, variables)})
         self._arguments = complete
+        self.wording = Wording(names)
         register(self.OPTIONS, complete)
         return complete
 
@@ -108,7 +110,7 @@ class ControllerAction(ActionBase):
 
         :raises OptionError: if an option has an invalid value.
         """
-        return connect(options, self.warn)
+        return connect(options, self.warn, self.wording.names)
 
     def masked(self, text: str) -> str:
         """Return the text without the secrets of the task."""

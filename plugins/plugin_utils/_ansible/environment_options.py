@@ -14,11 +14,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._errors import OptionError
+from .._text import Wording
 from .key_options import KEY_OPTIONS, SETTING_OPTIONS, coerce_key_options
 from .options import CONNECTION_OPTIONS, Option, coerce_options, is_empty
 
 ROLE = "ocp4_workload_litellm_virtual_keys"
 ROLE_PREFIX = f"{ROLE}_"
+# The fact by which a playbook of this collection passes the names that its user knows to the role's action.
+SHORT_NAMES_FACT = "_litellm_short_names"
 
 # The options that `settings` may contain: all that say what a key is, and none that say which key it is.
 SETTINGS_OPTIONS = {
@@ -36,6 +39,8 @@ ENVIRONMENT_OPTIONS = {
     # Which keys.
     "key_alias": Option(),
     "users": Option("list of str"),
+    "add_users": Option("list of str"),
+    "remove_users": Option("list of str"),
     "multi_user": Option("bool"),
     "num_users": Option("raw"),
     "user_count": Option("raw"),
@@ -53,6 +58,7 @@ ENVIRONMENT_OPTIONS = {
     "runtime": Option("raw"),
     "platform_runtime": Option("raw"),
     "duration": Option("raw"),
+    "extend_by": Option("raw"),
     "block_on_stop": Option("bool", False),
     # Their secrets.
     "key_seed": Option(secret=True),
@@ -62,6 +68,7 @@ ENVIRONMENT_OPTIONS = {
     "return_messages": Option("bool", True),
     "user_messages": Option("raw"),
     "display_key": Option("bool", True),
+    "keys_file": Option(),
     "handover_host": Option(),
     "env_file": Option(),
     "env_file_owner": Option(),
@@ -103,9 +110,36 @@ _NOT_ROLE_VARIABLES = {
     "return_messages",
     "user_messages",
 }
+# The variables of the role, without its prefix, for options with another name.
+_ROLE_VARIABLE_OF = {
+    "key_alias": "alias_format",
+    "user_id": "user_id_format",
+    "user_messages": "user_info_messages",
+    "save_user_data": "enable_user_info_data",
+    "timeout": "api_timeout",
+    "validate_certs": "verify_ssl",
+    "retries": "retry_count",
+}
 ROLE_VARIABLES = {
     f"{ROLE_PREFIX}{name}" for name in {*ENVIRONMENT_OPTIONS, *_OTHER_ROLE_VARIABLES} - _NOT_ROLE_VARIABLES
 }
+
+
+def role_wording(sources: Mapping[str, str], short_names: Mapping[str, str] | None) -> Wording:
+    """Return what messages of the role call options.
+
+    :param sources: the variables and environment variables that set connection options.
+    :param short_names: the names that a user of a playbook knows, by the role's variables without the prefix; None if
+        the role is not used by a playbook of this collection.
+    """
+    names = {}
+    for option in ENVIRONMENT_OPTIONS:
+        variable = _ROLE_VARIABLE_OF.get(option, option)
+        if f"{ROLE_PREFIX}{variable}" in ROLE_VARIABLES:
+            names[option] = (short_names or {}).get(variable, f"{ROLE_PREFIX}{variable}")
+        elif option in CONNECTION_OPTIONS:
+            names[option] = str(CONNECTION_OPTIONS[option].variable)
+    return Wording({**names, **sources}, in_playbook=short_names is not None)
 
 
 def coerce_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:

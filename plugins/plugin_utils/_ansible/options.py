@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_float, check_type_int
@@ -78,19 +79,24 @@ def with_sources(
     given: Mapping[str, Any],
     variable: Callable[[str], Any],
     environment: Mapping[str, Any] = os.environ,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the given values, completed from Ansible variables and then from the environment. Empty means not given.
 
     :param variable: returns the value of an Ansible variable, or None.
+    :returns: the values, and the names of the variables that set them.
     """
     complete = dict(given)
+    names: dict[str, str] = {}
     for name, option in options.items():
         if not is_empty(complete.get(name)):
             continue
-        sources = [variable(option.variable)] if option.variable else []
-        sources += map(environment.get, option.environment)
-        complete[name] = next((value for value in sources if not is_empty(value)), None)
-    return complete
+        sources = [(option.variable, variable(option.variable))] if option.variable else []
+        sources += [(source, environment.get(source)) for source in option.environment]
+        found = next(((source, value) for source, value in sources if not is_empty(value)), None)
+        complete[name] = found[1] if found else None
+        if found:
+            names[name] = found[0]
+    return complete, names
 
 
 def coerce_options(options: Options, given: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -124,10 +130,13 @@ def register(options: Options, given: Mapping[str, Any]) -> None:
     register_secrets(list(secret_values(options, given, only_registered=True)))
 
 
-def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
+def connect(
+    options: Mapping[str, Any], warn: Callable[[str], None], names: Mapping[str, str] = MappingProxyType({})
+) -> Client:
     """Return a client for the proxy of the connection options.
 
     :param warn: called if the master key is sent without encryption.
+    :param names: what messages call the options, from `with_sources`.
     :raises OptionError: if an option has an invalid value, or urllib3 is missing.
     """
     if URLLIB3_IMPORT_ERROR:
@@ -135,7 +144,7 @@ def connect(options: Mapping[str, Any], warn: Callable[[str], None]) -> Client:
             f"The Python package urllib3 is missing on the controller ({URLLIB3_IMPORT_ERROR}); "
             "install it with pip or dnf"
         )
-    connection = Connection(**{name: options[name] for name in CONNECTION_OPTIONS})
+    connection = Connection(**{name: options[name] for name in CONNECTION_OPTIONS}, names=names)
     if connection.is_unencrypted:
         warn(f"The master key and all virtual keys are sent to {connection.url} unencrypted; use an https:// URL")
     return Client(connection)

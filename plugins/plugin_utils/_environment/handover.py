@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
+from .._text import Wording
 from .members import USER_PLACEHOLDER
 
 # Each place, and the options that it consists of.
@@ -25,31 +26,32 @@ _PLACES_OF = {
 _PLACES = tuple(name for names in _PLACES_OF.values() for name in names)
 
 
-def check_handover(options: Mapping[str, Any], is_multi_user: bool, prefix: str = "", *, is_new: bool = False) -> None:
+def check_handover(options: Mapping[str, Any], is_multi_user: bool, wording: Wording, *, is_new: bool = False) -> None:
     """Check that each key has a place of its own.
 
     :param is_new: no users count but the named ones. Otherwise, users of existing keys count, too.
     :raises OptionError: if it has not, or if an option is missing.
     """
-    of_user = [name for name in _PLACES if USER_PLACEHOLDER in (options[name] or "")]
+    name = wording.option
+    of_user = [one for one in _PLACES if USER_PLACEHOLDER in (options[one] or "")]
     if of_user and is_new and not is_multi_user:
         raise OptionError(
-            f"{prefix}{of_user[0]} contains {USER_PLACEHOLDER}, but the environment has no users; set {prefix}users, "
+            f"{name(of_user[0])} contains {USER_PLACEHOLDER}, but the environment has no users; set {name('users')}, "
             f"or remove {USER_PLACEHOLDER}"
         )
     if options["profile_file"] and not options["profile_group"]:
         raise OptionError(
-            f"{prefix}profile_file needs {prefix}profile_group, the group of users who can read the profile"
+            f"{name('profile_file')} needs {name('profile_group')}, the group of users who can read the profile"
         )
     if options["secret_name"] and not options["secret_namespace"]:
-        raise OptionError(f"{prefix}secret_name needs {prefix}secret_namespace")
+        raise OptionError(f"{name('secret_name')} needs {name('secret_namespace')}")
     places = [options["env_file"], options["profile_file"]]
     if options["secret_name"]:
         places.append(f"{options['secret_name']}{options['secret_namespace']}")
     if is_multi_user and any(place and USER_PLACEHOLDER not in place for place in places):
         raise OptionError(
-            f"With several users, {USER_PLACEHOLDER} must be part of {prefix}env_file, of {prefix}profile_file, and of "
-            f"{prefix}secret_name or {prefix}secret_namespace"
+            f"With several users, {USER_PLACEHOLDER} must be part of {name('env_file')}, of {name('profile_file')}, "
+            f"and of {name('secret_name')} or {name('secret_namespace')}"
         )
 
 

@@ -32,11 +32,13 @@ class Member:
 
     :ivar user: the user who gets it; None for the key of the environment itself.
     :ivar number: the position among the named users, from 1.
+    :ivar is_removed: a provision deletes the key.
     """
 
     alias: str
     user: str | None = None
     number: int | None = None
+    is_removed: bool = False
 
 
 def named_members(alias: str, users: Sequence[str]) -> list[Member]:

@@ -44,6 +44,7 @@ def merge_user_data(
     endpoint: str,
     base_url: str,
     extra: Mapping[str, Any],
+    keys_file: str | None = None,
 ) -> tuple[Data, dict[str, Data]]:
     """Return the user data to save after a run, for the whole environment and for the users of the run.
 
@@ -52,12 +53,13 @@ def merge_user_data(
     :param saved: the present user data.
     :param prefix: what the names of saved data start with.
     :param extra: further data for everybody.
+    :param keys_file: the CSV file that lists the keys.
     """
     before = environment_records(saved, prefix, guid)
     records = {
         str(one.desired.alias): record
         for one in outcomes
-        if (record := make_record(one, guid, before.get(str(one.desired.alias), {})))
+        if (record := make_record(one, guid, before.get(str(one.desired.alias), {}), keys_file))
     }
     # A key whose replacement failed can have another alias until the next run.
     entries = [

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._keys.durations import DurationError, human, parse
 from .._keys.result import unusable_key
-from .._text import printable
+from .._text import Wording, printable
 from .request import OPERATIONS, Request
 from .user_data import DOCLING_ENDPOINT, DOCLING_MODEL
 
@@ -24,15 +24,21 @@ Entry = Mapping[str, Any]
 
 
 def provision_messages(
-    request: Request, entries: Sequence[Entry], base_url: str, docling: Mapping[str, str], now: datetime
+    request: Request,
+    entries: Sequence[Entry],
+    base_url: str,
+    docling: Mapping[str, str],
+    now: datetime,
+    *,
+    check_mode: bool = False,
 ) -> list[str]:
-    """Return the messages to the user after a provision."""
+    """Return the messages to the user after a provision or a rotation."""
     options, first = request.options, entries[0]
     if request.is_multi_user:
-        created = [entry for entry in entries if entry["operation"] in ("created", "regenerated")]
-        key = f"Virtual Keys: {len(entries)}"
-        if len(created) == len(entries):
-            key = f"Created {len(entries)} virtual keys" if len(entries) > 1 else "Created 1 virtual key"
+        number = f"{len(entries)} virtual key{'s' if len(entries) > 1 else ''}"
+        are_new = all(entry["operation"] in ("created", "regenerated") for entry in entries) and not check_mode
+        verb = "Created" if request.operation == "provision" else "Replaced"
+        key = f"{verb} {number}" if are_new else f"Virtual Keys: {len(entries)}"
     elif not options["display_key"]:
         key = "LiteLLM Virtual Key: in the lab guide"
     else:
@@ -44,7 +50,7 @@ def provision_messages(
         f"Key Duration: {first['duration'] or 'unlimited'}",
         f"Key Expires: {first['expires'] or 'never'}",
         *_docling_messages(docling),
-        *unusable(entries, now),
+        *unusable(entries, now, request.wording),
         *_lines(options["user_messages"]),
     ]
 
@@ -62,9 +68,9 @@ def _lines(value: Any) -> list[str]:
     return [str(line) for line in ([value] if isinstance(value, str) else value or ())]
 
 
-def extension_messages(entries: Sequence[Entry], now: datetime) -> list[str]:
+def extension_messages(entries: Sequence[Entry], now: datetime, wording: Wording) -> list[str]:
     """Return the messages to the user after an extension."""
-    return [_extension_message(entries[0]), *unusable(entries, now)]
+    return [_extension_message(entries[0]), *unusable(entries, now, wording)]
 
 
 def _extension_message(entry: Entry) -> str:
@@ -74,9 +80,9 @@ def _extension_message(entry: Entry) -> str:
     return f"LiteLLM Virtual Key extended to {length}, until {until or 'it is deleted'}"
 
 
-def unusable(entries: Sequence[Entry], now: datetime) -> list[str]:
+def unusable(entries: Sequence[Entry], now: datetime, wording: Wording) -> list[str]:
     """Return a sentence for each key that the proxy refuses although it exists."""
-    return [problem for entry in entries if entry.get("key_id") and (problem := unusable_key(entry, now))]
+    return [problem for entry in entries if entry.get("key_id") and (problem := unusable_key(entry, now, wording))]
 
 
 def nothing_extended(entries: Sequence[Entry]) -> str:
@@ -90,11 +96,10 @@ def unknown_operation(operation: str) -> str:
     return printable(f"Nothing to do for ACTION '{operation}'; supported are {', '.join(OPERATIONS)}")
 
 
-def not_blocked(prefix: str) -> str:
+def not_blocked(wording: Wording) -> str:
     """Return the report of a stop or start that does not concern the keys."""
-    return (
-        f"The virtual keys are left as they are; with {prefix}block_on_stop: true, stop blocks and start unblocks them"
-    )
+    setting = wording.setting("block_on_stop", "true")
+    return f"The virtual keys are left as they are; with {setting}, stop blocks and start unblocks them"
 
 
 def no_keys(guid: str) -> str:
@@ -110,10 +115,27 @@ def no_access_to_database(key_ids: Sequence[str], collection: str, url_option: s
     )
 
 
-def other_keys(guid: str, aliases: Sequence[str], operation: str) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the names, the first ten if there are many."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def other_keys(request: Request, aliases: Sequence[str]) -> str:
     """Return the warning about keys of the environment that an operation does not include."""
-    shown = ", ".join(aliases[:10]) + (f" and {len(aliases) - 10} more" if len(aliases) > 10 else "")
     return (
-        f"Environment {guid} has other virtual keys that this {operation} does not include: {shown}. They stay active; "
-        "delete them with ACTION: destroy, for the whole environment or with their users"
+        f"Environment {request.guid} has other virtual keys that this {request.operation} does not include: "
+        f"{listed(aliases)}. They stay active; delete them with {request.wording.operation('destroy')}, for the whole "
+        "environment or with their users"
+    )
+
+
+def secret_unknown(alias: str, user_data_file: str, wording: Wording) -> str:
+    """Return the error message for a key whose secret is not among the saved ones."""
+    directory = "" if wording.in_playbook else " (output_dir)"
+    return (
+        f"Virtual key {alias} exists, but its secret is not known: LiteLLM returns a secret only at creation, and "
+        f"{user_data_file} does not contain it. Run in the directory where the key was created{directory}, delete the "
+        f"key first ({wording.operation('destroy')}), use another guid, derive secrets from a "
+        f"{wording.option('key_seed')} from the start, or replace the key "
+        f"({wording.setting('regenerate', 'if_unrecoverable')})"
     )

@@ -27,6 +27,7 @@ Data = dict[str, Any]
 # The secret of a key that could not be read back after its creation: the next run compares its hash.
 _UNCONFIRMED = "unconfirmed_virtual_key"
 _DELETED = "deleted"
+KEYS_FILE = "keys_file"
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ def _from_record(alias: str, record: Mapping[str, Any]) -> Iterator[SavedKey]:
             )
 
 
-def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data | None:
+def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any], keys_file: str | None = None) -> Data | None:
     """Return what is saved of a key; None if its secret is not known.
 
     :param saved: what was saved of it before.
+    :param keys_file: the CSV file that lists the key.
     """
     entry, key = entry_of(outcome, saved), outcome.after
     secret = entry["key"]
@@ -127,6 +129,7 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any]) -> Data |
         "expires": entry["expires"],
         "lifetime_start": instant_text(lifetime_start(key)),
         "settings": inherited_settings(key),
+        **({KEYS_FILE: keys_file} if keys_file else {}),
         **_unconfirmed(outcome),
     }
 

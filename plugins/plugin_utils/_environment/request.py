@@ -9,20 +9,18 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import OptionError
-from .._keys.durations import DurationError, parse
+from .._keys.durations import Duration, DurationError, parse_with_unit
 from .._keys.model import DEFAULT_ALIAS_PREFIX, DesiredKey, checked_alias, checked_id
-from .._keys.request import LIFETIME_OPTIONS, KeyOptions, check_unique, desired_key, override_options
-from .._keys.secrets import Secret
+from .._keys.request import LIFETIME_OPTIONS, KeyOptions
+from .._text import Wording
 from .handover import check_file_name, check_handover
-from .members import USER_PLACEHOLDER, Member
-from .records import SavedKey
-from .users import is_multi_user, named_users
+from .members import Member, named_members
+from .users import added_and_removed_users, is_multi_user, named_users
 
 # The operations, by the values of AgnosticD's ACTION.
 OPERATIONS = {
@@ -32,9 +30,12 @@ OPERATIONS = {
     "stop": "stop",
     "start": "start",
     "status": "status",
+    "rotate": "rotate",
     "destroy": "destroy",
     "remove": "destroy",
 }
+# Instead of a list of users, for an operation that needs one.
+ALL_USERS = "all"
 Options = Mapping[str, Any]
 
 
@@ -45,6 +46,8 @@ class Request:
     :ivar operation: one of the values of OPERATIONS.
     :ivar alias: the alias of the environment's key; those of its users start with it and a hyphen.
     :ivar users: the users that are named; empty for an environment with one key.
+    :ivar added_users: users who are added to the environment by a provision.
+    :ivar removed_users: users whose keys a provision deletes.
     :ivar is_selection: the users were listed, so other users are not meant.
     :ivar options: the coerced options of the action.
     :ivar settings: the coerced options in `settings`, which override the others.
@@ -59,10 +62,31 @@ class Request:
     options: Options
     settings: Options
     defaults: KeyOptions
+    added_users: tuple[str, ...] = ()
+    removed_users: tuple[str, ...] = ()
+    wording: Wording = field(default_factory=Wording)
 
     @property
     def is_multi_user(self) -> bool:
-        return bool(self.users)
+        return bool(self.users or self.changes_users)
+
+    @property
+    def changes_users(self) -> bool:
+        """Whether users are added to the environment or removed from it."""
+        return bool(self.added_users or self.removed_users)
+
+    @property
+    def named_members(self) -> list[Member]:
+        """The keys of the named users, or else the one key of the environment."""
+        if not self.changes_users:
+            return named_members(self.alias, self.users)
+        named = named_members(self.alias, self.users) if self.users else []
+        added = [user for user in self.added_users if user not in self.users]
+        return [
+            *(member for member in named if member.user not in self.removed_users),
+            *(Member(f"{self.alias}-{user}", user) for user in added),
+            *(Member(f"{self.alias}-{user}", user, is_removed=True) for user in self.removed_users),
+        ]
 
     @property
     def by_key_id(self) -> bool:
@@ -75,10 +99,9 @@ class Request:
         return str(DesiredKey(self.alias).predecessor_alias)
 
 
-def parse_request(options: Options, settings: Options, defaults: KeyOptions, prefix: str = "") -> Request | None:
+def parse_request(options: Options, settings: Options, defaults: KeyOptions, wording: Wording) -> Request | None:
     """Return what is requested; None if the operation is not one of OPERATIONS.
 
-    :param prefix: what the names of the options start with in messages: the role's prefix, if the role is used.
     :raises OptionError: if an option is missing or has an invalid value.
     """
     operation = OPERATIONS.get(options["operation"])
@@ -87,206 +110,60 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, pre
     guid = (options["guid"] or "").strip()
     if not guid:
         raise OptionError("guid is not set; it must name the lab environment that the virtual keys belong to")
-    is_multi = bool(options["users"] or is_multi_user(options))
-    check_handover(options, is_multi, prefix, is_new=operation == "provision")
-    alias = checked_alias(
-        options["key_alias"] or f"{DEFAULT_ALIAS_PREFIX}{guid}", f"{prefix}alias_format" if prefix else "key_alias"
+    added, removed = added_and_removed_users(options, wording) if operation == "provision" else ((), ())
+    users = named_users(options, wording)
+    if operation == "rotate" and users == (ALL_USERS,):
+        users = ()
+    is_multi = bool(users or added or removed or is_multi_user(options))
+    check_handover(options, is_multi, wording, is_new=operation == "provision")
+    alias = checked_alias(options["key_alias"] or f"{DEFAULT_ALIAS_PREFIX}{guid}")
+    for option, named in (("users", users), ("add_users", added), ("remove_users", removed)):
+        for user in named:
+            checked_alias(f"{alias}-{user}", option)
+            check_file_name(options, user)
+    request = Request(
+        operation, guid, alias, users, bool(options["users"]), options, settings, defaults, added, removed, wording
     )
-    users = named_users(options, prefix)
-    for user in users:
-        checked_alias(f"{alias}-{user}", "users")
-        check_file_name(options, user)
-    request = Request(operation, guid, alias, users, bool(options["users"]), options, settings, defaults)
     if request.by_key_id:
         checked_id(options["key_id"] or "")
-    if (
-        operation == "extend"
-        and not any(
-            _is_given(source[name]) for source in (options, settings) for name in LIFETIME_OPTIONS if name in source
-        )
-        and not _is_given(options["platform_runtime"])
-    ):
-        raise OptionError(
-            f"The new lifetime is not set; set {prefix}runtime (in hours, from the creation of the environment) "
-            f"or {prefix}expires_at (ISO 8601)"
-        )
+    if operation == "extend":
+        _check_extension(options, settings, wording)
     return request
 
 
-def desired_keys(
-    request: Request,
-    members: Sequence[Member],
-    saved: Mapping[str, Sequence[SavedKey]],
-    master_key: str | None,
-    now: datetime,
-) -> list[DesiredKey]:
-    """Return the desired keys of the members of an environment.
+def _check_extension(options: Options, settings: Options, wording: Wording) -> None:
+    """Check that an extension has one new lifetime.
 
-    :param saved: the keys whose secrets are known, by alias.
-    :param now: the time by the proxy's clock.
-    :raises OptionError: if options contradict each other or have invalid values.
+    :raises OptionError: otherwise.
     """
-    keys = []
-    for member in members:
-        own = saved.get(member.alias, ())
-        key = desired_key(_key_options(request, member), master_key)
-        key = replace(
-            key,
-            guid=request.guid,
-            owner=None if request.by_key_id else request.guid,
-            # The alias of a user looks like that of another environment.
-            proven_ids=_saved_ids(request, own) if member.user else None,
-            user=member.user,
-            known_secrets=tuple(Secret(one.secret, "given") for one in own),
+    by, runtime_name, end_name = (wording.option(name) for name in ("extend_by", "runtime", "expires_at"))
+    given = [name for source in (options, settings) for name in LIFETIME_OPTIONS if is_given(source.get(name))]
+    if is_given(options["extend_by"]):
+        parse_extension(options, wording)
+        if given:
+            raise OptionError(f"{by} and {wording.option(given[0])} cannot both be given")
+    elif not given and not is_given(options["platform_runtime"]):
+        raise OptionError(
+            f"The new lifetime is not set; set {by} (how much longer, such as 7d), {runtime_name} (in hours, from the "
+            f"creation of the environment) or {end_name} (ISO 8601)"
         )
-        if request.operation == "extend":
-            # What another environment saved under this alias proves nothing.
-            key = _recreated_if_expired(key, [one for one in own if one.guid == request.guid], now)
-        keys.append(key)
-    check_unique(keys, "users")
-    return keys
 
 
-def _saved_ids(request: Request, saved: Sequence[SavedKey]) -> frozenset[str]:
-    """Return the ids of the keys that were saved as keys of the environment."""
-    return frozenset(Secret(one.secret, "given").key_id for one in saved if one.guid == request.guid)
+def parse_extension(options: Options, wording: Wording) -> Duration | None:
+    """Return by how much the keys are extended; None if that is not given.
+
+    :raises OptionError: if it is not a duration with a unit.
+    """
+    by = options["extend_by"]
+    if not is_given(by):
+        return None
+    try:
+        return parse_with_unit(by)
+    except DurationError as error:
+        problem = str(error).removeprefix("duration ")
+    raise OptionError(f"{wording.option('extend_by')} {problem}")
 
 
-def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datetime) -> DesiredKey:
-    """Return the key so that it is recreated, with all its settings, if it was saved and has expired since."""
-    record = next((one for one in saved if one.settings is not None and one.expires and one.expires <= now), None)
-    if not record or record.settings is None:
-        return key
-    secret = Secret(record.secret, "given")
-    return replace(
-        key,
-        on_missing="recreate",
-        creation_settings=record.settings,
-        lifetime_start=record.lifetime_start,
-        known_secrets=(secret, *(one for one in key.known_secrets if one != secret)),
-    )
-
-
-def _key_options(request: Request, member: Member) -> KeyOptions:
-    """Return the options of `litellm_key` for one member."""
-    if request.by_key_id:
-        return {**request.defaults, "key_id": request.options["key_id"], "state": "absent"}
-    arguments = {"key_alias": member.alias, **_OPERATION_OPTIONS[request.operation](request, member)}
-    if request.operation in ("provision", "extend"):
-        arguments = override_options(arguments, _with_metadata(request, arguments))
-    arguments = {name: _for_user(name, value, member.user) for name, value in arguments.items()}
-    return {**request.defaults, **arguments}
-
-
-def _with_metadata(request: Request, arguments: Options) -> dict[str, Any]:
-    """Return `settings` with all metadata. They cannot name another guid, which proves whose key it is."""
-    merged = dict(request.settings)
-    metadata = [one for one in (arguments.get("metadata"), merged.get("metadata")) if isinstance(one, Mapping)]
-    if metadata:
-        merged["metadata"] = {name: value for one in metadata for name, value in one.items()}
-        if "guid" in merged["metadata"]:
-            merged["metadata"]["guid"] = request.guid
-    if merged.get("on_create"):
-        own, of_caller = arguments.get("on_create") or {}, merged["on_create"]
-        metadata_of_new = {**(own.get("metadata") or {}), **(of_caller.get("metadata") or {})}
-        merged["on_create"] = {**own, **of_caller, "metadata": metadata_of_new}
-    return merged
-
-
-def _provision(request: Request, member: Member) -> dict[str, Any]:
-    options = request.options
-    models = all_models(options)
-    user_id = f"{USER_PLACEHOLDER}@{options['user_email_domain']}" if member.user else options["user_id"]
-    identity = {"guid": request.guid, **({"user": member.user} if member.user else {})}
-    created = {"models": ",".join(models), "duration": _duration_text(options), "models_count": len(models)}
-    if member.number is not None:
-        created["user_number"] = member.number
-    return {
-        # A later provision returns the secrets that were saved, or fails: LiteLLM does not return them.
-        "on_unknown_key": "fail",
-        "key_seed": options["key_seed"] or None,
-        "regenerate": options["regenerate"],
-        "models": models or None,
-        "max_budget": options["max_budget"],
-        "user_id": user_id,
-        "metadata": {**identity, **(options["metadata"] or {})},
-        "on_create": {"metadata": created},
-        **_lifetime(options),
-    }
-
-
-def _extend(request: Request, member: Member) -> dict[str, Any]:
-    options = request.options
-    return {
-        "on_missing_key": "ignore",
-        "key_seed": options["key_seed"] or None,
-        "regenerate": options["regenerate"],
-        **_lifetime(options),
-    }
-
-
-def _block(request: Request, member: Member) -> dict[str, Any]:
-    return {"on_missing_key": "ignore", "blocked": request.operation == "stop"}
-
-
-def _destroy(request: Request, member: Member) -> dict[str, Any]:
-    return {"state": "absent"}
-
-
-_OPERATION_OPTIONS = {
-    "provision": _provision,
-    "extend": _extend,
-    "stop": _block,
-    "start": _block,
-    "destroy": _destroy,
-}
-
-
-def all_models(options: Options) -> list[str]:
-    """Return the models of a new key, Docling's included."""
-    return [*(options["models"] or ()), *([options["docling_model"]] if options["include_docling"] else [])]
-
-
-def runtime(options: Options) -> Any:
-    """Return how long the environment lives, from its own option or from the platform."""
-    return options["runtime"] if _is_given(options["runtime"]) else options["platform_runtime"]
-
-
-def _lifetime(options: Options) -> dict[str, Any]:
-    return {
-        "expires_at": options["expires_at"],
-        "runtime": runtime(options),
-        "duration": options["duration"],
-        # An environment that was extended keeps its end.
-        "shorten": False,
-    }
-
-
-def _duration_text(options: Options) -> str:
-    """Return the requested lifetime as metadata show it: a duration of LiteLLM, or an instant."""
-    for value in (options["expires_at"], runtime(options), options["duration"]):
-        if _is_given(value):
-            try:
-                return str(parse(value))
-            except DurationError:  # an instant; anything else is reported when the key is made
-                return str(value)
-    return ""
-
-
-def _for_user(name: str, value: Any, user: str | None) -> Any:
-    """Replace the placeholder in the settings of one of many users; leave out what names a user for a single key."""
-    if name == "user_id" and isinstance(value, str) and user:
-        return value.replace(USER_PLACEHOLDER, user)
-    if name == "on_create" and isinstance(value, Mapping):
-        return {one: _for_user(one, of_new, user) for one, of_new in value.items()}
-    if name == "metadata" and isinstance(value, Mapping):
-        return {
-            key: one.replace(USER_PLACEHOLDER, user) if isinstance(one, str) and user else one
-            for key, one in value.items()
-            if user or not (isinstance(one, str) and USER_PLACEHOLDER in one)
-        }
-    return value
-
-
-def _is_given(value: Any) -> bool:
+def is_given(value: Any) -> bool:
+    """Return whether an option has a value."""
     return value is not None and value != ""

@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._errors import OptionError
+from .._text import Wording
 
 Options = Mapping[str, Any]
 
 
-def warnings_about(options: Options, prefix: str = "") -> list[str]:
+def warnings_about(options: Options, wording: Wording) -> list[str]:
     """Return warnings about options that have no effect."""
     count = str(options["user_count"] or "").strip()
     if not options["users"] and not is_multi_user(options) and count not in ("", "0", "1"):
-        return [f"{prefix}user_count is {count}, but has no effect without {prefix}multi_user: true"]
+        advice = wording.setting("multi_user", "true")
+        return [f"{wording.option('user_count')} is {count}, but has no effect without {advice}"]
     return []
 
 
@@ -34,20 +36,38 @@ def is_multi_user(options: Options) -> bool:
     return number.isdecimal() and int(number) > 1
 
 
-def named_users(options: Options, prefix: str) -> tuple[str, ...]:
+def named_users(options: Options, wording: Wording) -> tuple[str, ...]:
     """Return the users who get a key each; none if the environment has one key.
 
-    :param prefix: what the names of the options start with in messages.
     :raises OptionError: if a user has no name, or the number of users is invalid.
     """
     if options["users"]:
-        users = tuple(options["users"])
-        if any(not user.strip() for user in users):
-            raise OptionError("users contains an empty name")
-        return users
+        return _listed_users(options, "users")
     if not is_multi_user(options):
         return ()
     count = str(options["user_count"] if options["user_count"] not in (None, "") else options["num_users"]).strip()
     if not re.fullmatch("0*[1-9][0-9]*", count):
-        raise OptionError(f"{prefix}user_count is '{count}'; with {prefix}multi_user it must be 1 or more")
+        raise OptionError(
+            f"{wording.option('user_count')} is '{count}'; with {wording.option('multi_user')} it must be 1 or more"
+        )
     return tuple(f"{options['user_base']}{number}" for number in range(1, int(count) + 1))
+
+
+def added_and_removed_users(options: Options, wording: Wording) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the users who are added to the environment, and those who are removed from it.
+
+    :raises OptionError: if a user has no name, or is both added and removed.
+    """
+    added, removed = (_listed_users(options, name) for name in ("add_users", "remove_users"))
+    for user in removed:
+        for name in ("add_users", "users"):
+            if user in (options[name] or ()):
+                raise OptionError(f"{wording.option(name)} and {wording.option('remove_users')} both contain {user!r}")
+    return added, removed
+
+
+def _listed_users(options: Options, name: str) -> tuple[str, ...]:
+    users = tuple(options[name] or ())
+    if any(not user.strip() for user in users):
+        raise OptionError(f"{name} contains an empty name")
+    return users

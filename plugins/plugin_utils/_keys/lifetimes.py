@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from .durations import Duration
+from .durations import Duration, from_seconds, human, parse_instant
 from .model import DesiredKey, Lifetime, ObservedKey, lifetime_start
 from .steps import NEVER, End, Never
 
@@ -72,3 +72,17 @@ def instant_of(end: End, now: datetime) -> datetime | None:
     if isinstance(end, Never):
         return None
     return end.after(now) if isinstance(end, Duration) else end
+
+
+def time_until(expires: str | None, now: datetime) -> str:
+    """Return the time from now to the expiry in words: `in 3 hours`, `2 days ago`, `never`.
+
+    It is rounded down to hours, or to minutes if it is at most a day.
+    """
+    if not expires:
+        return "never"
+    remaining = parse_instant(expires) - now
+    unit = timedelta(hours=1) if abs(remaining) > timedelta(days=1) else timedelta(minutes=1)
+    rounded = abs(remaining) // unit * unit
+    text = human(from_seconds(int(rounded.total_seconds()))) if rounded else "less than a minute"
+    return f"in {text}" if remaining > timedelta(0) else f"{text} ago"

@@ -99,7 +99,8 @@ def served_models(client: Client) -> frozenset[str]:
     listing = client.get("/v1/models", {"return_wildcard_routes": "true", "include_model_access_groups": "true"})
     models = listing.get("data") if isinstance(listing, dict) else None
     if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
-        problem = f"{client.connection.url} returned no list of models; check that url is a LiteLLM proxy"
+        connection = client.connection
+        problem = f"{connection.url} returned no list of models; check that {connection.name('url')} is a LiteLLM proxy"
         raise LiteLLMError(problem, transient=False)
     return frozenset(str(model["id"]) for model in models)
 

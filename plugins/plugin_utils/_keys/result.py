@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from .._text import Wording
 from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
@@ -87,18 +88,19 @@ def key_status(key: ObservedKey, now: datetime) -> str:
     return "expired" if key.expires is not None and key.expires <= now else "active"
 
 
-def unusable_key(entry: Mapping[str, Any], now: datetime) -> str | None:
+def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> str | None:
     """Return why the proxy refuses the secret of a key that exists, as a sentence; None if it accepts it.
 
     :param entry: the fields of `describe_key`.
     """
     reason, budget = None, entry["max_budget"]
     if entry["blocked"]:
-        reason = "it is blocked. Unblock it (ACTION: start with block_on_stop, or blocked: false)"
+        how = "" if wording.in_playbook else " with block_on_stop, or blocked: false"
+        reason = f"it is blocked. Unblock it ({wording.operation('start')}{how})"
     elif entry["expires"] and parse_instant(entry["expires"]) <= now:
         reason = f"it expired at {entry['expires']}. Extend it"
     elif budget is not None and (entry["spend"] or 0) >= budget:
-        reason = f"its budget of {budget:g} is spent. Raise max_budget"
+        reason = f"its budget of {budget:g} is spent. Raise {wording.option('max_budget')}"
     return reason and f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}"
 
 

@@ -104,13 +104,13 @@ class Client:
         self._set_clock(response.headers.get("Date"))
         if response.status >= 400 or response.status < 200:
             detail = self._masked(error_detail(response.data), secret)[:_MAX_DETAIL_LENGTH]
-            message = http_error(url, request, response.status, detail)
+            message = http_error(self.connection, request, response.status, detail)
             transient = response.status in TRANSIENT_STATUSES or (method == "GET" and response.status == 500)
             raise LiteLLMError(message, transient=transient, status=response.status)
         if response.status >= 300:
             raise LiteLLMError(
                 f"{url} redirects {request} ({response.status}), and redirects are not followed with the master key; "
-                "set url to the address of the proxy itself",
+                f"set {self.connection.name('url')} to the address of the proxy itself",
                 transient=False,
             )
         check_size(len(response.data))
@@ -118,7 +118,8 @@ class Client:
             return _parse_response(response.data)
         except ValueError:
             raise LiteLLMError(
-                f"The response of {url} to {request} is not valid JSON; check that url is a LiteLLM proxy",
+                f"The response of {url} to {request} is not valid JSON; "
+                f"check that {self.connection.name('url')} is a LiteLLM proxy",
                 transient=True,
             ) from None
 
@@ -138,7 +139,7 @@ class Client:
             self._clock_offset = offset
 
     def _no_response(self, request: str, error: HTTPError, secret: str) -> LiteLLMError:
-        message = transport_error(self.connection.url, request, self.connection.timeout, error)
+        message = transport_error(self.connection, request, error)
         return LiteLLMError(self._masked(message, secret), transient=True)
 
     def _masked(self, text: str, secret: str) -> str:

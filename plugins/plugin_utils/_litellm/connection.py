@@ -10,6 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +27,7 @@ _MAX_TIMEOUT = 2_000_000
 class Connection:
     """Where the proxy is and how to connect to it. `timeout` is in seconds, for one request.
 
+    :ivar names: what messages call an option: the variable or the environment variable that set it.
     :raises OptionError: if an option has an invalid value.
     """
 
@@ -36,27 +38,37 @@ class Connection:
     timeout: float = 30.0
     retries: int = 3
     concurrency: int = 8
+    names: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", _normalize_url(self.url))
+        name = self.name
+        object.__setattr__(self, "url", _normalize_url(self.url, self.names))
         if not self.master_key:
             raise OptionError(
-                "master_key is not set; set the option, the variable litellm_master_key "
+                f"{name('master_key')} is not set; set {_choices('master_key', self.names)}variable litellm_master_key "
                 "or the environment variable LITELLM_MASTER_KEY"
             )
         # LiteLLM looks up anything else as a hash, and returns a misleading 401.
         if not self.master_key.startswith(SECRET_PREFIX):
-            raise OptionError(f"master_key must start with '{SECRET_PREFIX}': pass the key itself, not its hash")
+            raise OptionError(
+                f"{name('master_key')} must start with '{SECRET_PREFIX}': pass the key itself, not its hash"
+            )
         if not (self.master_key.isascii() and self.master_key.isprintable() and " " not in self.master_key):
-            raise OptionError("master_key must be printable ASCII without spaces")
+            raise OptionError(f"{name('master_key')} must be printable ASCII without spaces")
         if self.ca_path and self.validate_certs and not Path(self.ca_path).is_file():
-            raise OptionError(f"ca_path is '{self.ca_path}', which is not a file")
+            raise OptionError(f"{name('ca_path')} is '{self.ca_path}', which is not a file")
         if not 0 < self.timeout <= _MAX_TIMEOUT:
-            raise OptionError(f"timeout is {self.timeout:g}; it must be more than 0 and at most {_MAX_TIMEOUT} seconds")
+            raise OptionError(
+                f"{name('timeout')} is {self.timeout:g}; it must be more than 0 and at most {_MAX_TIMEOUT} seconds"
+            )
         if self.retries < 0:
-            raise OptionError(f"retries is {self.retries}; it must be 0 or more")
+            raise OptionError(f"{name('retries')} is {self.retries}; it must be 0 or more")
         if not 1 <= self.concurrency <= 64:
-            raise OptionError(f"concurrency is {self.concurrency}; it must be 1 to 64")
+            raise OptionError(f"{name('concurrency')} is {self.concurrency}; it must be 1 to 64")
+
+    def name(self, option: str) -> str:
+        """Return what messages call an option."""
+        return self.names.get(option, option)
 
     @property
     def base_url(self) -> str:
@@ -86,22 +98,28 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def _normalize_url(url: str) -> str:
+def _choices(option: str, names: Mapping[str, str]) -> str:
+    return "the " if option in names else "the option, the "
+
+
+def _normalize_url(url: str, names: Mapping[str, str]) -> str:
     """Return the address of the proxy without a trailing slash and without a trailing /v1."""
+    name, master_key = names.get("url", "url"), names.get("master_key", "master_key")
     if not url:
         raise OptionError(
-            "url is not set; set the option, the variable litellm_url or the environment variable LITELLM_URL"
+            f"{name} is not set; set {_choices('url', names)}variable litellm_url "
+            "or the environment variable LITELLM_URL"
         )
     if "@" in url:  # checked first: the messages below quote the URL
-        raise OptionError("url must not contain credentials; pass the master key as master_key")
+        raise OptionError(f"{name} must not contain credentials; pass the master key as {master_key}")
     try:
         parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
     except ValueError as error:
-        raise OptionError(f"url '{url}' is invalid: {error}") from None
+        raise OptionError(f"{name} '{url}' is invalid: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise OptionError(f"url '{url}' is invalid; it must look like https://litellm.example.com")
+        raise OptionError(f"{name} '{url}' is invalid; it must look like https://litellm.example.com")
     if parts.query or parts.fragment:
-        raise OptionError(f"url '{url}' must end with the host or a path, without '?' or '#'")
+        raise OptionError(f"{name} '{url}' must end with the host or a path, without '?' or '#'")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

@@ -24,6 +24,7 @@ with contextlib.suppress(ImportError):  # `transport` keeps the error for the us
         SSLError,
     )
 
+from .connection import Connection
 from .parsing import parse_json, parse_literal
 from .transport import MAX_RESPONSE_BYTES, ResponseTooLong
 
@@ -54,46 +55,48 @@ def error_detail(body: bytes) -> str:
     return text.removeprefix("Authentication Error, ").partition(" You must be a LiteLLM Enterprise user")[0]
 
 
-def http_error(url: str, request: str, status: int, detail: str) -> str:
+def http_error(connection: Connection, request: str, status: int, detail: str) -> str:
     """Return the message for a response with an error status.
 
     :param request: method and path, such as `GET /key/list`.
     :param detail: the reason from `error_detail`, masked.
     """
+    url, url_name, key_name = connection.url, connection.name("url"), connection.name("master_key")
     if (status == 401 and "Only proxy admin" in detail) or (status == 403 and "role= proxy_admin_viewer" in detail):
-        return not_administrator(url, status)
+        return not_administrator(connection, status)
     if status == 401:
         # LiteLLM's own message contains the unsalted hash of the key.
-        return f"{url} does not accept the master key (401); check master_key"
+        return f"{url} does not accept the master key (401); check {key_name}"
     if status in (404, 405) and not detail:
-        return f"{url} has no {request} ({status}); check that url is a LiteLLM proxy"
+        return f"{url} has no {request} ({status}); check that {url_name} is a LiteLLM proxy"
     if status in (502, 503, 504) and not detail:
         return f"A gateway at {url} returned {status} for {request}; check that LiteLLM is running behind it"
     return f"LiteLLM returned {status} for {request}: {detail or 'no reason given'}"
 
 
-def not_administrator(url: str, status: int) -> str:
+def not_administrator(connection: Connection, status: int) -> str:
     """Return the message for a key that is valid, but not an administrator's."""
     return (
-        f"{url} does not accept master_key as an administrator's key ({status}): it belongs to a user; "
-        "pass the master key of the proxy"
+        f"{connection.url} does not accept {connection.name('master_key')} as an administrator's key ({status}): it "
+        "belongs to a user; pass the master key of the proxy"
     )
 
 
-def transport_error(url: str, request: str, timeout: float, error: HTTPError) -> str:
-    """Return the message for a request without a response. `timeout` is in seconds."""
+def transport_error(connection: Connection, request: str, error: HTTPError) -> str:
+    """Return the message for a request without a response."""
+    url, url_name, timeout = connection.url, connection.name("url"), connection.timeout
     seconds, innermost = f"{timeout:g} s", _innermost(error)
     cause = os_error_text(innermost)
     if isinstance(error, ProxyError):
         return f"The HTTP proxy between Ansible and {url} failed ({cause}); check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
     if isinstance(innermost, socket.gaierror):
-        return f"The host name of {url} cannot be resolved; check url"
+        return f"The host name of {url} cannot be resolved; check {url_name}"
     if isinstance(error, NewConnectionError):
-        return f"No connection to a LiteLLM proxy at {url} ({cause}); check url and that the proxy is running"
+        return f"No connection to a LiteLLM proxy at {url} ({cause}); check {url_name} and that the proxy is running"
     if isinstance(error, ConnectTimeoutError):
-        return f"No connection to {url} within {seconds}; check url and the network"
+        return f"No connection to {url} within {seconds}; check {url_name} and the network"
     if isinstance(error, SSLError):
-        advice = "for a private certificate authority, set ca_path"
+        advice = f"for a private certificate authority, set {connection.name('ca_path')}"
         if "WRONG_VERSION_NUMBER" in cause:
             advice = "the proxy may use http instead of https"
         return f"The TLS connection to {url} failed ({cause}); {advice}"
@@ -101,7 +104,7 @@ def transport_error(url: str, request: str, timeout: float, error: HTTPError) ->
         return f"{url} did not respond to {request} within {seconds}"
     if isinstance(error, ResponseTooLong):
         size = MAX_RESPONSE_BYTES >> 20
-        return f"The response of {url} to {request} is larger than {size} MB; check that url is a LiteLLM proxy"
+        return f"The response of {url} to {request} is larger than {size} MB; check that {url_name} is a LiteLLM proxy"
     if isinstance(error, ProtocolError):
         return f"{url} closed the connection before it responded to {request}"
     return f"{url} sent no usable response to {request} ({cause})"

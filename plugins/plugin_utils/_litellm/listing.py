@@ -149,7 +149,7 @@ class KeyListing:
             return None
         row = response.get("info") if isinstance(response, dict) else None
         if not isinstance(row, dict):
-            raise self._unexpected(f"no information about key {key_id}; check that url is a LiteLLM proxy")
+            raise self._unexpected(f"no information about key {key_id}")
         # LiteLLM 1.103 and later keep deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
@@ -251,20 +251,27 @@ class KeyListing:
             listing = self._client.get("/key/list", paged, check_size)
         keys = listing.get("keys") if isinstance(listing, dict) else None
         if not isinstance(keys, list) or not all(map(_is_row_or_id, keys)):
-            raise self._unexpected("no list of keys; check that url is a LiteLLM proxy, 1.60 or later")
+            raise self._unexpected("no list of keys", ", 1.60 or later")
         counts = {name: listing.get(name) or 0 for name in ("total_pages", "total_count")}
         if not all(isinstance(count, int) and 0 <= count <= _MAX_PAGES * _PAGE_SIZE for count in counts.values()):
-            raise self._unexpected("an invalid number of keys; check that url is a LiteLLM proxy")
+            raise self._unexpected("an invalid number of keys")
         if counts["total_pages"] > _MAX_PAGES:
-            raise self._unexpected(f"more than {_MAX_PAGES} pages of keys, which is more than this collection reads")
+            raise LiteLLMError(
+                f"{self._client.connection.url} returned more than {_MAX_PAGES} pages of keys, which is more than this "
+                "collection reads",
+                transient=False,
+            )
         return {"keys": keys, **counts}
 
     def _complete(self, key_id: str, search: _Search) -> Row | None:
         search.check()
         return self._info(key_id, search.check)
 
-    def _unexpected(self, what: str) -> LiteLLMError:
-        return LiteLLMError(f"{self._client.connection.url} returned {what}", transient=False)
+    def _unexpected(self, what: str, releases: str = "") -> LiteLLMError:
+        connection = self._client.connection
+        advice = f"check that {connection.name('url')} is a LiteLLM proxy{releases}"
+        message = f"{connection.url} returned {what}; {advice}"
+        return LiteLLMError(message, transient=False)
 
 
 def _is_row_or_id(row: Any) -> bool:

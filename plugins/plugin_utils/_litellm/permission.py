@@ -33,5 +33,5 @@ def require_administrator(client: Client) -> None:
     except LiteLLMError as error:
         if error.status != 403:
             raise
-        problem = not_administrator(client.connection.url, 403)
+        problem = not_administrator(client.connection, 403)
         raise LiteLLMError(problem, transient=False, status=403) from None

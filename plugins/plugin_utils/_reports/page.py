@@ -25,9 +25,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from .._keys.durations import human, parse, parse_instant
+from .._keys.lifetimes import time_until
 from .._text import printable
 from .report import FINDINGS
-from .table import additional_findings, key_title, time_until
+from .table import additional_findings, key_title
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _HOUR = timedelta(hours=1)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from .._errors import OptionError
 from .._keys.durations import Duration, format_instant, human, parse_instant
 from .guids import Guids, fold
 
@@ -60,12 +61,21 @@ def build_report(
     soon: Duration,
     guids: Guids | None = None,
     api_endpoint: str | None = None,
+    guid: str | None = None,
+    ending_within: Duration | None = None,
+    sort: str = "end",
 ) -> Json:
-    """Return the keys with their findings, earliest expiry first, and totals.
+    """Return the keys with their findings, and totals.
 
     :param soon: a key that expires within this time gets the finding `ends_soon`.
     :param guids: the guids of the existing environments; None if they are unknown.
+    :param guid: leave out the keys of other environments.
+    :param ending_within: leave out the keys that have expired, and those that expire later.
+    :param sort: one of ORDERS.
+    :raises OptionError: for an unknown order.
     """
+    if sort not in ORDERS:
+        raise OptionError(f"Cannot sort keys by {sort!r}; choose {' or '.join(ORDERS)}")
     soon_end = now + timedelta(seconds=soon.seconds(now))
     aliases = Counter(key["key_alias"] for key in keys)
     entries: list[Json] = []
@@ -76,7 +86,10 @@ def build_report(
         if key["key_alias"] is not None and aliases[key["key_alias"]] > 1:
             findings.add("duplicate")
         guids_with_key.update(environments or ())
+        if not _is_included(key, now, guid, ending_within):
+            continue
         entries.append({**key, "guid": guid_of(key), "findings": [name for name in FINDINGS if name in findings]})
+    entries.sort(key=ORDERS[sort])
     totals = {
         "keys": len(entries),
         "active": sum(entry["status"] == "active" for entry in entries),
@@ -89,6 +102,8 @@ def build_report(
         "soon": str(soon),
         "virtual_keys": entries,
         "totals": totals,
+        "environments": _sums(entries, "guid"),
+        "users": _sums(entries, "user_id"),
         "guids_without_key": None if guids is None else sorted(guids[one] for one in guids.keys() - guids_with_key),
         "summary": _summary(totals, soon),
     }
@@ -98,6 +113,42 @@ def expiry_order(key: Key) -> tuple[bool, datetime | None, str]:
     """Return a sort key: earliest expiry first, keys that never expire last, then by alias."""
     expires = None if key["expires"] is None else parse_instant(key["expires"])
     return expires is None, expires, str(key["key_alias"])
+
+
+def _by_spend(key: Key) -> float:
+    return -(key["spend"] or 0)
+
+
+# How the keys of a report can be sorted. Sorting is stable, so keys with the same spend are in the order of their ends.
+ORDERS: dict[str, Callable[[Key], Any]] = {"end": expiry_order, "spend": _by_spend}
+
+
+def _is_included(key: Key, now: datetime, guid: str | None, ending_within: Duration | None) -> bool:
+    if guid and not _belongs_to(key, fold(guid)):
+        return False
+    if ending_within is None:
+        return True
+    expires = None if key["expires"] is None else parse_instant(key["expires"])
+    return expires is not None and now < expires <= ending_within.after(now)
+
+
+def _belongs_to(key: Key, guid: str) -> bool:
+    """Return whether the key belongs to the environment: by its metadata, or else by its alias."""
+    if named := _guid_in_metadata(key):
+        return fold(named) == guid
+    return fold(str(key["guid"] or "")) == guid or fold(str(key["guid"] or "")).startswith(f"{guid}-")
+
+
+def _sums(entries: Sequence[Key], name: str) -> list[Json]:
+    """Return the number of keys and the spend for each value of a field, highest spend first."""
+    groups: dict[str | None, list[Key]] = {}
+    for entry in entries:
+        groups.setdefault(entry[name], []).append(entry)
+    sums = [
+        {name: value, "keys": len(group), "spend": math.fsum(entry["spend"] or 0 for entry in group)}
+        for value, group in groups.items()
+    ]
+    return sorted(sums, key=lambda one: (-one["spend"], one[name] is None, str(one[name])))
 
 
 def guid_of(key: Key) -> str | None:

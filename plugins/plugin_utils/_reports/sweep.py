@@ -79,7 +79,7 @@ def _refusal(
 ) -> str | None:
     """Return why the selected keys should not be deleted, or None.
 
-    The messages name the variables of the playbook sweep_keys, because that is where users see them.
+    The messages name the variables of the playbook cleanup_keys, because that is where users see them.
     """
     if not chosen:
         counts = [
@@ -88,17 +88,14 @@ def _refusal(
             if reason == "expired" or guids is not None
         ]
         if guids is None:
-            counts.append("sweep=orphaned also requires report_guids or report_guids_file")
+            counts.append("sweep=orphaned also requires guids or guids_file")
         return (
             f"No keys are deleted because sweep is not set; {', '.join(counts)}; "
             "to choose several, separate them with commas"
         )
     if set(chosen) != {"expired"}:
         if guids is None:
-            return (
-                "Cannot detect orphaned keys without the guids of the existing environments; "
-                "set report_guids or report_guids_file"
-            )
+            return "Cannot detect orphaned keys without the guids of the existing environments; set guids or guids_file"
         with_guid = sum(guid_of(key) is not None for key in keys)
         if with_guid and with_guid == len(candidates["orphaned"]) + len(candidates["possibly_orphaned"]):
             return (
@@ -113,8 +110,8 @@ def _refusal(
                 )
     if len(selected) > at_most:
         return (
-            f"{len(selected)} keys would be deleted, which is more than sweep_at_most ({at_most}); "
-            "check the keys, and increase sweep_at_most if they are correct"
+            f"{len(selected)} keys would be deleted, which is more than at_most ({at_most}); "
+            "check the keys, and increase at_most if they are correct"
         )
     return None
 

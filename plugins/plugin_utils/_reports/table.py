@@ -9,15 +9,32 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from .._keys.durations import from_seconds, human, parse_instant
-from .._text import printable
+from .._keys.lifetimes import time_until
+from .._text import csv_text, printable
 from .report import FINDINGS, Key
 
 _HEADINGS = ("KEY", "STATUS", "ENDS", "SPENT", "USER", "MODELS", "FINDINGS")
 _MAX_MODELS = 3
+_MAX_SUMS = 20
+_CSV_COLUMNS = (
+    "key_alias",
+    "guid",
+    "user_id",
+    "status",
+    "created_at",
+    "expires",
+    "spend",
+    "max_budget",
+    "models",
+    "findings",
+    "team_id",
+    "key_id",
+)
 
 
 def format_table(keys: Sequence[Key], now: datetime) -> list[str]:
@@ -29,30 +46,12 @@ def format_table(keys: Sequence[Key], now: datetime) -> list[str]:
         return []
     rows = [_HEADINGS, *(_row(key, now) for key in keys)]
     columns = [column for column in zip(*rows, strict=True) if column[0] != "FINDINGS" or any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*columns, strict=True)
-    ]
+    return _aligned(list(zip(*columns, strict=True)))
 
 
 def key_title(key: Key) -> str:
     """Return the name by which users recognize the key: its alias if it has one."""
     return str(key["key_alias"] or key["key_name"] or key["key_id"])
-
-
-def time_until(expires: str | None, now: datetime) -> str:
-    """Return the time from now to the expiry in words: `in 3 hours`, `2 days ago`, `never`.
-
-    It is rounded down to hours, or to minutes if it is at most a day.
-    """
-    if not expires:
-        return "never"
-    remaining = parse_instant(expires) - now
-    unit = timedelta(hours=1) if abs(remaining) > timedelta(days=1) else timedelta(minutes=1)
-    rounded = abs(remaining) // unit * unit
-    text = human(from_seconds(int(rounded.total_seconds()))) if rounded else "less than a minute"
-    return f"in {text}" if remaining > timedelta(0) else f"{text} ago"
 
 
 def spend_text(key: Key) -> str:
@@ -79,3 +78,38 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
         ", ".join(FINDINGS[name].label for name in additional_findings(key)),
     )
     return tuple(map(printable, cells))
+
+
+def format_sums(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table with the sums of a report for each environment and for each user.
+
+    A table that would have one line is omitted.
+    """
+    lines: list[str] = []
+    for name, field, heading in (("environments", "guid", "ENVIRONMENT"), ("users", "user_id", "USER")):
+        sums = report[name]
+        if len(sums) < 2:
+            continue
+        rows = [(heading, "KEYS", "SPENT")]
+        rows += [(str(one[field] or "-"), str(one["keys"]), f"{one['spend']:.2f}") for one in sums[:_MAX_SUMS]]
+        if len(sums) > _MAX_SUMS:
+            further = sums[_MAX_SUMS:]
+            keys, spend = sum(one["keys"] for one in further), math.fsum(one["spend"] for one in further)
+            rows.append((f"{len(further)} more", str(keys), f"{spend:.2f}"))
+        lines += [*([""] if lines else []), *_aligned([tuple(map(printable, row)) for row in rows])]
+    return lines
+
+
+def format_csv(keys: Sequence[Key]) -> str:
+    """Return the keys as CSV, for a spreadsheet."""
+    return csv_text(_CSV_COLUMNS, ([_csv_value(key, name) for name in _CSV_COLUMNS] for key in keys))
+
+
+def _csv_value(key: Key, name: str) -> Any:
+    value = key.get(name)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -48,7 +48,7 @@ def test_the_key_of_a_user_is_refused(run_action, proxy, tmp_path, name, argumen
     result = run_action(f"{COLLECTION}.{name}", arguments, variables=variables, check_mode=check_mode)
     assert (result.get("failed"), result["changed"]) == (True, False)
     assert result["msg"] == (
-        f"{proxy.url} does not accept master_key as an administrator's key (403): it belongs to a user; "
+        f"{proxy.url} does not accept litellm_master_key as an administrator's key (403): it belongs to a user; "
         "pass the master key of the proxy"
     )
     assert {request for request, _params in proxy.requests} == {"GET /key/list"}

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
@@ -472,3 +473,185 @@ def test_a_value_that_the_proxy_ignores_is_named_and_the_secret_is_saved(run, pr
     )
     (key,) = run()["virtual_keys"]
     assert key["key"] == result["virtual_keys"][0]["key"] is not None
+
+
+# Users who come and go
+
+
+def test_a_user_is_added_and_another_removed_and_the_others_stay(run, proxy, tmp_path, warnings):
+    run(users=["ann", "bob"], duration="7d")
+    before = {alias: dict(proxy.row(alias)) for alias in ("virtkey-abc-ann", "virtkey-abc-bob")}
+    data = user_data(tmp_path)
+    result = run(add_users=["carl"], remove_users=["ann", "nobody"], duration="7d")
+    assert [(entry["user"], entry["operation"]) for entry in result["virtual_keys"]] == [
+        ("carl", "created"),
+        ("ann", "deleted"),
+        ("nobody", "absent"),
+    ]
+    assert proxy.aliases() == ["virtkey-abc-bob", "virtkey-abc-carl"]
+    assert proxy.row("virtkey-abc-bob") == before["virtkey-abc-bob"]
+    assert warnings == []
+    after = user_data(tmp_path)
+    assert after["users"]["bob"] == data["users"]["bob"]
+    assert list(after["users"]) == ["bob", "carl"]
+    assert after["litellm_key_aliases"] == ["virtkey-abc-bob", "virtkey-abc-carl"]
+    assert (after["litellm_user_count"], "litellm_ann_virtual_key" in after) == (2, False)
+    assert result["facts"]["litellm_key_aliases"] == ["virtkey-abc-carl"]
+    again = run(add_users=["carl"], remove_users=["ann", "nobody"], duration="7d")
+    assert (again["changed"], proxy.aliases()) == (False, ["virtkey-abc-bob", "virtkey-abc-carl"])
+
+
+def test_removed_users_are_left_out_of_the_named_ones(run, proxy):
+    run(multi_user=True, user_count=3, remove_users=["user2"], add_users=["eve"])
+    assert proxy.aliases() == ["virtkey-abc-eve", "virtkey-abc-user1", "virtkey-abc-user3"]
+    assert proxy.row("virtkey-abc-user3")["metadata"]["user_number"] == 3
+
+
+def test_the_key_of_another_environment_is_not_removed(run, proxy):
+    proxy.add("virtkey-abc-ann", metadata={"guid": "other"})
+    assert "belongs to environment other" in run(remove_users=["ann"])["msg"]
+    assert proxy.aliases() == ["virtkey-abc-ann"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"add_users": ["ann"], "remove_users": ["ann"]}, "add_users and remove_users both contain 'ann'"),
+        ({"users": ["ann"], "remove_users": ["ann"]}, "users and remove_users both contain 'ann'"),
+        ({"remove_users": ["a", ""]}, "remove_users contains an empty name"),
+        ({"add_users": ["ann"], "env_file": "/x/.env"}, "With several users, {user} must be part of env_file"),
+    ],
+)
+def test_contradictions_about_users_are_refused(run, proxy, arguments, message):
+    assert run(**arguments)["msg"].startswith(message)
+    assert proxy.requests == []
+
+
+# Rotation
+
+
+def test_a_rotation_replaces_the_secret_and_nothing_else(run, proxy, tmp_path):
+    old = run(models=["granite"], duration="7d", on_unknown_models="ignore", max_budget=5)["virtual_keys"][0]
+    new = run("rotate")["virtual_keys"][0]
+    assert (new["operation"], new["duration"], new["max_budget"]) == ("regenerated", old["duration"], 5)
+    assert new["key"] != old["key"]
+    assert list(proxy.rows) == [new["key_id"]]
+    assert user_data(tmp_path)["litellm_virtual_key"] == new["key"]
+
+
+def test_a_rotation_for_many_users_must_name_them(run, proxy):
+    old = {entry["user"]: entry["key_id"] for entry in run(users=["ann", "bob"])["virtual_keys"]}
+    assert run("rotate")["msg"] == (
+        "Environment abc has 2 virtual keys, and no user is named. Name the users whose keys are replaced "
+        "(users: ann), or replace all keys (users: all); the users are ann, bob"
+    )
+    result = run("rotate", users=["bob"])
+    assert operations(result) == ["regenerated"]
+    assert old["ann"] in proxy.rows
+    assert old["bob"] not in proxy.rows
+    assert operations(run("rotate", users=["all"])) == ["regenerated", "regenerated"]
+    assert not set(old.values()) & set(proxy.rows)
+
+
+def test_a_key_that_does_not_exist_cannot_be_rotated(run, proxy):
+    assert run("rotate")["msg"].startswith("There is no virtual key in environment abc to replace")
+    assert run("rotate", users=["eve"])["msg"].startswith(
+        "There is no virtual key of eve in environment abc to replace"
+    )
+    run(users=["ann"])
+    before = dict(proxy.rows)
+    assert run("rotate", users=["ann", "eve"])["msg"].startswith("There is no virtual key of eve in environment abc")
+    assert proxy.rows == before
+
+
+# Extension by some time
+
+
+def test_each_key_is_extended_by_the_same_time(run, proxy, warnings):
+    run(users=["ann"], duration="7d")
+    run(users=["bob"], duration="1d")
+    run(users=["eve"])
+    ends = {entry["user"]: entry["expires"] for entry in run("extend", extend_by="2d")["virtual_keys"]}
+    created = parse_instant(proxy.row("virtkey-abc-ann")["created_at"])
+    assert [round((parse_instant(ends[user]) - created) / DAY, 3) for user in ("ann", "bob")] == [9, 3]
+    assert ends["eve"] is None
+    assert "Virtual key virtkey-abc-eve is not extended, because it never expires" in warnings
+
+
+def test_an_expired_key_is_extended_from_now(run, proxy):
+    run(duration="7d")
+    proxy.row(ALIAS)["expires"] = (proxy.now() - 3 * DAY).isoformat()
+    (entry,) = run("extend", extend_by="2d")["virtual_keys"]
+    assert round((parse_instant(entry["expires"]) - proxy.now()) / DAY, 3) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"extend_by": "7"}, "extend_by '7' has no unit; write 7h for hours or 7d for days"),
+        ({"extend_by": "soon"}, "extend_by 'soon' is not a duration"),
+        ({"extend_by": "7d", "runtime": 24}, "extend_by and runtime cannot both be given"),
+    ],
+)
+def test_an_invalid_extension_is_refused(run, proxy, arguments, message):
+    assert run("extend", **arguments)["msg"].startswith(message)
+    assert proxy.requests == []
+
+
+# The list of keys
+
+
+def test_the_list_of_keys_follows_the_keys(run, proxy, tmp_path):
+    path = tmp_path / "keys.csv"
+
+    def listed():
+        return [row.split(",")[:2] for row in path.read_text().splitlines()[1:]]
+
+    keys = {entry["user"]: entry["key"] for entry in run(users=["ann", "bob"], keys_file=str(path))["virtual_keys"]}
+    assert listed() == [["ann", keys["ann"]], ["bob", keys["bob"]]]
+    assert not run(users=["ann", "bob"])["changed"]
+    rotated = run("rotate", users=["bob"])["virtual_keys"][0]["key"]
+    assert listed() == [["ann", keys["ann"]], ["bob", rotated]]
+    run(add_users=["carl"], remove_users=["ann"])
+    assert [user for user, _key in listed()] == ["bob", "carl"]
+    run("destroy", users=["carl"])
+    assert [user for user, _key in listed()] == ["bob"]
+    assert "Removed" in run("destroy")["summary"][-1]
+    assert not path.exists()
+
+
+def test_without_user_data_the_keys_are_listed_all_the_same(run, tmp_path):
+    path = tmp_path / "keys.csv"
+    arguments = {"save_user_data": False, "key_seed": SEED, "keys_file": str(path)}
+    secret = run(**arguments)["virtual_keys"][0]["key"]
+    assert secret in path.read_text()
+    assert not run(**arguments)["changed"]
+
+
+def test_check_mode_writes_no_list_and_a_list_of_something_else_stops_before_any_request(run, proxy, tmp_path):
+    path = tmp_path / "keys.csv"
+    assert run(keys_file=str(path), check_mode=True)["changed"]
+    assert not path.exists()
+    path.write_text("mine")
+    assert "contains something else than the keys of this environment" in run(keys_file=str(path))["msg"]
+    assert (proxy.requests, path.read_text()) == ([], "mine")
+
+
+# Words
+
+
+def test_a_secret_that_is_not_found_says_where_it_was_looked_for(run, proxy, tmp_path):
+    proxy.add(ALIAS)
+    assert run()["msg"] == (
+        "Virtual key virtkey-abc exists, but its secret is not known: LiteLLM returns a secret only at creation, and "
+        f"{tmp_path}/provision-user-data.yaml does not contain it. Run in the directory where the key was created "
+        "(output_dir), delete the key first (ACTION: destroy), use another guid, derive secrets from a key_seed from "
+        "the start, or replace the key (regenerate: if_unrecoverable)"
+    )
+
+
+def test_messages_name_what_set_the_connection(run, proxy):
+    assert run(variables={"litellm_url": "ftp://x"})["msg"].startswith("litellm_url 'ftp://x' is invalid")
+    assert run(url="ftp://x")["msg"].startswith("url 'ftp://x' is invalid")
+    message = run(variables={"litellm_master_key": "sk-wrong"})["msg"]
+    assert message.endswith("does not accept the master key (401); check litellm_master_key")

@@ -56,6 +56,13 @@ def test_keys_report_accepts_the_values_of_a_playbook():
     assert (report["soon"], report["api_endpoint"]) == ("2h", "http://proxy")
     assert FILTERS["keys_report"]([KEY], NOW)["virtual_keys"][0]["findings"] == ["ends_soon"]
     assert FILTERS["keys_html"](report).startswith("<!DOCTYPE html>")
+    assert FILTERS["keys_csv"](report["virtual_keys"]).startswith("key_alias,guid,")
+    assert FILTERS["keys_sums"](report)[0] == "ENVIRONMENT  KEYS  SPENT"
+    options = {"guid": "user123", "ending_within": "4h", "sort": "spend"}
+    assert len(FILTERS["keys_report"]([KEY, OLD], NOW, **options)["virtual_keys"]) == 1
+    assert len(FILTERS["keys_report"]([KEY, OLD], NOW, guid="", ending_within="")["virtual_keys"]) == 2
+    with pytest.raises(AnsibleFilterError, match="keys_sums requires the result of keys_report"):
+        FILTERS["keys_sums"]([])
 
 
 @pytest.mark.parametrize(

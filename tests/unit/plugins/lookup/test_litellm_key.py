@@ -406,7 +406,7 @@ def test_a_wrong_master_key_is_not_quoted(template: Render, httpserver: HTTPServ
     httpserver.expect_request("/key/list").respond_with_json(body, 401)
     variables = {"litellm_url": httpserver.url_for(""), "litellm_master_key": MASTER_KEY}
     message = failure(template, lookup_template("a", user_data=DATA), **variables)
-    assert "does not accept the master key (401); check master_key" in message
+    assert "does not accept the master key (401); check litellm_master_key" in message
 
 
 @pytest.mark.parametrize(("name", "field"), [("a", "key"), ("a", "alias"), ("missing", "alias")])
@@ -424,7 +424,7 @@ def test_the_key_of_an_internal_user_is_refused(
     httpserver.clear()
     httpserver.expect_request("/key/list", method="GET").respond_with_handler(listing)
     message = failure(template, lookup_template(name, field=field, user_data=DATA), **proxy)
-    assert "does not accept master_key as an administrator's key (403): it belongs to a user" in message
+    assert "does not accept litellm_master_key as an administrator's key (403): it belongs to a user" in message
 
 
 # Errors

@@ -38,7 +38,7 @@ def _no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_all_sources(given: dict[str, Any], **variables: Any) -> dict[str, Any]:
-    return with_sources(CONNECTION_OPTIONS, given, variables.get)
+    return with_sources(CONNECTION_OPTIONS, given, variables.get)[0]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_variable_that_is_not_needed_is_not_read() -> None:
     def variable(name: str) -> None:
         assert name != "litellm_url"
 
-    assert with_sources(CONNECTION_OPTIONS, {"url": "given"}, variable)["url"] == "given"
+    assert with_sources(CONNECTION_OPTIONS, {"url": "given"}, variable)[0]["url"] == "given"
 
 
 def test_other_arguments_are_kept_and_the_given_ones_are_not_modified() -> None:

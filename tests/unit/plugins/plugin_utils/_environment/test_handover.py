@@ -15,6 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     handover,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 
 BASE_URL = "https://proxy.example.com/v1"
 NOWHERE = dict.fromkeys(
@@ -25,6 +26,10 @@ NOWHERE = dict.fromkeys(
 )
 WARNINGS: list[str] = []
 ROLE = "ocp4_workload_litellm_virtual_keys_"
+
+
+def wording(prefix: str) -> Wording:
+    return Wording({name: f"{prefix}{name}" for name in (*NOWHERE, "users")})
 
 
 def entry(user: str | None = None, secret: str | None = "sk-secret") -> dict[str, Any]:
@@ -159,9 +164,9 @@ def test_a_user_whose_name_leads_to_another_directory_has_no_file(user: str, rem
 @pytest.mark.parametrize("name", ["env_file", "profile_file", "secret_name", "env_file_owner"])
 def test_a_new_key_without_users_has_no_place_of_a_user(name: str) -> None:
     options = {**NOWHERE, "profile_group": "lab", "secret_namespace": "labs", name: "/x/{user}"}
-    check_handover(options, is_multi_user=False)  # the users of existing keys count, too
+    check_handover(options, is_multi_user=False, wording=Wording())  # the users of existing keys count, too
     with pytest.raises(OptionError) as error:
-        check_handover(options, is_multi_user=False, prefix=ROLE, is_new=True)
+        check_handover(options, is_multi_user=False, wording=wording(ROLE), is_new=True)
     assert str(error.value) == (
         f"{ROLE}{name} contains {{user}}, but the environment has no users; set {ROLE}users, or remove {{user}}"
     )
@@ -178,8 +183,8 @@ def test_a_new_key_without_users_has_no_place_of_a_user(name: str) -> None:
     ],
 )
 def test_places_that_are_different_for_each_user(options: dict[str, str]) -> None:
-    check_handover({**NOWHERE, **options}, is_multi_user=True)
-    check_handover({**NOWHERE, **options}, is_multi_user=False)
+    check_handover({**NOWHERE, **options}, is_multi_user=True, wording=Wording())
+    check_handover({**NOWHERE, **options}, is_multi_user=False, wording=Wording())
 
 
 @pytest.mark.parametrize(
@@ -192,9 +197,9 @@ def test_places_that_are_different_for_each_user(options: dict[str, str]) -> Non
     ],
 )
 def test_several_users_need_a_place_each(options: dict[str, str]) -> None:
-    check_handover({**NOWHERE, **options}, is_multi_user=False)
+    check_handover({**NOWHERE, **options}, is_multi_user=False, wording=Wording())
     with pytest.raises(OptionError) as error:
-        check_handover({**NOWHERE, **options}, is_multi_user=True, prefix=ROLE)
+        check_handover({**NOWHERE, **options}, is_multi_user=True, wording=wording(ROLE))
     assert str(error.value) == (
         f"With several users, {{user}} must be part of {ROLE}env_file, of {ROLE}profile_file, and of "
         f"{ROLE}secret_name or {ROLE}secret_namespace"
@@ -212,5 +217,5 @@ def test_several_users_need_a_place_each(options: dict[str, str]) -> None:
 def test_a_place_needs_all_its_options(options: dict[str, str], message: str, prefix: str) -> None:
     for empty in (None, ""):
         with pytest.raises(OptionError) as error:
-            check_handover({**dict.fromkeys(NOWHERE, empty), **options}, is_multi_user=False, prefix=prefix)
+            check_handover({**dict.fromkeys(NOWHERE, empty), **options}, is_multi_user=False, wording=wording(prefix))
         assert str(error.value) == message.format(prefix)

@@ -21,6 +21,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     unusable,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import Request
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 
 BASE_URL = "https://proxy.example.com/v1"
 NOW = datetime.fromisoformat("2026-11-24T08:00:00+00:00")
@@ -43,6 +44,10 @@ def entry(user: str | None = None, **more: Any) -> dict[str, Any]:
         **({"user": user} if user else {}),
         **more,
     }
+
+
+def requested(operation: str) -> Request:
+    return Request(operation, "abc", "virtkey-abc", (), False, {}, {}, {})
 
 
 def messages(*entries: dict[str, Any], docling: dict[str, str] | None = None, **options: Any) -> list[str]:
@@ -115,12 +120,12 @@ def test_docling_and_further_messages_come_last() -> None:
     ],
 )
 def test_the_message_after_an_extension(duration: str | None, expires: str | None, message: str) -> None:
-    assert extension_messages([entry(duration=duration, expires=expires)], NOW) == [message]
+    assert extension_messages([entry(duration=duration, expires=expires)], NOW, Wording()) == [message]
 
 
 def test_the_messages_after_an_extension_name_keys_that_do_not_work() -> None:
-    shown = extension_messages([entry("ann", expires=None), entry("bob", blocked=True)], NOW)
-    assert shown[1:] == [*unusable([entry("bob", blocked=True)], NOW)]
+    shown = extension_messages([entry("ann", expires=None), entry("bob", blocked=True)], NOW, Wording())
+    assert shown[1:] == [*unusable([entry("bob", blocked=True)], NOW, Wording())]
     assert len(shown) == 2
 
 
@@ -144,7 +149,7 @@ def test_the_messages_after_an_extension_name_keys_that_do_not_work() -> None:
 )
 def test_why_a_key_does_not_work(state: dict[str, Any], reason: str | None) -> None:
     expected = [f"Virtual key virtkey-abc-ann does not work: {reason}"] if reason else []
-    assert unusable([entry("ann", **state), entry("bob")], NOW) == expected
+    assert unusable([entry("ann", **state), entry("bob")], NOW, Wording()) == expected
 
 
 # Reports to the operator
@@ -159,12 +164,12 @@ def test_nothing_was_extended() -> None:
 def test_an_unknown_operation_is_quoted_safely() -> None:
     assert unknown_operation("up\x1b[31mdate") == (
         "Nothing to do for ACTION 'up\\x1b[31mdate'; supported are provision, create, extend, stop, start, status, "
-        "destroy, remove"
+        "rotate, destroy, remove"
     )
 
 
 def test_what_stop_and_start_leave_alone() -> None:
-    assert not_blocked("role_") == (
+    assert not_blocked(Wording({"block_on_stop": "role_block_on_stop"})) == (
         "The virtual keys are left as they are; with role_block_on_stop: true, stop blocks and start unblocks them"
     )
 
@@ -178,12 +183,12 @@ def test_an_environment_without_keys() -> None:
     [(1, "a0"), (10, ", ".join(f"a{number}" for number in range(10)))],
 )
 def test_other_keys_of_the_environment_are_named(count: int, shown: str) -> None:
-    assert other_keys("abc", [f"a{number}" for number in range(count)], "provision") == (
+    assert other_keys(requested("provision"), [f"a{number}" for number in range(count)]) == (
         f"Environment abc has other virtual keys that this provision does not include: {shown}. They stay active; "
         "delete them with ACTION: destroy, for the whole environment or with their users"
     )
 
 
 def test_at_most_ten_other_keys_are_named() -> None:
-    warning = other_keys("abc", [f"a{number}" for number in range(12)], "destroy")
+    warning = other_keys(requested("destroy"), [f"a{number}" for number in range(12)])
     assert ": a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more. They" in warning

@@ -16,6 +16,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import coerce_options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.desired import desired_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.members import (
     Member,
     named_members,
@@ -23,7 +24,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import SavedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     Request,
-    desired_keys,
     parse_request,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
@@ -31,6 +31,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,9 +49,13 @@ def coerced(arguments: dict[str, Any]) -> dict[str, Any]:
     return coerce_options(ENVIRONMENT_OPTIONS, arguments, "litellm_environment")
 
 
+def wording(prefix: str = "") -> Wording:
+    return Wording({name: f"{prefix}{name}" for name in ENVIRONMENT_OPTIONS})
+
+
 def parsed(prefix: str = "", **arguments: Any) -> Request:
     options = coerced({"guid": "abc", **arguments})
-    request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), prefix)
+    request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), wording(prefix))
     assert request is not None
     return request
 
@@ -91,7 +96,7 @@ def test_operations_have_the_names_of_the_platform(operation: str, meaning: str)
 
 @pytest.mark.parametrize("operation", ["update", "Provision", ""])
 def test_other_operations_are_not_requests(operation: str) -> None:
-    assert parse_request(coerced({"operation": operation, "guid": ""}), {}, coerce_key_options({})) is None
+    assert parse_request(coerced({"operation": operation, "guid": ""}), {}, coerce_key_options({}), Wording()) is None
 
 
 @pytest.mark.parametrize("guid", [None, "", "  "])
@@ -115,7 +120,10 @@ def test_the_environment_must_be_named(guid: str | None) -> None:
 def test_an_extension_needs_a_lifetime(lifetime: dict[str, Any]) -> None:
     assert parsed(operation="extend", **lifetime).operation == "extend"
     empty = {name: "" for name in lifetime if name != "settings"}
-    with pytest.raises(OptionError, match=r"^The new lifetime is not set; set role_runtime \(in hours"):
+    with pytest.raises(
+        OptionError,
+        match=r"^The new lifetime is not set; set role_extend_by .*role_runtime",
+    ):
         parsed(operation="extend", prefix="role_", **empty)
 
 
@@ -180,7 +188,7 @@ def test_an_invalid_number_of_users_is_refused(count: Any) -> None:
     ids=str,
 )
 def test_a_number_of_users_without_effect_is_warned_about(arguments: dict[str, Any], warnings: list[str]) -> None:
-    assert warnings_about(coerced(arguments)) == warnings
+    assert warnings_about(coerced(arguments), Wording()) == warnings
 
 
 @given(USERS, NAMES)

@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import FINDINGS, build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_csv, format_sums
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
     KEYS,
@@ -163,3 +167,92 @@ def test_report_contains_every_key_and_counts_every_finding(keys, soon):
         assert report["totals"][name] == sum(name in entry["findings"] for entry in entries)
     expiries = [entry["expires"] or "9" for entry in entries]
     assert expiries == sorted(expiries)
+
+
+def aliases(*keys, **options) -> list[str]:
+    return [entry["key_alias"] for entry in build_report(keys, NOW, soon=DAY, **options)["virtual_keys"]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_included"),
+    [
+        (key("virtkey-abc"), True),
+        (key("virtkey-abc-ann"), True),
+        (key("virtkey-abcd"), False),
+        (key("virtkey-abc-1", metadata={"guid": "abc-1"}), False),
+        (key("another", metadata={"guid": "ABC"}), True),
+        (key(None), False),
+    ],
+)
+def test_a_report_of_one_environment(entry, is_included):
+    report = build_report([entry, key("virtkey-other")], NOW, soon=DAY, guid="abc")
+    assert [one["key_id"] for one in report["virtual_keys"]] == [entry["key_id"]] * is_included
+    assert report["totals"]["keys"] == is_included
+
+
+def test_a_report_of_the_keys_that_end_soon():
+    keys = [key("a", 24), key("b", 25), key("c", -1), key("d", None), key("e", 1)]
+    assert aliases(*keys, ending_within=DAY) == ["e", "a"]
+
+
+def test_a_report_of_one_environment_still_finds_duplicates():
+    report = build_report([key(), key(hours=101)], NOW, soon=DAY, guid="abc")
+    assert [one["findings"] for one in report["virtual_keys"]] == [["duplicate"], ["duplicate"]]
+
+
+def test_keys_can_be_sorted_by_spend():
+    keys = [key("a", 1, spend=1.0), key("b", 2, spend=None), key("c", 3, spend=2.0), key("d", 2, spend=1.0)]
+    assert aliases(*keys, sort="spend") == ["c", "a", "d", "b"]
+    assert aliases(*keys, sort="end") == ["a", "b", "d", "c"]
+    with pytest.raises(OptionError, match=r"^Cannot sort keys by 'size'; choose end or spend$"):
+        aliases(sort="size")
+
+
+def test_a_report_sums_up_each_environment_and_each_user():
+    keys = [
+        key("virtkey-a-1", metadata={"guid": "a"}, spend=0.1, user_id="ann"),
+        key("virtkey-a-2", metadata={"guid": "a"}, spend=0.2, user_id="bob"),
+        key("virtkey-b", spend=1.0, user_id="ann"),
+        key(None, spend=None),
+    ]
+    report = build_report(keys, NOW, soon=DAY)
+    assert report["environments"] == [
+        {"guid": "b", "keys": 1, "spend": 1.0},
+        {"guid": "a", "keys": 2, "spend": pytest.approx(0.3)},
+        {"guid": None, "keys": 1, "spend": 0.0},
+    ]
+    assert report["users"] == [
+        {"user_id": "ann", "keys": 2, "spend": pytest.approx(1.1)},
+        {"user_id": "bob", "keys": 1, "spend": 0.2},
+        {"user_id": None, "keys": 1, "spend": 0.0},
+    ]
+    assert format_sums(report) == [
+        "ENVIRONMENT  KEYS  SPENT",
+        "b            1     1.00",
+        "a            2     0.30",
+        "-            1     0.00",
+        "",
+        "USER  KEYS  SPENT",
+        "ann   2     1.10",
+        "bob   1     0.20",
+        "-     1     0.00",
+    ]
+    assert format_sums(build_report(keys[:1], NOW, soon=DAY)) == []
+
+
+def test_the_sums_of_many_environments_are_shortened():
+    report = build_report([key(f"virtkey-{number}", spend=float(number)) for number in range(25)], NOW, soon=DAY)
+    lines = format_sums(report)
+    assert len(lines) == 22
+    assert lines[-1].split() == ["5", "more", "5", "10.00"]
+
+
+def test_a_report_as_csv_contains_no_secret_and_no_formula():
+    keys = [key("virtkey-a", models=["x", "y"], user_id="=1+1", max_budget=5.0), key("virtkey-b", None)]
+    lines = format_csv(build_report(keys, NOW, soon=DAY)["virtual_keys"]).splitlines()
+    assert lines[0].split(",")[:6] == ["key_alias", "guid", "user_id", "status", "created_at", "expires"]
+    rows = [dict(zip(lines[0].split(","), row, strict=True)) for row in csv.reader(lines[1:])]
+    assert [(row["key_alias"], row["user_id"], row["models"], row["max_budget"], row["findings"]) for row in rows] == [
+        ("virtkey-a", "'=1+1", "x,y", "5.0", ""),
+        ("virtkey-b", "", "granite", "", "never_expires"),
+    ]

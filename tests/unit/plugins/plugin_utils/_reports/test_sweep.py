@@ -66,7 +66,7 @@ def test_sweep_selects_keys_by_choice(choice, arguments, aliases):
 @pytest.mark.parametrize(
     ("choice", "arguments", "message"),
     [
-        ("", {}, "sweep=expired would delete 1, sweep=orphaned also requires report_guids"),
+        ("", {}, "sweep=expired would delete 1, sweep=orphaned also requires guids"),
         (
             None,
             {"guids": ["new"]},
@@ -75,14 +75,18 @@ def test_sweep_selects_keys_by_choice(choice, arguments, aliases):
         ([], {}, "No keys are deleted because sweep is not set"),
         ("orphaned", {}, "Cannot detect orphaned keys without the guids of the existing environments"),
         ("orphaned,expired", {"guids": ["other", "another"]}, "None of the specified guids (2) matches a key"),
-        ("expired", {"at_most": 0}, "1 keys would be deleted, which is more than sweep_at_most (0)"),
+        ("expired", {"at_most": 0}, "1 keys would be deleted, which is more than at_most (0)"),
         ("possibly_orphaned", {}, "Cannot detect orphaned keys without the guids of the existing environments"),
         (
             "possibly_orphaned",
             {"guids": ["other"]},
             "None of the specified guids (1) matches a key, so all 3 keys with",
         ),
-        ("expired,orphaned", {"guids": ["new"], "at_most": 0}, "1 keys would be deleted, which is more than sweep_at"),
+        (
+            "expired,orphaned",
+            {"guids": ["new"], "at_most": 0},
+            "1 keys would be deleted, which is more than at_most (0)",
+        ),
         ("expired,possibly_orphaned", {"guids": ["new"], "at_most": 1}, "2 keys would be deleted, which is more than"),
     ],
 )

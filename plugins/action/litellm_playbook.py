@@ -1,0 +1,78 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action `litellm_playbook`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.common.validation import check_type_dict
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import ControllerAction, Result
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.agnosticd import (
+    output_folder,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import Option, coerce_options
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.playbook_names import (
+    ALL_NAMES,
+    ENVIRONMENT_PLAYBOOKS,
+    PLAYBOOKS,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import (
+    environment_records,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._playbooks.variables import (
+    like_others,
+    translate,
+)
+
+OPTIONS = {"playbook": Option(choices=tuple(PLAYBOOKS))}
+
+
+class ActionModule(ControllerAction):
+    OPTIONS = OPTIONS
+
+    def execute(self, task_vars: Mapping[str, Any]) -> Result:
+        playbook = coerce_options(OPTIONS, self._task.args, "litellm_playbook")["playbook"]
+        if not playbook:
+            raise OptionError(f"playbook is not set; it must be one of {', '.join(PLAYBOOKS)}")
+        names = PLAYBOOKS[playbook]
+        # Names that are not used are not evaluated: they may be templates with undefined variables.
+        extra = {
+            name: self._templar.template(task_vars[name]) if name in names.all and name in task_vars else None
+            for name in load_extra_vars(self._loader)
+        }
+        for name in ("settings", names.settings_variable):
+            if isinstance(text := extra.get(name), str):
+                extra[name] = _dictionary(name, text)
+        translation = translate(extra, names, ALL_NAMES)
+        variables = translation.variables
+        if playbook in ENVIRONMENT_PLAYBOOKS:
+            guid = str(self.platform_variable("guid", task_vars, "")).strip()
+            if not guid:
+                raise OptionError("guid is not set; name the lab environment with -e guid=NAME")
+            if playbook == "provision_key" and variables.get(names.short["add_users"]):
+                records = environment_records(load(output_folder(self, task_vars)), "", guid).values()
+                present = next((record for record in records if record.get("key_id")), None)
+                if present:
+                    variables.update(like_others({**extra, **variables}, present, names))
+        self.hide_secrets()  # key_seed may be among the variables
+        short_names = {long.removeprefix(names.prefix): translation.typed[short] for short, long in names.short.items()}
+        return {"changed": False, "variables": variables, "short_names": short_names}
+
+
+def _dictionary(name: str, text: str) -> Any:
+    """Return the value of `name={...}` on a command line.
+
+    :raises OptionError: if it is not a dictionary.
+    """
+    try:
+        return check_type_dict(text)
+    except TypeError:
+        problem = f"{name} must be a dictionary, such as {name}='{{\"rpm_limit\": 60}}'"
+    raise OptionError(problem)

@@ -1,0 +1,65 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: litellm_playbook
+short_description: Read the variables of a playbook of this collection
+version_added: 2.0.0
+author:
+  - rhpds.litellm_virtual_keys contributors (@rhpds)
+description:
+  - Translates the short names of variables that were set on the command line of a playbook of this collection. It is
+    used only by these playbooks.
+  - Only extra variables are translated. If extra variables show that AgnosticD runs the playbook (C(ACTION),
+    C(agnosticd_action), C(cloud_provider) or C(__meta__)), no short name is translated.
+options:
+  playbook:
+    description: The name of the playbook. This option is required.
+    type: str
+    choices:
+      - provision_key
+      - extend_key
+      - stop_key
+      - start_key
+      - status_key
+      - rotate_key
+      - destroy_key
+      - report_keys
+      - sweep_keys
+      - check_connection
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+extends_documentation_fragment:
+  - rhpds.litellm_virtual_keys._attributes
+"""
+
+EXAMPLES = r"""
+- name: Read the variables
+  rhpds.litellm_virtual_keys.litellm_playbook:
+    playbook: provision_key
+  register: translation
+"""
+
+RETURN = r"""
+variables:
+  description: The variables that were set by a short name, by their long names.
+  returned: success
+  type: dict
+  sample: {"ocp4_workload_litellm_virtual_keys_duration": "7d"}
+short_names:
+  description: What messages call each variable, by its name without the prefix of the role.
+  returned: success
+  type: dict
+  sample: {"duration": "duration"}
+"""

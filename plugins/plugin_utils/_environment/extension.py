@@ -1,0 +1,84 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Extend the keys of a lab environment.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from .._errors import UserError
+from .._keys.durations import Duration
+from .._keys.model import DesiredKey, Lifetime, ObservedKey
+from .._keys.progress import Outcome
+from .members import own_alias_of
+from .records import SavedKey
+from .request import Request
+
+Warn = Callable[[str], None]
+
+
+def extended_by(
+    desired: Sequence[DesiredKey], by: Duration, found: Iterable[ObservedKey], now: datetime, warn: Warn
+) -> list[DesiredKey]:
+    """Return the keys with expiries that are this much later than now, or than their present ones if these are later.
+
+    :param found: the observed keys of the environment.
+    """
+    observed: dict[str, ObservedKey] = {own_alias_of(key): key for key in found}
+    extended = []
+    for one in desired:
+        key = observed.get(str(one.alias))
+        if key and key.expires is None:
+            warn(f"Virtual key {one.name} is not extended, because it never expires")
+            extended.append(replace(one, lifetime=None))
+            continue
+        start = max(now, key.expires) if key and key.expires else now
+        extended.append(replace(one, lifetime=Lifetime(by.after(start), shorten=False)))
+    return extended
+
+
+def without_deleted(
+    request: Request, outcomes: Sequence[Outcome], known: Iterable[SavedKey], warn: Warn
+) -> list[Outcome]:
+    """Leave out the keys that an extension did not find: they were deleted on purpose, or were never provisioned.
+
+    A key whose secret was saved without its settings may have expired and cannot be recreated, which is an error.
+
+    :raises UserError: if there is no other key.
+    """
+    known = list(known)
+    provision = request.wording.operation("provision")
+    deleted = {key.alias for key in known if key.was_deleted or key.settings is not None}
+    without_settings = {key.alias for key in known} - deleted
+    for outcome in outcomes:
+        name = outcome.desired.name
+        if outcome.operation == "absent" and not outcome.error and name in without_settings:
+            outcome.error = (
+                f"Virtual key {name} does not exist and cannot be recreated, because its settings were not saved. "
+                f"Provision it ({provision})"
+            )
+    existing = [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
+    missing = [outcome.desired.name for outcome in outcomes if outcome not in existing]
+    if not existing:
+        raise UserError(nothing_to_extend(request))
+    if missing:
+        warn(
+            f"Not extended, because they were deleted before they expired or never existed: {', '.join(missing)}. "
+            f"Provision them to create them again ({provision})"
+        )
+    return existing
+
+
+def nothing_to_extend(request: Request) -> str:
+    """Return the error message for an environment without keys."""
+    return (
+        f"There is no virtual key of environment {request.guid} to extend: none exists, and none was saved that has "
+        f"expired. Provision it ({request.wording.operation('provision')})"
+    )

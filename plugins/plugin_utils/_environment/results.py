@@ -1,0 +1,184 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an operation on a lab environment needs, and what it returns.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._keys.observer import Observer
+from .._keys.progress import Outcome
+from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
+from .._keys.secrets import Secret
+from .._litellm.client import Client
+from . import messages
+from .handover import handover
+from .members import discover_members
+from .records import SavedKey
+from .request import Request
+from .saving import Save
+from .summary import Place, summarize
+from .user_data import KEY_DELETED, KEY_WAS_MISSING, build_facts, docling_data, readable_user_data
+
+Json = dict[str, Any]
+
+
+@dataclass
+class OperationResult:
+    """The result of an operation.
+
+    :ivar entries: one for each key, as in the result of `litellm_key`.
+    :ivar user_data: what a lab guide can read about the keys, with secrets.
+    :ivar messages: what the user reads.
+    :ivar report: what the operator reads.
+    :ivar summary: what was done, where the keys are, and how to try them: what a person at a terminal reads.
+    :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
+    :ivar error: why the operation failed, as a sentence.
+    :ivar has_secrets: the entries contain secrets.
+    """
+
+    changed: bool = False
+    entries: list[Json] = field(default_factory=list)
+    facts: Json = field(default_factory=dict)
+    user_data: Json = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    report: str = ""
+    summary: list[str] = field(default_factory=list)
+    handover: list[Json] = field(default_factory=list)
+    not_deleted: list[str] = field(default_factory=list)
+    diff: list[Json] = field(default_factory=list)
+    error: str | None = None
+    has_secrets: bool = False
+
+
+@dataclass
+class EnvironmentRun:
+    """What an operation needs.
+
+    :ivar known: the keys whose secrets are known.
+    :ivar save: saves user data after the keys were changed.
+    :ivar check_writable: checks that user data can be saved.
+    :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
+    :ivar finish: turns the result into that of the task.
+    :ivar user_data_file: the path of the file with the secrets, for messages.
+    :ivar keys_file: the path of the CSV file with the keys, for messages; empty without it.
+    :ivar note: what the operator should know, for the report.
+    """
+
+    request: Request
+    client: Client
+    known: Sequence[SavedKey]
+    save: Save
+    finish: Callable[[OperationResult], Json]
+    check_writable: Callable[[], None]
+    saves_user_data: bool
+    check_mode: bool
+    warn: Callable[[str], None]
+    show_progress: Callable[[str], None]
+    user_data_file: str = ""
+    keys_file: str = ""
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(self.client)
+        self.note = ""
+
+    @property
+    def place(self) -> Place:
+        """Where the keys of the run are."""
+        return Place(
+            base_url=self.client.connection.base_url,
+            user_data_file=self.user_data_file if self.saves_user_data else "",
+            keys_file=self.keys_file,
+            now=self.client.now(),
+            check_mode=self.check_mode,
+        )
+
+
+def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResult:
+    """Return the result of an operation that may have changed keys."""
+    request, options, connection = run.request, run.request.options, run.client.connection
+    endpoint, base_url = connection.url, connection.base_url
+    entries = [result_entry(outcome) for outcome in outcomes]
+    result = OperationResult(
+        changed=any(outcome.changed for outcome in outcomes),
+        entries=entries,
+        diff=[diff for outcome in outcomes if (diff := difference(outcome))],
+        error=failure(outcomes),
+        not_deleted=not_deleted(outcomes),
+        has_secrets=any(outcome.secret for outcome in outcomes),
+    )
+    kept, removed = (
+        [entry for one, entry in zip(outcomes, entries, strict=True) if one.desired.present is present]
+        for present in (True, False)
+    )
+    if request.operation == "destroy":
+        is_undeletable = all(one.not_deleted for one in outcomes if one.error)
+        if result.error and options["force_db_delete"] and is_undeletable:
+            result.error = None  # the caller deletes the rows of `not_deleted`
+        found = any(entry["operation"] != "absent" for entry in entries)
+        result.facts = {
+            **build_facts((), endpoint, base_url),
+            KEY_DELETED: found and not run.check_mode,
+            KEY_WAS_MISSING: not found,
+        }
+        result.handover = handover(options, entries, base_url, run.warn, remove=True)
+        result.summary = summarize(request, (), entries, run.place)
+        return result
+    existing = [entry for entry in kept if entry["key_id"] or run.check_mode]
+    result.facts = build_facts(existing, endpoint, base_url)
+    docling = docling_data(options, endpoint)
+    result.user_data = readable_user_data(existing, endpoint, base_url, docling)
+    if request.operation in ("stop", "start") and not existing:
+        result.report = messages.no_keys(request.guid)
+    if result.error:
+        return result
+    result.summary = summarize(request, existing, removed, run.place)
+    result.handover = handover(options, removed, base_url, run.warn, remove=True)
+    if not existing or request.operation == "stop":
+        return result
+    now = run.client.now()
+    for problem in messages.unusable(existing, now, request.wording):
+        run.warn(problem)
+    if request.operation == "start":
+        return result
+    result.handover += handover(options, existing, base_url, run.warn, remove=False)
+    if request.operation in ("provision", "rotate"):
+        result.messages = messages.provision_messages(
+            request, existing, base_url, docling, now, check_mode=run.check_mode
+        )
+        result.report = run.note
+    elif result.changed:
+        result.messages = messages.extension_messages(existing, now, request.wording)
+    else:
+        result.report = messages.nothing_extended(existing)
+    return result
+
+
+def status_of(run: EnvironmentRun) -> OperationResult:
+    """Return the status of the keys."""
+    request, connection = run.request, run.client.connection
+    found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
+    members = discover_members(request.guid, request.alias, run.known, found)
+    users = {member.alias: member.user for member in members}  # in the order of the members
+    now = run.client.now()
+    entries = [
+        {**describe_key(key), "guid": request.guid, **({"user": user} if user else {}), "status": key_status(key, now)}
+        for alias, user in users.items()
+        for key in found
+        if key.alias == alias
+    ]
+    secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
+    described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
+    result = OperationResult(entries=entries, has_secrets=any(entry["key"] for entry in described))
+    result.facts = build_facts(described, connection.url, connection.base_url)
+    result.summary = summarize(request, described, (), run.place)
+    if not entries:
+        result.report = messages.no_keys(request.guid)
+    return result

@@ -1,0 +1,172 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Summarize an operation for a person at a terminal: what was done, where the keys are, and how to try one.
+
+The lines contain no double quotes, which ansible-core would escape, so that commands in them can be copied.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from .._keys.durations import parse_instant
+from .._keys.lifetimes import time_until
+from .messages import listed, no_keys, nothing_extended, unusable
+from .request import Request
+
+Entry = Mapping[str, Any]
+
+# What an operation did with a key, and what it would do in check mode.
+_VERBS = {
+    "created": ("Created", "Would create"),
+    "updated": ("Updated", "Would update"),
+    "regenerated": ("Replaced", "Would replace"),
+    "deleted": ("Deleted", "Would delete"),
+}
+_VERBS_OF_UPDATES = {
+    "extend": ("Extended", "Would extend"),
+    "stop": ("Blocked", "Would block"),
+    "start": ("Unblocked", "Would unblock"),
+}
+_UNCHANGED = {
+    "stop": "already blocked",
+    "start": "not blocked",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where keys are saved, and when and how the operation runs.
+
+    :ivar user_data_file: empty if user data are not saved.
+    :ivar keys_file: empty without such a file.
+    """
+
+    base_url: str
+    user_data_file: str
+    keys_file: str
+    now: datetime
+    check_mode: bool
+
+
+def summarize(request: Request, entries: Sequence[Entry], removed: Sequence[Entry], place: Place) -> list[str]:
+    """Return the lines of the summary.
+
+    :param entries: entries of the result for the keys that exist now; they contain the secrets that are known.
+    :param removed: entries for keys that were deleted.
+    """
+    lines = [*_actions(request, entries, removed, place)]
+    if request.operation == "status":
+        lines = [_status(request, entries)]
+    if not entries or request.operation in ("stop", "start"):
+        lines += unusable(entries, place.now, request.wording) if request.operation == "start" else ()
+        lines += [f"To unblock, run {request.wording.operation('start')}"] * bool(
+            request.operation == "stop" and entries
+        )
+        return lines
+    if request.operation in ("provision", "rotate"):
+        lines.append(_models(entries))
+    lines.append(_expiry(entries, place))
+    lines += unusable(entries, place.now, request.wording)
+    if not place.check_mode and request.operation != "extend":
+        lines += _saved(request, entries, place)
+        if command := _command(request, entries, place):
+            lines.append(command)
+    return lines
+
+
+def _actions(request: Request, entries: Sequence[Entry], removed: Sequence[Entry], place: Place) -> Iterator[str]:
+    """Yield a line for each kind of change, and for the keys that did not change."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in (*entries, *removed):
+        groups.setdefault(entry.get("operation") or "", []).append(entry)
+    if len(groups) > 1 and not (request.users or request.removed_users):
+        groups.pop("absent", None)  # of the environment itself, where only its users have keys
+    for operation, group in groups.items():
+        verbs = _VERBS_OF_UPDATES.get(request.operation) if operation == "updated" else None
+        if verbs := verbs or _VERBS.get(operation):
+            yield f"{verbs[place.check_mode]} {_keys(request, group)}"
+        elif operation == "unchanged" and request.operation == "extend":
+            yield nothing_extended(group)
+        elif operation == "unchanged":
+            state = _UNCHANGED.get(request.operation, "unchanged")
+            yield f"Left as {'it is' if len(group) == 1 else 'they are'} ({state}): {_keys(request, group)}"
+        elif operation == "absent":
+            named = bool(request.users or request.removed_users) and request.operation in ("destroy", "provision")
+            yield f"Not found: {_keys(request, group)}" if named else no_keys(request.guid)
+    if not entries and not removed and request.operation != "status":
+        yield no_keys(request.guid)
+
+
+def _keys(request: Request, entries: Sequence[Entry]) -> str:
+    aliases = [str(entry["key_alias"]) for entry in entries]
+    if len(aliases) == 1:
+        return f"virtual key {aliases[0]}"
+    return f"{len(aliases)} virtual keys of environment {request.guid}: {listed(aliases)}"
+
+
+def _status(request: Request, entries: Sequence[Entry]) -> str:
+    if not entries:
+        return no_keys(request.guid)
+    counts = Counter(str(entry["status"]) for entry in entries)
+    number = "1 virtual key" if len(entries) == 1 else f"{len(entries)} virtual keys"
+    return f"Environment {request.guid} has {number}: {', '.join(f'{counts[one]} {one}' for one in counts)}"
+
+
+def _models(entries: Sequence[Entry]) -> str:
+    models = [str(model) for model in entries[0]["models"] or ()]
+    budget = entries[0]["max_budget"]
+    limit = (
+        "no budget limit" if budget is None else f"a budget of {budget:.2f} USD{' each' if len(entries) > 1 else ''}"
+    )
+    return f"Models: {listed(models) or 'all models of the proxy'}, with {limit}"
+
+
+def _expiry(entries: Sequence[Entry], place: Place) -> str:
+    now = place.now - timedelta(minutes=1)  # 7 days after its creation a moment ago is not 6 days and 23 hours
+    expiries = {entry["expires"] for entry in entries}
+    dated = sorted((one for one in expiries if one), key=parse_instant)
+    if not dated:
+        return "No end: it never expires" if len(entries) == 1 else "No end: they never expire"
+    first, last = dated[0], dated[-1]
+    if None in expiries:
+        return f"End: from {first}, {time_until(first, now)}; some never expire"
+    if first != last and (parse_instant(last) - parse_instant(first)).total_seconds() > 60:
+        return f"End: from {first}, {time_until(first, now)}, to {last}, {time_until(last, now)}"
+    return f"End: {first}, {time_until(first, now)}"
+
+
+def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator[str]:
+    if not place.user_data_file:
+        yield "Not saved, because user data is switched off: the key is only in the facts of this play"
+    else:
+        names = f" (as litellm_{entries[0]['user']}_virtual_key and so on)" if entries[0].get("user") else ""
+        yield f"Saved in: {place.user_data_file}{names}"
+    if place.keys_file:
+        yield f"List of all keys: {place.keys_file}"
+    elif entries[0].get("user") and request.operation == "provision":
+        yield f"For a list of all keys, run again with {request.wording.setting('keys_file', 'keys.csv')}"
+    for option in ("env_file", "profile_file", "secret_name"):
+        if request.options[option]:
+            yield f"Written to: {request.options[option]}"
+
+
+def _command(request: Request, entries: Sequence[Entry], place: Place) -> str | None:
+    """Return the command that tries a key. The secret of one of many users is not displayed."""
+    if not request.options["display_key"]:
+        return None
+    secret = entries[0].get("key") if len(entries) == 1 and not entries[0].get("user") else "KEY"
+    if not secret:
+        return None
+    which = "it" if secret != "KEY" else "one of them (instead of KEY)"
+    header = shlex.quote(f"Authorization: Bearer {secret}")
+    return f"Try {which}: curl -H {header} {shlex.quote(place.base_url + '/models')}"

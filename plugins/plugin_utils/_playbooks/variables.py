@@ -1,0 +1,161 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Translate the variables that a person sets on the command line of a playbook. Pure functions.
+
+The playbooks accept short names beside the prefixed variables of the role. Only extra variables are translated: a
+variable of an inventory, or of a catalog item, can have the same name and another meaning.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._errors import OptionError
+
+# A platform that passes these as extra variables also passes those of all its workloads, so no short name is read.
+PLATFORM_VARIABLES = frozenset({"__meta__", "ACTION", "agnosticd_action", "cloud_provider"})
+
+# What people write for a variable whose name is not similar.
+_SYNONYMS = {
+    "budget": "max_budget",
+    "expires": "expires_at",
+    "expiry": "expires_at",
+    "expiration": "expires_at",
+    "lifetime": "duration",
+    "ttl": "duration",
+    "seed": "key_seed",
+    "csv_file": "keys_file",
+    "url": "litellm_url",
+    "master_key": "litellm_master_key",
+    "validate_certs": "litellm_validate_certs",
+    "verify_ssl": "litellm_validate_certs",
+    "ca_path": "litellm_ca_path",
+}
+# Settings that a user who is added does not share with the others.
+_OWN_SETTINGS = {"user_id", "blocked"}
+# From this similarity on, an unknown variable is a misspelled one.
+_SIMILARITY = 0.8
+
+
+@dataclass(frozen=True)
+class Names:
+    """The variables of a playbook.
+
+    :ivar short: the variable that each short name stands for.
+    :ivar settings: short names for members of the dictionary in the variable `settings_variable`.
+    :ivar other: further variables that the playbook reads.
+    :ivar prefix: what the long names start with.
+    """
+
+    short: Mapping[str, str]
+    settings: Collection[str] = ()
+    settings_variable: str = ""
+    other: Collection[str] = ()
+    prefix: str = ""
+
+    @property
+    def all(self) -> set[str]:
+        """The names that can be set."""
+        return {*self.short, *self.short.values(), *self.settings, *self.other}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The result of a translation.
+
+    :ivar variables: the values of variables that were set by a short name.
+    :ivar typed: for each short name, what messages call its variable.
+    """
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    typed: dict[str, str] = field(default_factory=dict)
+
+
+def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collection[str] = ()) -> Translation:
+    """Return the variables that the extra variables set by short names.
+
+    :param extra: the extra variables with their values.
+    :param known_elsewhere: variables of other playbooks, which are ignored.
+    :raises OptionError: for a variable that is set twice, and for an unknown variable with a similar name.
+    """
+    typed = {short: long if long in extra else short for short, long in names.short.items()}
+    if PLATFORM_VARIABLES & set(extra):
+        return Translation(typed=typed)
+    for name in sorted(set(extra) - names.all - set(known_elsewhere)):
+        if similar := similar_name(name, names):
+            raise OptionError(f"There is no variable {name}; did you mean {similar}?")
+    variables: dict[str, Any] = {}
+    for short, long in names.short.items():
+        if short not in extra or short == long:
+            continue
+        if long in extra:
+            raise OptionError(f"{short} and {long} are the same variable; set one of them")
+        variables[long] = extra[short]
+    if settings := {name: extra[name] for name in names.settings if name in extra}:
+        variables[names.settings_variable] = _merged_settings(extra, names, settings)
+    return Translation(variables, typed)
+
+
+def similar_name(name: str, names: Names) -> str | None:
+    """Return the variable that was probably meant by an unknown one, or None."""
+    # Compared without the prefix, which would make all long names similar.
+    if names.prefix and name.startswith(names.prefix):
+        stem = name.removeprefix(names.prefix)
+        close = difflib.get_close_matches(stem, _stems(names), n=1, cutoff=_SIMILARITY)
+        return names.prefix + close[0] if close else None
+    if (synonym := _SYNONYMS.get(name)) in names.all:
+        return synonym
+    candidates = [one for one in names.all if not (names.prefix and one.startswith(names.prefix))]
+    close = difflib.get_close_matches(name.replace("-", "_"), sorted(candidates), n=1, cutoff=_SIMILARITY)
+    return close[0] if close else None
+
+
+def _stems(names: Names) -> Iterable[str]:
+    return sorted(one.removeprefix(names.prefix) for one in names.short.values() if one.startswith(names.prefix))
+
+
+def _merged_settings(extra: Mapping[str, Any], names: Names, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with those that were set by names of their own."""
+    given_names = [one for one in (names.settings_variable, _short_of(names)) if one in extra]
+    merged: dict[str, Any] = {}
+    for source in given_names:
+        if not isinstance(extra[source], Mapping):
+            raise OptionError(f"{source} must be a dictionary if {', '.join(settings)} is set, too")
+        merged.update(extra[source])
+    for name in settings:
+        if name in merged:
+            raise OptionError(f"{name} is set, and is also in {given_names[0]}; set it once")
+    return {**merged, **settings}
+
+
+def _short_of(names: Names) -> str:
+    return next((short for short, long in names.short.items() if long == names.settings_variable), "")
+
+
+def like_others(translated: Mapping[str, Any], record: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """Return the variables that give a user who is added the same settings and the same end as another user has.
+
+    :param translated: variables that are set.
+    :param record: the saved record of the key of another user.
+    """
+    settings = record.get("settings")
+    settings = settings if isinstance(settings, Mapping) else {}
+    values = {"models": settings.get("models") or [], "max_budget": settings.get("max_budget")}
+    if not any(names.short[name] in translated for name in ("expires_at", "runtime", "duration")):
+        values["expires_at" if record.get("expires") else "duration"] = record.get("expires") or ""
+    found = {names.short[name]: value for name, value in values.items() if names.short[name] not in translated}
+    others = {
+        name: settings[name]
+        for name in names.settings
+        if name not in _OWN_SETTINGS and settings.get(name) not in (None, "", [], {})
+    }
+    if others and names.settings_variable not in translated:
+        found[names.settings_variable] = others
+    return found

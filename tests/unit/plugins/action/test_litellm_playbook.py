@@ -1,0 +1,84 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action `litellm_playbook`: the extra variables of a playbook's command line, with their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ansible.utils import vars as ansible_vars
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts every string
+    trust_as_template = str
+
+
+NAME = "rhpds.litellm_virtual_keys.litellm_playbook"
+PREFIX = "ocp4_workload_litellm_virtual_keys_"
+
+
+@pytest.fixture
+def run(run_action, monkeypatch, tmp_path):
+    def run_task(playbook: str = "provision_key", variables: dict[str, Any] | None = None, **extra: Any):
+        monkeypatch.setattr(ansible_vars.load_extra_vars, "extra_vars", extra, raising=False)
+        variables = {"output_dir": str(tmp_path), **(variables or {}), **extra}
+        return run_action(NAME, {"playbook": playbook}, variables=variables)
+
+    return run_task
+
+
+def test_only_extra_variables_are_translated(run):
+    result = run(
+        variables={"guid": "abc", "models": "of the inventory"}, duration=trust_as_template("{{ days }}d"), days=7
+    )
+    assert (result["changed"], result["variables"]) == (False, {f"{PREFIX}duration": "7d"})
+    assert result["short_names"]["alias_format"] == "alias_format"
+    assert result["short_names"]["extend_by"] == "by"
+
+
+def test_a_variable_that_is_not_read_is_not_evaluated(run):
+    assert run(guid="abc", somebody_elses=trust_as_template("{{ undefined_variable }}"))["variables"] == {}
+
+
+def test_settings_on_the_command_line_are_a_dictionary(run):
+    result = run(guid="abc", settings='{"tpm_limit": 9}', rpm_limit="5")
+    assert result["variables"] == {f"{PREFIX}settings": {"tpm_limit": 9, "rpm_limit": "5"}}
+    assert run(guid="abc", settings="fast")["msg"] == (
+        "settings must be a dictionary, such as settings='{\"rpm_limit\": 60}'"
+    )
+
+
+@pytest.mark.parametrize("guid", [None, "", "  "])
+def test_the_guid_is_asked_for(run, guid):
+    assert run(guid=guid)["msg"] == "guid is not set; name the lab environment with -e guid=NAME"
+    assert run("report_keys", guid=guid).get("msg") is None
+
+
+def test_a_misspelled_variable_fails(run):
+    assert run(guid="abc", model="a")["msg"] == "There is no variable model; did you mean models?"
+
+
+def test_an_added_user_gets_what_the_others_have(run, tmp_path):
+    record = {"guid": "abc", "key_id": "0" * 64, "user": "ann", "expires": "2099-01-01T00:00:00Z"}
+    settings = {"models": ["granite"], "max_budget": 5.0, "rpm_limit": 60}
+    data = {"litellm_keys": {"virtkey-abc-ann": {**record, "settings": settings}}}
+    (tmp_path / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
+    assert run(guid="abc", add_users="bob", duration="7d")["variables"] == {
+        f"{PREFIX}add_users": "bob",
+        f"{PREFIX}duration": "7d",
+        f"{PREFIX}models": ["granite"],
+        f"{PREFIX}max_budget": 5.0,
+        f"{PREFIX}settings": {"rpm_limit": 60},
+    }
+    assert run(guid="other", add_users="bob")["variables"] == {f"{PREFIX}add_users": "bob"}
+    assert run("destroy_key", guid="abc", add_users="bob")["variables"] == {f"{PREFIX}add_users": "bob"}
+
+
+def test_the_result_is_hidden_because_it_may_contain_a_seed(run):
+    assert run(guid="abc", key_seed="a seed")["_ansible_no_log"] is True
+    assert "_ansible_no_log" not in run(key_seed="a seed")

@@ -1,0 +1,53 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks agree with the role and with the names that the action `litellm_playbook` knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
+    ROLE_VARIABLES,
+    SHORT_NAMES_FACT,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.playbook_names import (
+    ENVIRONMENT_PLAYBOOKS,
+    PLAYBOOKS,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import OPERATIONS
+
+FOLDER = Path(__file__).parents[2] / "playbooks"
+READS = "rhpds.litellm_virtual_keys.litellm_playbook"
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
+
+
+def test_every_playbook_reads_its_variables() -> None:
+    names = {path.stem for path in FOLDER.glob("*.yml")}
+    other_names = {name for name in names if "ansible.builtin.import_playbook" in load(name)[0]}
+    assert names - other_names == set(PLAYBOOKS)
+    for name in names - other_names - set(ENVIRONMENT_PLAYBOOKS):
+        assert load(name)[0]["tasks"][0][READS] == {"playbook": name}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT_PLAYBOOKS)
+def test_a_playbook_for_an_environment_runs_its_operation(name: str) -> None:
+    (play,) = load(name)
+    assert play["vars"]["litellm_playbook_name"] == name
+    assert f"{OPERATIONS[play['vars']['ACTION']]}_key" == name
+    assert [task["ansible.builtin.import_tasks"] for task in play["tasks"]] == ["tasks/environment.yml"]
+
+
+def test_every_variable_of_the_role_is_set_if_it_was_typed() -> None:
+    (facts,) = (
+        task["ansible.builtin.set_fact"] for task in load("tasks/environment") if "ansible.builtin.set_fact" in task
+    )
+    expected = {name: f"{{{{ _typed.{name} | default(omit) }}}}" for name in ROLE_VARIABLES}
+    assert facts == {SHORT_NAMES_FACT: "{{ _litellm_playbook.short_names }}", **expected}
