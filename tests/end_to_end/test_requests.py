@@ -2,137 +2,116 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The number of requests that the keys of an environment need, counted by a relay between Ansible and the proxy."""
+"""The number of requests that the keys of an environment need, counted by a relay between the actions and the proxy.
+
+The unit tests of the actions count the requests for environments of every size, on a fake proxy. Most of these tests
+run the actions in this process, too.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import PREFIX
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import prefixed, role
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
     MISTRAL,
-    ROLE,
     Ansible,
     Json,
+    Proxy,
     Relay,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.request_budgets import (
+    ENVIRONMENT_STEPS,
+    STEPS,
+    environment_over_budget,
+    excess,
+    over_budget,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.run_action import run_action
 
-ACTION = f"{COLLECTION}.litellm_key"
+KEY = f"{COLLECTION}.litellm_key"
 ENVIRONMENT = f"{COLLECTION}.litellm_environment"
 
-
-def pages(keys: int) -> int:
-    """Return the number of pages of a listing: LiteLLM lists at most 100 keys per page."""
-    return math.ceil(keys / 100)
+Send = Callable[[str, Json], list[str]]
 
 
-# The maximum number of requests for a number of keys.
-Budget = Callable[[int], int]
+@pytest.fixture
+def send(proxy: Proxy, relay: Relay, tmp_path: Path) -> Send:
+    """Run an action, and return its request lines."""
 
-# One of the requests checks that the master key sees all keys. No response that is needed anyway shows that: LiteLLM
-# lists no keys to anybody if there are none.
-STEPS: dict[str, tuple[Json, Budget]] = {
-    "provision": ({"duration": "7d"}, lambda keys: keys + 2 * pages(keys) + 3),
-    "nothing to do": ({"duration": "7d"}, lambda keys: pages(keys) + 2),
-    "extend": ({"duration": "14d"}, lambda keys: keys + 2 * pages(keys) + 3),
-    "destroy": ({"state": "absent"}, lambda keys: 2 * pages(keys) + 3),
-    "destroy again": ({"state": "absent"}, lambda keys: pages(keys) + 2),
-}
+    def run(name: str, arguments: Json) -> list[str]:
+        relay.requests.clear()
+        variables = {"litellm_url": relay.url, "litellm_master_key": proxy.master_key, "output_dir": str(tmp_path)}
+        result = run_action(name, arguments, variables)
+        assert not result.get("failed"), result["msg"]
+        return [request for _agent, request, _body in relay.requests]
 
-
-def requests_of(ansible: Ansible, relay: Relay, names: list[str], steps: list[Json]) -> list[int]:
-    """Return the number of requests of each step."""
-    relay.requests.clear()
-    tasks: list[Json] = []
-    for options in steps:
-        common = {"url": relay.url, "models": [GRANITE, MISTRAL], "metadata": {"created_by": "agnosticd"}}
-        tasks.append({ACTION: {**common, **options, "virtual_keys": [{"guid": name} for name in names]}})
-        # A request of another client marks the start of the next step.
-        mark = f"lookup('ansible.builtin.url', '{relay.url}/health/liveliness')"
-        tasks.append({"ansible.builtin.debug": {"msg": f"{{{{ {mark} }}}}"}})
-    run = ansible.play({"hosts": "localhost", "tasks": tasks})
-    assert run.code == 0, run.output
-    return [len(group) for group in relay.collection_requests()[: len(steps)]]
+    return run
 
 
-@pytest.mark.parametrize("users", [1, 2, 3, 50, 101])
-def test_the_keys_of_one_environment(ansible: Ansible, relay: Relay, guid: str, users: int):
-    names = [f"{guid}-requests{users}-user{number}" for number in range(1, users + 1)]
-    counted = requests_of(ansible, relay, names, [options for options, _budget in STEPS.values()])
-    allowed = [budget(users) for _options, budget in STEPS.values()]
-    over = {
-        name: f"{made} requests, {most} allowed"
-        for name, made, most in zip(STEPS, counted, allowed, strict=True)
-        if made > most
-    }
-    assert not over
+def send_steps(send: Send, names: list[str]) -> Callable[[Json], list[str]]:
+    common = {"models": [GRANITE, MISTRAL], "metadata": {"created_by": "agnosticd"}}
+    keys = [{"guid": name} for name in names]
+    return lambda options: send(KEY, {**common, **options, "virtual_keys": keys})
 
 
-def test_other_environments_with_the_same_prefix(ansible: Ansible, relay: Relay, guid: str):
+def test_the_keys_of_one_environment(send: Send, guid: str):
+    names = [f"{guid}-requests-user{number}" for number in (1, 2)]
+    assert over_budget(send_steps(send, names), len(names)) == []
+
+
+def test_other_environments_with_the_same_prefix(send: Send, guid: str):
     """An environment whose guid is the prefix of other guids needs no more requests."""
     name = f"{guid}-alike"
     steps = [options for options, _budget in STEPS.values()]
-    alone = requests_of(ansible, relay, [name], steps)
+    run = send_steps(send, [name])
+    alone = [len(run(options)) for options in steps]
     others = [f"{name}{number}" for number in range(3)] + [f"{name}-user{number}" for number in range(3)]
-    requests_of(ansible, relay, others, [{"duration": "1d"}])
-    assert requests_of(ansible, relay, [name], steps) == alone
-    requests_of(ansible, relay, others, [{"state": "absent"}])
+    run_others = send_steps(send, others)
+    run_others({"duration": "1d"})
+    assert [len(run(options)) for options in steps] == alone
+    run_others({"state": "absent"})
 
 
-@pytest.mark.parametrize("users", [1, 2, 50, 101, 201])
-def test_the_role_within_the_same_limits(ansible: Ansible, relay: Relay, guid: str, users: int):
-    """The number of tasks does not depend on the number of users."""
-    steps = ("provision", "nothing to do", "extend", "nothing to extend", "destroy")
-    assert over_budget(ansible, relay, f"{guid}-role{users}", users, steps) == []
+def test_an_environment_beside_another_one_with_the_same_prefix(send: Send, guid: str):
+    """The users must be discovered among many keys of another environment, which fill more than one page."""
+    users, many, name = 2, 101, f"{guid}-beside"
+    others = {"guid": f"{name}0", "save_user_data": False}
+    created = send(ENVIRONMENT, {**others, "users": [f"user{number}" for number in range(many)]})
+    assert excess("provision", created, many) == []
 
+    def run(operation: str, options: Json) -> list[str]:
+        return send(ENVIRONMENT, {"operation": operation, "guid": name, "duration": "7d", **options})
 
-@pytest.mark.parametrize("users", [1, 50, 101])
-def test_the_role_beside_an_environment_with_the_same_prefix(ansible: Ansible, relay: Relay, guid: str, users: int):
-    """The users must be discovered among many keys of another environment."""
-    name = f"{guid}-beside{users}"
-    others = {"url": relay.url, "guid": f"{name}0", "save_user_data": False}
-    other_users = [f"user{number}" for number in range(201)]
-    created = ansible.play({"hosts": "localhost", "tasks": [{ENVIRONMENT: {**others, "users": other_users}}]})
-    assert created.code == 0, created.output
-    steps = ("provision", "extend", "nothing to extend", "destroy")
     # A destroy deletes every key of the environment, so it must list those of users that nobody names, too.
-    assert over_budget(ansible, relay, name, users, steps, extra={"destroy": 2}) == []
-    destroyed = ansible.play({"hosts": "localhost", "tasks": [{ENVIRONMENT: {**others, "operation": "destroy"}}]})
-    assert destroyed.code == 0, destroyed.output
+    assert environment_over_budget(run, users, extra={"destroy": 2}) == []
+    destroyed = send(ENVIRONMENT, {**others, "operation": "destroy"})
+    assert excess("destroy", destroyed, many, extra=2) == []
 
 
-def over_budget(
-    ansible: Ansible, relay: Relay, guid: str, users: int, steps: Iterable[str], extra: Mapping[str, int] | None = None
-) -> list[str]:
-    """Return the steps of the role that exceed their budget. For an extension, no variable names the users.
-
-    :param extra: the number of further requests that a step may send.
-    """
-    common = {"guid": guid, "litellm_url": relay.url}
-    multi_user = {f"{PREFIX}multi_user": True, f"{PREFIX}user_count": users} if users > 1 else {}
-    over = []
-    for step in steps:
-        extends = "extend" in step
-        variables = {
-            **common,
-            **({f"{PREFIX}runtime": 24 * 60} if extends else multi_user),
-            "ACTION": "extend" if extends else "destroy" if step == "destroy" else "provision",
-        }
-        relay.requests.clear()
-        role = {"ansible.builtin.include_role": {"name": ROLE}}
-        run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": [role]})
-        assert run.code == 0, run.output
-        assert run.stdout.count("TASK [") <= 8, run.output
-        changes = [line for _agent, line, _body in relay.requests if line.startswith("POST /key/")]
-        expected = {"provision": users, "extend": users, "destroy": pages(users)}.get(step, 0)
-        assert len(changes) == expected, changes
-        # An extension discovers the users, which takes one request more.
-        allowed = STEPS["nothing to do"][1](users) + 1 if step == "nothing to extend" else STEPS[step][1](users)
-        allowed += (extra or {}).get(step, 0)
-        if len(relay.requests) > allowed:
-            over.append(f"{step}: {len(relay.requests)} requests, {allowed} allowed")
-    return over
+def test_the_role_within_the_same_limits(ansible: Ansible, relay: Relay, guid: str):
+    users = 3
+    relay.requests.clear()
+    tasks: list[Json] = []
+    for step in ENVIRONMENT_STEPS:
+        variables = {"runtime": 24 * 60} if "extend" in step else {"multi_user": True, "user_count": users}
+        action = "extend" if "extend" in step else "destroy" if step == "destroy" else "provision"
+        tasks.append(role(ACTION=action, **variables))
+        # A request of another client marks the end of the step.
+        mark = f"lookup('ansible.builtin.url', '{relay.url}/health/liveliness')"
+        tasks.append({"name": "End the step", "ansible.builtin.debug": {"msg": f"{{{{ {mark} }}}}"}})
+    common = {"guid": f"{guid}-role", "litellm_url": relay.url, "output_dir": str(ansible.folder / "role")}
+    variables = {**common, **prefixed(models=[GRANITE], duration="7d")}
+    run = ansible.play({"hosts": "localhost", "vars": variables, "tasks": tasks})
+    assert run.code == 0, run.output
+    groups = relay.collection_requests()[: len(ENVIRONMENT_STEPS)]
+    for step, group in zip(ENVIRONMENT_STEPS, groups, strict=True):
+        assert excess(step, [line for line, _body in group], users) == [], step
+    # The number of tasks does not depend on the number of users.
+    counts = [part.count("TASK [") for part in run.stdout.split("TASK [End the step]")[:-1]]
+    assert len(counts) == len(ENVIRONMENT_STEPS)
+    assert max(counts) <= 8, run.output
