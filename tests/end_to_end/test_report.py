@@ -15,7 +15,7 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -34,7 +34,14 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 )
 
 HOSTILE = "<script>document.title='hostile'</script>\"><img src=x onerror=\"document.title='hostile'\">{{ 6 * 7 }}"
-PAGES = sorted((Path(__file__).parents[2] / "plugins" / "filter").glob("keys_*.yml"))
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+LISTING = "/key/list?return_full_object=true&size=100&substring_matching=true&key_alias="
+LOOKUP = (
+    f"lookup('ansible.builtin.url', lookup('ansible.builtin.env', 'LITELLM_URL') ~ '{LISTING}' ~ prefix, headers="
+    "{'Authorization': 'Bearer ' ~ lookup('ansible.builtin.env', 'LITELLM_MASTER_KEY')}) | from_json"
+)
+PAGES = sorted((ROOT / "plugins" / "filter").glob("keys_*.yml"))
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -53,7 +60,12 @@ class Keys:
 
     def remaining(self) -> set[str]:
         """Return the names of the keys that still exist on the proxy."""
-        return {name for name in self.ids if self.proxy.rows(self.prefix + name)}
+        status, listing = self.proxy.request("GET", LISTING + self.prefix)
+        assert status == 200, listing
+        return self.names(row["key_alias"] for row in listing["keys"])
+
+    def names(self, aliases: Iterable[str]) -> set[str]:
+        return {alias.removeprefix(self.prefix) for alias in aliases}
 
     def fill(self) -> Keys:
         """Create keys of existing and of deleted environments, and one whose alias is an attempted code injection."""
@@ -64,7 +76,6 @@ class Keys:
         self.add("old1", duration="1s", metadata={"guid": "old1"})
         self.add("abc3", duration="1s", metadata={"guid": "abc3"}, blocked=True)
         self.add(HOSTILE, metadata={"guid": "{{ 6 * 7 }}"})
-        time.sleep(2)  # until the keys with a duration of 1 s have expired
         return self
 
     def delete(self) -> None:
@@ -72,29 +83,50 @@ class Keys:
             self.proxy.request("POST", "/key/delete", {"keys": remaining})
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """Keys that a playbook sweeps: the variables of the playbook, and the names of the keys that it must delete."""
+
+    variables: Json
+    deleted: set[str]
+
+
+GUIDS = ["abc1", "abc2", "abc3"]
+EXPIRED, ORPHANED = {"old1", "abc3"}, {"old1", "gone1", HOSTILE}
+SWEEPS = {
+    "expired": Sweep({"sweep": "expired"}, EXPIRED),
+    "orphaned": Sweep({"sweep": "orphaned", "report_guids": GUIDS}, ORPHANED),
+    "both": Sweep({"sweep": "orphaned,expired", "report_guids": ",".join(GUIDS)}, EXPIRED | ORPHANED),
+    "expired for an hour": Sweep({"sweep": ["expired"], "sweep_expired_for": "1h"}, set()),
+}
+# Lists of guids as editors save them.
+LISTS = {
+    "UTF-8 with mark, upper case": "ABC1\nABC2\nABC3\n".encode("utf-8-sig"),
+    "UTF-16": "abc1 \r\nabc2\t\r\nabc3".encode("utf-16"),
+    "invisible characters": "abc1\u200b, ab\u00adc2, abc3\u00a0".encode(),
+}
+UNCERTAIN, EXTENDED = "without a guid", "extended"
+
+
 @pytest.fixture(scope="module")
-def keys(proxy: Proxy, guid: str) -> Iterator[Keys]:
+def all_keys(proxy: Proxy, guid: str) -> Iterator[dict[str, Keys]]:
+    """Return the keys of each sweep, and those that no test deletes, by name. Those with a short duration have expired."""
+    names = ("reported", *SWEEPS, *LISTS, UNCERTAIN, EXTENDED)
+    created = {name: Keys(proxy, f"{guid}-swept{number}-").fill() for number, name in enumerate(names)}
+    created[UNCERTAIN].add("monitoring")
+    # An expired key with another prefix, which no sweep may delete.
+    created["unrelated"] = Keys(proxy, f"service-{guid}-")
+    created["unrelated"].add("gateway", duration="1s")
+    time.sleep(2)  # until the keys with a duration of 1 s have expired
+    yield created
+    for keys in created.values():
+        keys.delete()
+
+
+@pytest.fixture(scope="module")
+def keys(all_keys: dict[str, Keys]) -> Keys:
     """Return keys that no test deletes."""
-    created = Keys(proxy, f"{guid}-reported-").fill()
-    yield created
-    created.delete()
-
-
-@pytest.fixture
-def swept_keys(proxy: Proxy, guid: str) -> Iterator[Keys]:
-    """Return keys of which the test deletes swept_keys."""
-    created = Keys(proxy, f"{guid}-swept-").fill()
-    yield created
-    created.delete()
-
-
-@pytest.fixture
-def unrelated(proxy: Proxy, guid: str) -> Iterator[Keys]:
-    """Return an expired key with another prefix, which no sweep may delete."""
-    created = Keys(proxy, f"service-{guid}-")
-    created.add("gateway", duration="1s")
-    yield created
-    created.delete()
+    return all_keys["reported"]
 
 
 def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variables: Any) -> CommandResult:
@@ -102,6 +134,36 @@ def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variabl
     run = ansible.run("ansible-playbook", f"{COLLECTION}.{name}", "-e", given, *arguments)
     assert keys.proxy.master_key not in run.output + run.log
     return run
+
+
+def steps(name: str, keys: Keys, case: str, **variables: Any) -> list[Json]:
+    """Return the tasks of a playbook, with these variables, and tasks that show its error and the remaining keys.
+
+    One run of ansible-playbook can contain many cases, because a failed one does not end the play.
+    """
+    (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text())
+    return [
+        {"name": f"Begin: {case}", "ansible.builtin.debug": {"msg": case}},
+        {
+            "block": play["tasks"],
+            "rescue": [{"name": "Show the error", "ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
+            "vars": {**play["vars"], "alias_prefix": keys.prefix, **variables},
+        },
+        {
+            "name": "Show the remaining keys",
+            "ansible.builtin.debug": {"msg": f"{{{{ ({LOOKUP})['keys'] | map(attribute='key_alias') | list }}}}"},
+            "vars": {"prefix": keys.prefix},
+        },
+    ]
+
+
+def play(ansible: Ansible, tasks: list[Json], *arguments: str) -> dict[str, CommandResult]:
+    """Run the tasks of several cases in one play, and return the part of each case."""
+    run = ansible.play({"hosts": "localhost", "tasks": tasks}, *arguments)
+    assert run.code == 0, run.output
+    assert ansible.environment["LITELLM_MASTER_KEY"] not in run.output + run.log
+    parts = re.split(r"^TASK \[Begin: (.*)\] \*+$", run.stdout, flags=re.MULTILINE)
+    return {case: CommandResult(run.code, part, "", "") for case, part in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def column(lines: list[str], heading: str) -> dict[str, str]:
@@ -158,16 +220,49 @@ def test_the_json_report_matches_the_proxy_and_only_its_owner_can_read_it(ansibl
     assert '"sk-' not in path.read_text().replace('"sk-...', "")
 
 
-def test_the_text_report_contains_the_displayed_table(ansible: Ansible, keys: Keys) -> None:
-    saved = playbook(ansible, "report_keys", keys, report_file="keys.txt")
-    assert saved.code == 0, saved.output
+INVALID_REPORTS = {
+    "html without a file": (
+        {"report_format": "html"},
+        "report_format must be table, json or html; html also requires report_file",
+    ),
+    "unknown format": (
+        {"report_format": "xml"},
+        "report_format must be table, json or html; html also requires report_file",
+    ),
+    "no guid": ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
+}
+
+
+@pytest.fixture(scope="module")
+def reports(ansible: Ansible, keys: Keys, proxy: Proxy, guid: str) -> dict[str, CommandResult]:
+    """Run the playbook with different variables, in one play."""
+    none = Keys(proxy, f"{guid}-none-")
+    return play(
+        ansible,
+        [
+            *steps("report_keys", keys, "text", report_file="keys.txt"),
+            *steps("report_keys", keys, "shown"),
+            *steps("report_keys", keys, "html", report_file="page.html"),
+            *steps("report_keys", none, "no keys"),
+            *(
+                task
+                for case, (variables, _message) in INVALID_REPORTS.items()
+                for task in steps("report_keys", none, case, **variables)
+            ),
+        ],
+    )
+
+
+def test_the_text_report_contains_the_displayed_table(
+    ansible: Ansible, keys: Keys, reports: dict[str, CommandResult]
+) -> None:
     path = ansible.folder / "keys.txt"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     lines = path.read_text().splitlines()
     assert set(column(lines, "STATUS")) == {keys.prefix + name for name in keys.ids}
-    shown = playbook(ansible, "report_keys", keys).task_msg("Show the virtual keys")
+    shown = reports["shown"].task_msg("Show the virtual keys")
     assert column(lines, "STATUS") == column(shown, "STATUS")
-    assert saved.task_msg("Show the summary").startswith("6 virtual keys: ")
+    assert reports["text"].task_msg("Show the summary").startswith("6 virtual keys: ")
 
 
 class Elements(HTMLParser):
@@ -197,12 +292,11 @@ def rendered(path: Path, profile: Path) -> str:
 
 
 def test_the_html_report_displays_the_data_of_keys_without_interpreting_them(
-    ansible: Ansible, keys: Keys, tmp_path: Path
+    ansible: Ansible, keys: Keys, reports: dict[str, CommandResult], tmp_path: Path
 ) -> None:
-    run = playbook(ansible, "report_keys", keys, report_file=str(tmp_path / "keys.html"))
-    assert run.code == 0, run.output
-    path = tmp_path / "keys.html"
+    path = ansible.folder / "page.html"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [task for task in reports["html"].tasks if task.status == "fatal"]
     page = rendered(path, tmp_path / "profile")
     elements = Elements(page)
     assert elements.count("tr") == 1 + len(keys.ids)
@@ -216,133 +310,127 @@ def test_the_html_report_displays_the_data_of_keys_without_interpreting_them(
         assert "6 shown" in page
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        (
-            {"report_format": "html"},
-            "report_format must be table, csv, json or html; csv and html also require report_file",
-        ),
-        (
-            {"report_format": "xml"},
-            "report_format must be table, csv, json or html; csv and html also require report_file",
-        ),
-        ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
-    ],
-)
-def test_invalid_options_of_a_report_are_refused(
-    ansible: Ansible, proxy: Proxy, guid: str, variables: Json, message: str
-) -> None:
-    run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"), **variables)
-    assert run.code == 2
-    assert message in run.text
+@pytest.mark.parametrize("case", INVALID_REPORTS)
+def test_invalid_options_of_a_report_are_refused(reports: dict[str, CommandResult], case: str) -> None:
+    assert INVALID_REPORTS[case][1] in reports[case].task_msg("Show the error")
+    assert "Show the summary" not in reports[case].stdout
 
 
-def test_a_report_of_no_keys(ansible: Ansible, proxy: Proxy, guid: str) -> None:
-    run = playbook(ansible, "report_keys", Keys(proxy, f"{guid}-none-"))
-    assert run.code == 0, run.output
-    assert run.task_msg("Show the summary") == "There are no virtual keys"
+def test_a_report_of_no_keys(reports: dict[str, CommandResult]) -> None:
+    assert reports["no keys"].task_msg("Show the summary") == "There are no virtual keys"
 
 
-@pytest.mark.parametrize(
-    ("variables", "deleted"),
-    [
-        ({"sweep": "expired"}, {"old1", "abc3"}),
-        ({"sweep": "orphaned", "report_guids": ["abc1", "abc2", "abc3"]}, {"old1", "gone1", HOSTILE}),
-        ({"sweep": "orphaned,expired", "report_guids": "abc1,abc2,abc3"}, {"old1", "abc3", "gone1", HOSTILE}),
-        ({"sweep": ["expired"], "sweep_expired_for": "1h"}, set()),
-    ],
-)
+@pytest.fixture(scope="module")
+def sweeps(ansible: Ansible, all_keys: dict[str, Keys]) -> dict[str, CommandResult]:
+    """Run all sweeps in one play in check mode, and in another one in earnest, each of them twice."""
+    tasks, checked = [], []
+    for name, sweep in SWEEPS.items():
+        checked += steps("sweep_keys", all_keys[name], f"{name}, checked", **sweep.variables)
+        for case in (name, f"{name}, again"):
+            tasks += steps("sweep_keys", all_keys[name], case, **sweep.variables)
+    for number, (name, content) in enumerate(LISTS.items()):
+        file = ansible.folder / f"guids{number}.txt"
+        file.write_bytes(content)
+        tasks += steps("sweep_keys", all_keys[name], name, sweep="orphaned", report_guids_file=file.name)
+    guids = ",".join(GUIDS)
+    tasks += steps("sweep_keys", all_keys[UNCERTAIN], "certain", sweep="orphaned", report_guids=guids)
+    tasks += steps("sweep_keys", all_keys[UNCERTAIN], "possibly", sweep="possibly_orphaned", report_guids=guids)
+    return play(ansible, checked, "--check") | play(ansible, tasks)
+
+
+def remaining(keys: Keys, run: CommandResult) -> set[str]:
+    """Return the names of the keys that existed at the end of a case."""
+    return keys.names(run.task_msg("Show the remaining keys"))
+
+
+def is_changed(run: CommandResult) -> bool:
+    return "changed" in {task.status for task in run.tasks}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_deletes_exactly_the_keys_that_check_mode_displays(
-    ansible: Ansible, swept_keys: Keys, unrelated: Keys, variables: Json, deleted: set[str]
+    sweeps: dict[str, CommandResult], all_keys: dict[str, Keys], name: str
 ) -> None:
-    checked = playbook(ansible, "sweep_keys", swept_keys, "--check", **variables)
-    assert checked.code == 0, checked.output
-    assert swept_keys.remaining() == set(swept_keys.ids)
+    keys, deleted = all_keys[name], SWEEPS[name].deleted
+    checked, swept, again = sweeps[f"{name}, checked"], sweeps[name], sweeps[f"{name}, again"]
+    assert remaining(keys, checked) == set(keys.ids)
     shown = checked.task_msg("Show the keys to delete")
-    assert (set(column(shown, "KEY")) if deleted else shown) == (
-        {swept_keys.prefix + name for name in deleted} or "No keys"
-    )
+    assert (set(column(shown, "KEY")) if deleted else shown) == ({keys.prefix + name for name in deleted} or "No keys")
     assert checked.task_msg("Show the result") == f"Virtual keys that would be deleted: {len(deleted)}"
 
-    swept = playbook(ansible, "sweep_keys", swept_keys, **variables)
-    assert swept.code == 0, swept.output
-    assert swept_keys.remaining() == set(swept_keys.ids) - deleted
-    assert unrelated.remaining() == set(unrelated.ids)
+    assert remaining(keys, swept) == set(keys.ids) - deleted
     assert swept.task_msg("Show the result") == f"Virtual keys that were deleted: {len(deleted)}"
-    assert swept.recap()["changed"] == checked.recap()["changed"] == bool(deleted)
+    assert is_changed(swept) == is_changed(checked) == bool(deleted)
 
-    again = playbook(ansible, "sweep_keys", swept_keys, **variables)
-    assert (again.code, again.recap()["changed"]) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "ABC1\nABC2\nABC3\n".encode("utf-8-sig"),
-        "abc1 \r\nabc2\t\r\nabc3".encode("utf-16"),
-        "abc1\u200b, ab\u00adc2, abc3\u00a0".encode(),
-    ],
-    ids=["UTF-8 with mark, upper case", "UTF-16", "invisible characters"],
-)
-def test_a_sweep_reads_a_list_as_editors_save_it(ansible: Ansible, swept_keys: Keys, content: bytes) -> None:
-    (ansible.folder / "guids.txt").write_bytes(content)
-    run = playbook(ansible, "sweep_keys", swept_keys, sweep="orphaned", report_guids_file="guids.txt")
-    assert run.code == 0, run.output
-    assert swept_keys.remaining() == set(swept_keys.ids) - {"old1", "gone1", HOSTILE}
+    assert again.task_msg("Show the result") == "Virtual keys that were deleted: 0"
+    assert not is_changed(again)
+    assert remaining(keys, again) == keys.remaining()
+    assert all_keys["unrelated"].remaining() == {"gateway"}
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({}, "sweep=expired would delete 2, sweep=orphaned also requires guids or guids_file"),
-        ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
-        ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
-        ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
-        ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
-        ({"sweep": "orphaned", "report_guids_file": "latin1.txt"}, "Cannot decode the list of guids"),
-        ({"sweep": "orphaned", "report_guids_file": "list.csv"}, "The list of guids contains the line 'abc1;abc2'"),
-        ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the specified guids (1) matches a key"),
-        (
-            {"sweep": "expired", "sweep_at_most": 1},
-            "2 keys would be deleted, which is more than at_most (1)",
-        ),
-        ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired, orphaned or possibly_orphaned"),
-        ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
-    ],
-)
-def test_a_sweep_that_may_be_a_mistake_deletes_nothing(
-    ansible: Ansible, keys: Keys, variables: Json, message: str
+@pytest.mark.parametrize("name", LISTS)
+def test_a_sweep_reads_a_list_as_editors_save_it(
+    sweeps: dict[str, CommandResult], all_keys: dict[str, Keys], name: str
 ) -> None:
-    (ansible.folder / "empty.txt").write_text("# none\n")
-    (ansible.folder / "latin1.txt").write_bytes("abc1\xa0\nabc2\nabc3".encode("latin-1"))
-    (ansible.folder / "list.csv").write_text("abc1;abc2\n")
-    run = playbook(ansible, "sweep_keys", keys, **variables)
-    assert run.code == 2, run.output
-    assert message in run.text
-    assert run.recap()["changed"] == 0
-    assert keys.remaining() == set(keys.ids)
+    assert remaining(all_keys[name], sweeps[name]) == set(all_keys[name].ids) - ORPHANED
 
 
 def test_a_key_without_a_guid_in_its_metadata_is_deleted_only_by_a_choice_of_its_own(
-    ansible: Ansible, swept_keys: Keys
+    sweeps: dict[str, CommandResult], all_keys: dict[str, Keys]
 ) -> None:
-    swept_keys.add("monitoring")
-    guids = {"report_guids": "abc1,abc2,abc3"}
-    run = playbook(ansible, "sweep_keys", swept_keys, sweep="orphaned", **guids)
-    assert run.code == 0, run.output
-    kept = run.task_msg("Show the keys that sweep=possibly_orphaned would delete too")
-    assert set(column(kept, "KEY")) == {f"{swept_keys.prefix}monitoring"}
-    assert swept_keys.remaining() == set(swept_keys.ids) - {"old1", "gone1", HOSTILE}
-    run = playbook(ansible, "sweep_keys", swept_keys, sweep="possibly_orphaned", **guids)
-    assert run.code == 0, run.output
-    assert swept_keys.remaining() == {"abc1", "abc2-user1", "abc3"}
+    keys = all_keys[UNCERTAIN]
+    kept = sweeps["certain"].task_msg("Show the keys that sweep=possibly_orphaned would delete too")
+    assert set(column(kept, "KEY")) == {f"{keys.prefix}monitoring"}
+    assert remaining(keys, sweeps["certain"]) == set(keys.ids) - ORPHANED
+    assert remaining(keys, sweeps["possibly"]) == {"abc1", "abc2-user1", "abc3"}
+
+
+# Sweeps that may be a mistake: the variables, and the error message.
+MISTAKES = [
+    ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
+    ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
+    ({"sweep": "orphaned", "report_guids": ""}, "The list of guids is empty"),
+    ({"sweep": "orphaned", "report_guids_file": "empty.txt"}, "The list of guids is empty"),
+    ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
+    ({"sweep": "orphaned", "report_guids_file": "latin1.txt"}, "Cannot decode the list of guids"),
+    ({"sweep": "orphaned", "report_guids_file": "list.csv"}, "The list of guids contains the line 'abc1;abc2'"),
+    ({"sweep": "orphaned", "report_guids": ["xyz"]}, "None of the specified guids (1) matches a key"),
+    (
+        {"sweep": "expired", "sweep_at_most": 1},
+        "2 keys would be deleted, which is more than sweep_at_most (1)",
+    ),
+    ({"sweep": "all"}, "Cannot select 'all' keys for deletion; choose expired, orphaned or possibly_orphaned"),
+    ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def mistakes(ansible: Ansible, keys: Keys) -> dict[str, CommandResult]:
+    (ansible.folder / "empty.txt").write_text("# none\n")
+    (ansible.folder / "latin1.txt").write_bytes("abc1\xa0\nabc2\nabc3".encode("latin-1"))
+    (ansible.folder / "list.csv").write_text("abc1;abc2\n")
+    tasks = []
+    for number, (variables, _message) in enumerate(MISTAKES):
+        tasks += steps("sweep_keys", keys, str(number), **variables)
+    return play(ansible, tasks)
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[str(variables) for variables, _message in MISTAKES])
+def test_a_sweep_that_may_be_a_mistake_deletes_nothing(
+    mistakes: dict[str, CommandResult], keys: Keys, number: int
+) -> None:
+    run = mistakes[str(number)]
+    assert MISTAKES[number][1] in run.text
+    assert run.task_msg("Show the error")
+    assert not is_changed(run)
+    assert remaining(keys, run) == set(keys.ids)
 
 
 def test_a_key_that_is_extended_during_a_sweep_is_kept(
-    ansible: Ansible, swept_keys: Keys, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    ansible: Ansible, all_keys: dict[str, Keys], relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listings = []
+    swept_keys, listings = all_keys[EXTENDED], []
+    (ansible.folder / "guids.txt").write_text("\n".join(GUIDS))  # in the working directory
 
     def extend(request_line: str) -> None:
         if "return_full_object=true" not in request_line:
@@ -352,7 +440,9 @@ def test_a_key_that_is_extended_during_a_sweep_is_kept(
             swept_keys.proxy.request("POST", "/key/update", {"key": swept_keys.ids["old1"], "duration": "7d"})
 
     monkeypatch.setattr(relay, "before", extend)
-    run = playbook(ansible, "sweep_keys", swept_keys, sweep="expired", litellm_url=relay.url)
+    run = playbook(
+        ansible, "sweep_keys", swept_keys, sweep="expired", litellm_url=relay.url, report_guids_file="guids.txt"
+    )
     assert run.code == 0, run.output
     assert swept_keys.remaining() == set(swept_keys.ids) - {"abc3"}
     assert set(column(run.task_msg("Show the keys to delete"), "KEY")) == {
