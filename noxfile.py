@@ -97,9 +97,6 @@ GITHUB_FILES = {
     "github-workflows": "workflows/*.yml",
 }
 
-# Add the sessions docs-check, license-check and extra-checks, as configured in antsibull-nox.toml.
-antsibull_nox.load_antsibull_nox_toml()
-
 Part = Callable[[nox.Session, str], None]
 
 
@@ -115,7 +112,7 @@ def session_per_core(
     """
 
     def register(part: Part) -> Part:
-        for core, supported in CORES.items():
+        for core, supported in sorted(CORES.items(), key=lambda entry: entry[0] != CORE):  # CORE, then the others
 
             def session(session: nox.Session, core: str = core) -> None:
                 part(session, core)
@@ -197,6 +194,83 @@ def proxy_environment() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+# `make test` starts the sessions in the order of their definition, the longest ones first.
+
+
+@nox.session(venv_backend="none")
+def sandbox(session: nox.Session) -> None:
+    """Start a LiteLLM proxy for the tests, unless LITELLM_URL and LITELLM_MASTER_KEY are set."""
+    if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
+        session.log(f"using the proxy at {os.environ['LITELLM_URL']} from the environment")
+        return
+    program = (sys.executable, "tests/sandbox/sandbox.py")
+    session.run(*program, "start", "--name", SANDBOX, "--port", "0")
+
+
+@atexit.register
+def stop_sandbox() -> None:
+    """Stop the sandbox at exit, and keep its logs until the next run."""
+    instance = CACHE / "sandbox" / "instances" / SANDBOX
+    if IS_FIRST and instance.exists():
+        subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=True)
+        logs = CACHE / "sandbox" / "last-test"
+        shutil.rmtree(logs, ignore_errors=True)
+        instance.rename(logs)
+        instance.with_suffix(".lock").unlink(missing_ok=True)
+
+
+@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
+def end_to_end(session: nox.Session, core: str) -> None:
+    """Run Ansible as users do, against a real proxy, and check its output.
+
+    All tests run with one ansible-core, and those that depend on its version with the others; the matrix runs all.
+    """
+    install(session, "end_to_end", core=core)
+    # Two processes, because each of them often waits for the proxy. The tests of a module share its runs of Ansible.
+    parallel = ["--numprocesses=2", "--dist=loadfile"]
+    chosen = parallel if core == CORE or "TEST_MATRIX" in os.environ else ["-m", "every_core"]
+    session.run(
+        *("pytest", *(session.posargs or [*chosen, "tests/end_to_end"])),
+        env={**FOR_PYTEST, **proxy_environment()},
+    )
+
+
+@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",), pythons=OLDER)
+def integration(session: nox.Session, core: str) -> None:
+    """Run tests/integration/targets against a real proxy."""
+    install(session, core=core)
+    copy = copy_of_tree(session)
+    config = copy / "tests" / "integration" / "integration_config.yml"
+    config.touch(mode=0o600)
+    config.write_text(json.dumps({name.lower(): value for name, value in proxy_environment().items()}))
+    ansible_test(session, copy, "integration", *session.posargs)
+
+
+@session_per_core(CORE, tag="unit", pythons=OURS)
+def unit(session: nox.Session, core: str) -> None:
+    """Run the unit tests, which need no server."""
+    install(session, "tests", core=core)
+    session.run(
+        *("pytest", "--cov=plugins", "--cov-report=term"),
+        *(session.posargs or ["--cov-fail-under=90", "tests/unit"]),
+        env={**FOR_PYTEST, "COVERAGE_FILE": str(CACHE / f"coverage-{session.name}")},
+    )
+
+
+@session_per_core(CORE, tag="sanity", pythons=OLDER)
+def sanity(session: nox.Session, core: str) -> None:
+    """Run ansible-test sanity, without an ignore file."""
+    install(session, "sanity", core=core)
+    ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Run tests/simulation: found histories of concurrent controllers, and a minute of random ones."""
+    install(session, "tests")
+    session.run(*("pytest", *(session.posargs or ["tests/simulation"])), env=FOR_PYTEST)
+
+
 @nox.session(tags=["lint"])
 def lint(session: nox.Session) -> None:
     """Run the linters: Python, types, YAML, roles, changelog, documentation."""
@@ -223,69 +297,27 @@ def lint(session: nox.Session) -> None:
         raise CommandFailed(f"failed: {', '.join(failed)}")
 
 
-@session_per_core(CORE, tag="unit", pythons=OURS)
-def unit(session: nox.Session, core: str) -> None:
-    """Run the unit tests, which need no server."""
-    install(session, "tests", core=core)
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site offline; a broken link is an error."""
+    install(session, "docs")
+    pages, site = CACHE / "docs" / "rst", CACHE / "docs" / "html"
+    shutil.rmtree(CACHE / "docs", ignore_errors=True)
+    shutil.copytree(ROOT / "docs" / "docsite" / "images", pages / "images")
+    pages.chmod(0o755)  # antsibull-docs rejects a directory that others can write to
     session.run(
-        *("pytest", "--cov=plugins", "--cov-report=term"),
-        *(session.posargs or ["--cov-fail-under=90", "tests/unit"]),
-        env={**FOR_PYTEST, "COVERAGE_FILE": str(CACHE / f"coverage-{session.name}")},
+        *("antsibull-docs", "--config-file", "docs/antsibull-docs.cfg", "collection"),
+        *("--use-current", "--squash-hierarchy", "--fail-on-error"),
+        *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),
+        env=FOR_PYTEST,
     )
+    shutil.copytree(ROOT / "docs" / "site", pages, dirs_exist_ok=True)
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(site))
+    session.log(f"The site is in {site}/index.html")
 
 
-@session_per_core(CORE, tag="sanity", pythons=OLDER)
-def sanity(session: nox.Session, core: str) -> None:
-    """Run ansible-test sanity, without an ignore file."""
-    install(session, "sanity", core=core)
-    ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
-
-
-@nox.session(venv_backend="none")
-def sandbox(session: nox.Session) -> None:
-    """Start a LiteLLM proxy for the tests, unless LITELLM_URL and LITELLM_MASTER_KEY are set."""
-    if "LITELLM_URL" in os.environ and "LITELLM_MASTER_KEY" in os.environ:
-        session.log(f"using the proxy at {os.environ['LITELLM_URL']} from the environment")
-        return
-    program = (sys.executable, "tests/sandbox/sandbox.py")
-    session.run(*program, "start", "--name", SANDBOX, "--port", "0")
-
-
-@atexit.register
-def stop_sandbox() -> None:
-    """Stop the sandbox at exit, and keep its logs until the next run."""
-    instance = CACHE / "sandbox" / "instances" / SANDBOX
-    if IS_FIRST and instance.exists():
-        subprocess.run([sys.executable, "tests/sandbox/sandbox.py", "stop", "--name", SANDBOX], cwd=ROOT, check=True)
-        logs = CACHE / "sandbox" / "last-test"
-        shutil.rmtree(logs, ignore_errors=True)
-        instance.rename(logs)
-        instance.with_suffix(".lock").unlink(missing_ok=True)
-
-
-@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",), pythons=OLDER)
-def integration(session: nox.Session, core: str) -> None:
-    """Run tests/integration/targets against a real proxy."""
-    install(session, core=core)
-    copy = copy_of_tree(session)
-    config = copy / "tests" / "integration" / "integration_config.yml"
-    config.touch(mode=0o600)
-    config.write_text(json.dumps({name.lower(): value for name, value in proxy_environment().items()}))
-    ansible_test(session, copy, "integration", *session.posargs)
-
-
-@session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",))
-def end_to_end(session: nox.Session, core: str) -> None:
-    """Run Ansible as users do, against a real proxy, and check its output.
-
-    All tests run with one ansible-core, and those that depend on its version with the others; the matrix runs all.
-    """
-    install(session, "end_to_end", core=core)
-    chosen = [] if core == CORE or "TEST_MATRIX" in os.environ else ["-m", "every_core"]
-    session.run(
-        *("pytest", *(session.posargs or [*chosen, "tests/end_to_end"])),
-        env={**FOR_PYTEST, **proxy_environment()},
-    )
+# Add the sessions docs-check, license-check and extra-checks, as configured in antsibull-nox.toml.
+antsibull_nox.load_antsibull_nox_toml()
 
 
 @nox.session(default=False, tags=["matrix"])
@@ -318,25 +350,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=FOR_PYTEST)
 
 
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the documentation site offline; a broken link is an error."""
-    install(session, "docs")
-    pages, site = CACHE / "docs" / "rst", CACHE / "docs" / "html"
-    shutil.rmtree(CACHE / "docs", ignore_errors=True)
-    shutil.copytree(ROOT / "docs" / "docsite" / "images", pages / "images")
-    pages.chmod(0o755)  # antsibull-docs rejects a directory that others can write to
-    session.run(
-        *("antsibull-docs", "--config-file", "docs/antsibull-docs.cfg", "collection"),
-        *("--use-current", "--squash-hierarchy", "--fail-on-error"),
-        *("--dest-dir", str(pages), "rhpds.litellm_virtual_keys"),
-        env=FOR_PYTEST,
-    )
-    shutil.copytree(ROOT / "docs" / "site", pages, dirs_exist_ok=True)
-    session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(site))
-    session.log(f"The site is in {site}/index.html")
-
-
 @nox.session(default=False)
 def picture(session: nox.Session) -> None:
     """Run the demo, and draw its output for the README."""
@@ -352,13 +365,6 @@ def faults(session: nox.Session) -> None:
         *("pytest", *(session.posargs or ["tests/faults"])),
         env=FOR_PYTEST,
     )
-
-
-@nox.session
-def simulation(session: nox.Session) -> None:
-    """Run tests/simulation: found histories of concurrent controllers, and a minute of random ones."""
-    install(session, "tests")
-    session.run(*("pytest", *(session.posargs or ["tests/simulation"])), env=FOR_PYTEST)
 
 
 @nox.session(default=False)

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Ansible, Proxy, Relay
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import PATIENCE, Ansible, Proxy, Relay
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def relay(proxy: Proxy) -> Iterator[Relay]:
                 (self.headers.get("User-Agent", ""), f"{self.command} {self.path}", json.loads(body or "{}"))
             )
             recorder.before(f"{self.command} {self.path}")
-            upstream = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+            upstream = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE)
             with contextlib.closing(upstream):
                 upstream.request(self.command, self.path, body or None, dict(self.headers))
                 response = upstream.getresponse()

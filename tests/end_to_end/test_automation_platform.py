@@ -21,6 +21,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
+    PATIENCE,
     ROLE,
     Json,
     Proxy,
@@ -136,7 +137,7 @@ class Platform:
             },
             input=stream,
             capture_output=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=arguments[0] != "worker",  # it fails if the job fails
         ).stdout
 

@@ -78,7 +78,7 @@ def test_litellm_reads_the_intended_time(release):
         env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "TZ": "UTC"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     wrong = [

@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +33,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.in_process 
     controller,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import key_id
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    PATIENCE,
+    Ansible,
+    Json,
+    Proxy,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.relay import (
     Fault,
     Relay,
@@ -383,6 +388,12 @@ def test_an_interruption_at_any_request_loses_no_secret(
     signal.signal(signal.SIGALRM, previous)
 
 
+def worker_of(process_id: int) -> int:
+    """Return the id of the only child of a process."""
+    (child,) = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    return int(child)
+
+
 @pytest.mark.every_core
 @pytest.mark.parametrize("how", ["interrupt", "timeout"])
 def test_ansible_saves_what_was_created_before_the_interruption(environment: Environment, ansible: Ansible, how: str):
@@ -392,7 +403,7 @@ def test_ansible_saves_what_was_created_before_the_interruption(environment: Env
         "gather_facts": False,
         "tasks": [{
             ACTION: {"guid": environment.guid, "users": USERS, "models": [GRANITE], "duration": "7d", "concurrency": 1},
-            **({"timeout": 2} if how == "timeout" else {}),
+            **({"timeout": PATIENCE} if how == "timeout" else {}),
         }],
         "vars": {"output_dir": str(environment.folder)},
     }  # fmt: skip
@@ -404,7 +415,7 @@ def test_ansible_saves_what_was_created_before_the_interruption(environment: Env
             if how == "interrupt":
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             else:
-                time.sleep(2.5)
+                os.kill(worker_of(process.pid), signal.SIGALRM)  # as the timer of the task does
             interrupted.set()
 
     with (
@@ -419,7 +430,7 @@ def test_ansible_saves_what_was_created_before_the_interruption(environment: Env
             process_group=0,
         ) as process,
     ):
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=PATIENCE)[0]
         process.wait()
     assert interrupted.is_set(), output
     assert process.returncode != 0

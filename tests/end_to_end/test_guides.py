@@ -27,6 +27,7 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     GRANITE,
     MISTRAL,
+    PATIENCE,
     ROLE,
     Ansible,
     CommandResult,
@@ -204,7 +205,7 @@ class Reader:
             env={**self.ansible.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=False,
         )
         self.check(CommandResult(done.returncode, done.stdout, done.stderr, ""))

@@ -22,6 +22,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     COLLECTION,
     GRANITE,
     MISTRAL,
+    PATIENCE,
     ROLE,
     Ansible,
     Proxy,
@@ -137,7 +138,7 @@ def test_a_python_client_gets_a_response(rendered: dict[str, str], tmp_path: Pat
         env={**environment, "NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert response.returncode == 0, response.stderr

@@ -15,7 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, CommandResult, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    COLLECTION,
+    PATIENCE,
+    CommandResult,
+    Proxy,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +82,7 @@ def program(artifact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
             },
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=False,
         )
         return CommandResult(done.returncode, done.stdout, done.stderr, "")

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import Database
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import PATIENCE
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
     Pending,
     Request,
@@ -173,7 +174,8 @@ RENAME = (
     """metadata = '{{"marker": "{alias}"}}' WHERE token = '{token}'"""
 )
 DELETE = "DELETE FROM {table} WHERE token = '{token}'"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LiteLLM_Verif%'"
+# The number of sessions that wait for one session, which holds the lock.
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE {holder} = ANY(pg_blocking_pids(pid))"
 
 
 @pytest.mark.parametrize(
@@ -211,12 +213,12 @@ def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
     ):
         assert session.stdin
         assert session.stdout
-        session.stdin.write(f"BEGIN; SELECT 'locked' FROM {table} WHERE token = '{token}' FOR UPDATE;\n")
+        session.stdin.write(f"BEGIN; SELECT pg_backend_pid() FROM {table} WHERE token = '{token}' FOR UPDATE;\n")
         session.stdin.flush()
-        assert session.stdout.readline() == "locked\n"
+        waiting = WAITING.format(holder=int(session.stdout.readline()))
         response = executor.submit(send, proxy, "POST", path, params)
-        deadline = time.monotonic() + 30
-        while database.query(WAITING) == "0" and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE
+        while database.query(waiting) == "0" and time.monotonic() < deadline:
             time.sleep(0.1)
         session.stdin.write(statement.format(table=table, alias=alias, token=token) + "; COMMIT;\n")
         session.stdin.close()

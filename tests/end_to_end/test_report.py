@@ -26,6 +26,7 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
+    PATIENCE,
     Ansible,
     CommandResult,
     Json,
@@ -216,7 +217,7 @@ def test_the_json_report_matches_the_proxy_and_only_its_owner_can_read_it(ansibl
     assert '"sk-' not in path.read_text().replace('"sk-...', "")
 
 
-INVALID_REPORTS = {
+INVALID_REPORTS: dict[str, tuple[Json, str]] = {
     "html without a file": (
         {"report_format": "html"},
         "report_format must be table, json or html; html also requires report_file",
@@ -284,7 +285,8 @@ def rendered(path: Path, profile: Path) -> str:
     if not BROWSER:
         return path.read_text()
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
-    return subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    command.append(path.as_uri())
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
 
 
 def test_the_html_report_displays_the_data_of_keys_without_interpreting_them(
@@ -377,7 +379,7 @@ def test_a_key_without_a_guid_in_its_metadata_is_deleted_only_by_a_choice_of_its
 
 
 # Sweeps that may be a mistake: the variables, and the error message. The unit tests of `_reports` contain more of them.
-MISTAKES = [
+MISTAKES: list[tuple[Json, str]] = [
     ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
     ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
     ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),

@@ -27,6 +27,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.request_budgets import (
     ENVIRONMENT_STEPS,
     STEPS,
+    STEPS_BESIDE,
     environment_over_budget,
     excess,
     over_budget,
@@ -88,7 +89,7 @@ def test_an_environment_beside_another_one_with_the_same_prefix(send: Send, guid
         return send(ENVIRONMENT, {"operation": operation, "guid": name, "duration": "7d", **options})
 
     # A destroy deletes every key of the environment, so it must list those of users that nobody names, too.
-    assert environment_over_budget(run, users, extra={"destroy": 2}) == []
+    assert environment_over_budget(run, users, STEPS_BESIDE, extra={"destroy": 2}) == []
     destroyed = send(ENVIRONMENT, {**others, "operation": "destroy"})
     assert excess("destroy", destroyed, many, extra=2) == []
 
@@ -98,7 +99,7 @@ def test_the_role_within_the_same_limits(ansible: Ansible, relay: Relay, guid: s
     relay.requests.clear()
     tasks: list[Json] = []
     for step in ENVIRONMENT_STEPS:
-        variables = {"runtime": 24 * 60} if "extend" in step else {"multi_user": True, "user_count": users}
+        variables: Json = {"runtime": 24 * 60} if "extend" in step else {"multi_user": True, "user_count": users}
         action = "extend" if "extend" in step else "destroy" if step == "destroy" else "provision"
         tasks.append(role(ACTION=action, **variables))
         # A request of another client marks the end of the step.

@@ -218,7 +218,7 @@ def commands_of(sign: str) -> Iterator[set[str]]:
     stop = threading.Event()
 
     def look() -> None:
-        while not stop.wait(0.03):
+        while not stop.wait(0.1):
             for process in Path("/proc").glob("[0-9]*"):
                 try:
                     command = (process / "cmdline").read_bytes()

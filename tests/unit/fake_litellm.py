@@ -106,7 +106,7 @@ class FakeLiteLLM:
         self.ignored_fields: set[str] = set()  # fields that this release does not know
         self.undeletable: set[str] = set()
         self.requests: list[tuple[str, Json]] = []
-        self.stall_seconds = 0.3
+        self.stall_seconds = 5.0
         self._faults: dict[str, list[Fault]] = {}
         self._lock = threading.RLock()
         self.url = ""

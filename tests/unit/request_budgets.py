@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -31,6 +31,8 @@ STEPS: dict[str, tuple[Json, Budget]] = {
 }
 # The steps of litellm_environment. To extend an environment, no option names the users.
 ENVIRONMENT_STEPS = ("provision", "nothing to do", "extend", "nothing to extend", "destroy")
+# The same beside an environment that a search for the users finds, too.
+STEPS_BESIDE = ("provision", "extend", "nothing to extend", "destroy")
 
 
 def over_budget(run: Callable[[Json], list[str]], users: int) -> list[str]:
@@ -47,15 +49,18 @@ def over_budget(run: Callable[[Json], list[str]], users: int) -> list[str]:
 
 
 def environment_over_budget(
-    run: Callable[[str, Json], list[str]], users: int, extra: Mapping[str, int] | None = None
+    run: Callable[[str, Json], list[str]],
+    users: int,
+    steps: Iterable[str] = ENVIRONMENT_STEPS,
+    extra: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Run the steps of an environment, and return those that exceed their budget or send unexpected changes.
+    """Run steps of an environment, and return those that exceed their budget or send unexpected changes.
 
     :param run: run an operation with these options, and return its request lines.
     :param extra: the number of further requests that a step may send.
     """
     over = []
-    for step in ENVIRONMENT_STEPS:
+    for step in steps:
         if "extend" in step:
             made = run("extend", {"runtime": 24 * 60})
         else:

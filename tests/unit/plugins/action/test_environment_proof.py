@@ -193,7 +193,7 @@ SAVED = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(NAMES, SAVED, max_size=5))
 @example({"litellm_keys": {"virtkey-abc-ann": {"guid": "abc", "user": "ann", "key_id": "x", "models": 5}}})
 @example({"litellm_keys": {"virtkey-abc-bob": {"guid": "abc", "user": ["ann"], "key_id": "x", "virtual_key": "sk-1"}}})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.request_budgets import (
+    STEPS_BESIDE,
     environment_over_budget,
     over_budget,
 )
@@ -56,5 +57,5 @@ def test_an_environment_beside_another_one_with_the_same_prefix(send, proxy, use
         return send(ENVIRONMENT, {"operation": operation, "guid": "abc", "duration": "7d", **options})
 
     # A destroy deletes every key of the environment, so it must list those of users that nobody names, too.
-    assert environment_over_budget(run, users, extra={"destroy": 2}) == []
+    assert environment_over_budget(run, users, STEPS_BESIDE, extra={"destroy": 2}) == []
     assert len(proxy.rows) == 201

@@ -194,7 +194,7 @@ def test_the_lock_of_another_writer_is_waited_for(tmp_path: Path) -> None:
 def test_four_writers_that_find_the_lock_file_of_a_killed_writer_lose_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "_STALE_LOCK_SECONDS", 2.0)
+    monkeypatch.setattr(lock, "_STALE_LOCK_SECONDS", 4.0)
     monkeypatch.setattr(os, "fsync", lambda _handle: None)  # it can take as long on a busy disk
     (tmp_path / LOCK_FILE).write_text("killed")
     with ThreadPoolExecutor(4) as writers:

@@ -143,7 +143,7 @@ def test_records_come_first() -> None:
 
 
 # Each example writes to the disk and waits until the data are stored.
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(DICTIONARIES, st.sampled_from([None, "user1"]))
 def test_a_secret_that_was_saved_among_other_data_is_found(
     tmp_path_factory: pytest.TempPathFactory, others: dict[str, Any], user: str | None

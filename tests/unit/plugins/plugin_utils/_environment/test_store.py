@@ -39,7 +39,7 @@ SECRET = "sk-0123456789abcdef"
 DATA, INFO, BODY = (f"provision-user-{kind}.yaml" for kind in ("data", "info", "body"))
 
 # Each example writes to the disk and waits until the data are stored.
-on_disk = settings(max_examples=25, deadline=None)
+on_disk = settings(max_examples=25)
 
 
 def listed(path: Path) -> Any:

@@ -24,6 +24,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
     UPDATE,
     bodies,
     fault_name,
+    impatient,
     is_secret_of_its_key,
     lifetime_of,
     replace_key,
@@ -38,9 +39,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
 @pytest.mark.parametrize("secret", [None, MINE, derive(SEED, ALIAS)], ids=["generated", "given", "derived"])
 def test_a_key_is_created_once_and_its_secret_is_known_despite_a_fault(proxy, fault, secret):
-    proxy.stall_seconds = 0.15
     proxy.fault(GENERATE, fault)
-    outcome = run_one(proxy, secret=secret, lifetime=lifetime_of("7d"), options={"timeout": 0.1})
+    outcome = run_one(proxy, secret=secret, lifetime=lifetime_of("7d"), options=impatient(fault))
     assert is_secret_of_its_key(proxy, succeeded(outcome, "created"))
     assert proxy.deleted == {}
     assert len(bodies(proxy, GENERATE)) == (1 if fault in PROCESSED else 2)
@@ -66,21 +66,19 @@ def test_a_proxy_that_stays_busy_is_an_error_after_the_retries(proxy):
 
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
 def test_a_key_is_changed_despite_a_fault(proxy, fault):
-    proxy.stall_seconds = 0.15
     proxy.add(ALIAS, metadata={"owner": "me"})
     proxy.fault(UPDATE, fault)
     desired = {"settings": {"tpm_limit": 1, "metadata": {"a": 1}}, "lifetime": lifetime_of("7d")}
-    succeeded(run_one(proxy, **desired, options={"timeout": 0.1}), "updated")
+    succeeded(run_one(proxy, **desired, options=impatient(fault)), "updated")
     assert proxy.row(ALIAS)["metadata"] == {"owner": "me", "a": 1}
     succeeded(run_one(proxy, **desired), "unchanged")
 
 
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
 def test_a_key_is_deleted_despite_a_fault(proxy, fault):
-    proxy.stall_seconds = 0.15
     proxy.add(ALIAS)
     proxy.fault(DELETE, fault)
-    succeeded(run_one(proxy, present=False, options={"timeout": 0.1}), "deleted")
+    succeeded(run_one(proxy, present=False, options=impatient(fault)), "deleted")
     assert proxy.rows == {}
 
 
@@ -160,17 +158,15 @@ def test_the_errors_of_one_key_do_not_stop_the_others(proxy):
 @pytest.mark.parametrize("route", [UPDATE, GENERATE, DELETE])
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
 def test_a_key_is_replaced_despite_a_fault(proxy, predecessor, route, fault):
-    proxy.stall_seconds = 0.15
     proxy.fault(route, fault)
-    outcome = succeeded(replace_key(proxy, options={"timeout": 0.1}), "regenerated")
+    outcome = succeeded(replace_key(proxy, options=impatient(fault)), "regenerated")
     assert is_secret_of_its_key(proxy, outcome)
     assert (len(proxy.rows), list(proxy.deleted)) == (1, [predecessor])
 
 
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
 def test_a_key_gets_its_alias_back_despite_a_fault(proxy, fault):
-    proxy.stall_seconds = 0.15
     proxy.add(f"{ALIAS}.replaced", metadata={REPLACED: ALIAS})
     proxy.fault(UPDATE, fault)
-    succeeded(run_one(proxy, options={"timeout": 0.1}), "updated")
+    succeeded(run_one(proxy, options=impatient(fault)), "updated")
     assert proxy.aliases() == [ALIAS]

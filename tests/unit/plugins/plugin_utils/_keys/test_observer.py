@@ -71,7 +71,7 @@ def test_many_keys_are_found_among_many(observer: Observing, release: tuple[int,
     assert tokens(found) == {**{str(row["key_alias"]): [row["token"]] for row in desired}, f"{prefix}missing": []}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(RELEASES),
     st.lists(st.sampled_from(["a", "A", "ab", "abc", "abd", "b-a", "é", None]), max_size=12),

@@ -274,7 +274,7 @@ def test_several_keys_with_one_alias_are_not_replaced():
 
 # Properties, with a proxy that processes every step at once and exactly
 
-property_test = settings(max_examples=60, deadline=None)  # the machine may be busy
+property_test = settings(max_examples=60)
 VALUES = {
     "str": st.sampled_from(["one", "two"]),
     "int": st.integers(0, 3),

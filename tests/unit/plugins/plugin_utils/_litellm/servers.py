@@ -80,6 +80,13 @@ class RawServer:
         self._thread.join()
         self._socket.close()
 
+    def wait_for_requests(self, count: int) -> None:
+        """Wait until the server has read this number of requests, but not forever."""
+        for _hundredth in range(3000):
+            if len(self.requests) >= count:
+                return
+            time.sleep(0.01)
+
     def _serve(self) -> None:
         with contextlib.suppress(OSError):  # until the socket is shut down
             while True:

@@ -202,14 +202,14 @@ def almost_correct(draw: st.DrawFn) -> Json:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @given(responses=almost_correct(), check_mode=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_almost_correct_responses(operation: str, responses: Json, check_mode: bool) -> None:
     run(FakeClient(lambda path, query: responses[path]), OPERATIONS[operation], check_mode=check_mode)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @given(responses=st.lists(ANY, min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_response(operation: str, responses: list[Any]) -> None:
     in_turn = itertools.cycle(responses)
     run(FakeClient(lambda path, query: next(in_turn)), OPERATIONS[operation])
@@ -226,7 +226,7 @@ def test_any_value_in_a_field_of_a_row(field: str, value: Any) -> None:
 
 
 @given(responses=almost_correct())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_functions_that_only_read(responses: Json) -> None:
     client = FakeClient(lambda path, query: responses[path])
     observer = Observer(client)

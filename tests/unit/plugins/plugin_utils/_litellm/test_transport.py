@@ -178,12 +178,16 @@ def test_pauses_between_retries_grow(httpserver: HTTPServer, pauses: list[float]
 def test_get_is_retried_without_a_response_but_post_is_not(
     behavior: Callable[[socket.socket], None], why: str, method: str
 ) -> None:
+    closes = "within" not in why  # without waiting, so the time does not matter
     with RawServer(behavior) as server:
-        error = failure(client(server.url, retries=1, timeout=0.1), method)
+        error = failure(client(server.url, retries=1, timeout=30.0 if closes else 0.1), method)
+        # On a busy machine, the server may read a request only after the client has stopped waiting.
+        count = 2 if method == "GET" and "not valid JSON" not in str(error) else 1
+        server.wait_for_requests(count)
     assert re.fullmatch(why.format(url=re.escape(server.url), method=method), str(error))
     assert error.transient
     if "not valid JSON" not in str(error):
-        assert len(server.requests) == (2 if method == "GET" else 1)
+        assert len(server.requests) == count
 
 
 def test_the_response_to_a_retry_is_returned() -> None:
@@ -242,23 +246,23 @@ def test_a_page_of_a_hundred_keys_with_much_metadata_is_read() -> None:
 
 def test_the_deadline_of_a_response_does_not_affect_the_next_one(httpserver: HTTPServer) -> None:
     def slow(_request: Request) -> Response:
-        time.sleep(0.6)
+        time.sleep(1.5)
         return ok()
 
     httpserver.expect_request("/key/list").respond_with_handler(slow)
-    proxy = client(httpserver.url_for(""), timeout=1.0)
+    proxy = client(httpserver.url_for(""), timeout=4.0)
     assert [proxy.get("/key/list") for _unused in range(3)] == [{}] * 3
 
 
 def test_a_slow_proxy_times_out(httpserver: HTTPServer) -> None:
     done = threading.Event()
-    httpserver.expect_request("/key/list").respond_with_handler(lambda _request: ok(waited=done.wait(5)))
+    httpserver.expect_request("/key/list").respond_with_handler(lambda _request: ok(waited=done.wait(60)))
     started = time.monotonic()
     try:
         error = failure(client(httpserver.url_for(""), timeout=0.1))
     finally:
         done.set()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert str(error).endswith("did not respond to GET /key/list within 0.1 s")
 
 
