@@ -133,33 +133,36 @@ def playbook(ansible: Ansible, name: str, keys: Keys, *arguments: str, **variabl
     return run
 
 
-def steps(name: str, keys: Keys, case: str, **variables: Any) -> list[Json]:
-    """Return the tasks of a playbook, with these variables, and tasks that show its error and the remaining keys.
+def play_of(name: str, keys: Keys, case: str, **variables: Any) -> Json:
+    """Return the play of a playbook, with these variables, and with tasks that show its error and the remaining keys.
 
-    One run of ansible-playbook can contain many cases, because a failed one does not end the play.
+    One run of ansible-playbook can contain many cases. Each has a host of its own, because of the facts that it sets,
+    and continues after an error, which would end the run.
     """
     (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text())
-    return [
-        {"name": f"Begin: {case}", "ansible.builtin.debug": {"msg": case}},
-        {
-            "block": play["tasks"],
-            "rescue": [{"name": "Show the error", "ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
-            "vars": {**play["vars"], "alias_prefix": keys.prefix, **variables},
-        },
-        {
-            "name": "Show the remaining keys",
-            "ansible.builtin.debug": {"msg": f"{{{{ ({LOOKUP})['keys'] | map(attribute='key_alias') | list }}}}"},
-            "vars": {"prefix": keys.prefix},
-        },
-    ]
+    interpreter = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    show_error = {"name": "Show the error", "ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}
+    show_keys = {
+        "name": "Show the remaining keys",
+        "ansible.builtin.debug": {"msg": f"{{{{ ({LOOKUP})['keys'] | map(attribute='key_alias') | list }}}}"},
+        "vars": {"prefix": keys.prefix},
+    }
+    return {
+        **play,
+        "name": case,
+        "hosts": re.sub(r"\W", "-", case),
+        "vars": {**play["vars"], **interpreter, "alias_prefix": keys.prefix, **variables},
+        "tasks": [{"block": play["tasks"], "rescue": [show_error]}, show_keys],
+    }
 
 
-def play(ansible: Ansible, tasks: list[Json], *arguments: str) -> dict[str, CommandResult]:
-    """Run the tasks of several cases in one play, and return the part of each case."""
-    run = ansible.play({"hosts": "localhost", "tasks": tasks}, *arguments)
+def run_cases(ansible: Ansible, plays: list[Json], *arguments: str) -> dict[str, CommandResult]:
+    """Run the plays of several cases, and return the part of the output of each case."""
+    hosts = ",".join(play["hosts"] for play in plays)
+    run = ansible.play(plays, "-i", f"{hosts},", *arguments)
     assert run.code == 0, run.output
     assert ansible.environment["LITELLM_MASTER_KEY"] not in run.output + run.log
-    parts = re.split(r"^TASK \[Begin: (.*)\] \*+$", run.stdout, flags=re.MULTILINE)
+    parts = re.split(r"^PLAY \[(.*)\] \*+$", run.stdout.partition("PLAY RECAP")[0], flags=re.MULTILINE)
     return {case: CommandResult(run.code, part, "", "") for case, part in zip(parts[1::2], parts[2::2], strict=True)}
 
 
@@ -220,11 +223,11 @@ def test_the_json_report_matches_the_proxy_and_only_its_owner_can_read_it(ansibl
 INVALID_REPORTS: dict[str, tuple[Json, str]] = {
     "html without a file": (
         {"report_format": "html"},
-        "report_format must be table, json or html; html also requires report_file",
+        "report_format must be table, csv, json or html; csv and html also require report_file",
     ),
     "unknown format": (
         {"report_format": "xml"},
-        "report_format must be table, json or html; html also requires report_file",
+        "report_format must be table, csv, json or html; csv and html also require report_file",
     ),
     "no guid": ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
 }
@@ -232,19 +235,18 @@ INVALID_REPORTS: dict[str, tuple[Json, str]] = {
 
 @pytest.fixture(scope="module")
 def reports(ansible: Ansible, keys: Keys, proxy: Proxy, guid: str) -> dict[str, CommandResult]:
-    """Run the playbook with different variables, in one play."""
+    """Run the playbook with different variables."""
     none = Keys(proxy, f"{guid}-none-")
-    return play(
+    return run_cases(
         ansible,
         [
-            *steps("report_keys", keys, "text", report_file="keys.txt"),
-            *steps("report_keys", keys, "shown"),
-            *steps("report_keys", keys, "html", report_file="page.html"),
-            *steps("report_keys", none, "no keys"),
+            play_of("report_keys", keys, "text", report_file="keys.txt"),
+            play_of("report_keys", keys, "shown"),
+            play_of("report_keys", keys, "html", report_file="page.html"),
+            play_of("report_keys", none, "no keys"),
             *(
-                task
+                play_of("report_keys", none, case, **variables)
                 for case, (variables, _message) in INVALID_REPORTS.items()
-                for task in steps("report_keys", none, case, **variables)
             ),
         ],
     )
@@ -255,7 +257,9 @@ def test_the_text_report_contains_the_displayed_table(
 ) -> None:
     path = ansible.folder / "keys.txt"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    lines = path.read_text().splitlines()
+    table, _empty_line, sums = path.read_text().partition("\n\n")
+    lines = table.splitlines()
+    assert sums.startswith("ENVIRONMENT ")
     assert set(column(lines, "STATUS")) == {keys.prefix + name for name in keys.ids}
     shown = reports["shown"].task_msg("Show the virtual keys")
     assert column(lines, "STATUS") == column(shown, "STATUS")
@@ -320,18 +324,20 @@ def test_a_report_of_no_keys(reports: dict[str, CommandResult]) -> None:
 
 @pytest.fixture(scope="module")
 def sweeps(ansible: Ansible, all_keys: dict[str, Keys]) -> dict[str, CommandResult]:
-    """Run all sweeps in one play in check mode, and in another one in earnest, each of them twice."""
-    tasks, checked = [], []
+    """Run all sweeps in check mode, and then in earnest, each of them twice."""
+    plays, checked = [], []
     for name, sweep in SWEEPS.items():
-        checked += steps("sweep_keys", all_keys[name], f"{name}, checked", **sweep.variables)
+        checked.append(play_of("sweep_keys", all_keys[name], f"{name}, checked", **sweep.variables))
         for case in (name, f"{name}, again"):
-            tasks += steps("sweep_keys", all_keys[name], case, **sweep.variables)
+            plays.append(play_of("sweep_keys", all_keys[name], case, **sweep.variables))
     (ansible.folder / "list.txt").write_bytes(LIST)
-    tasks += steps("sweep_keys", all_keys[LISTED], LISTED, sweep="orphaned", report_guids_file="list.txt")
     guids = ",".join(GUIDS)
-    tasks += steps("sweep_keys", all_keys[UNCERTAIN], "certain", sweep="orphaned", report_guids=guids)
-    tasks += steps("sweep_keys", all_keys[UNCERTAIN], "possibly", sweep="possibly_orphaned", report_guids=guids)
-    return play(ansible, checked, "--check") | play(ansible, tasks)
+    plays += [
+        play_of("sweep_keys", all_keys[LISTED], LISTED, sweep="orphaned", report_guids_file="list.txt"),
+        play_of("sweep_keys", all_keys[UNCERTAIN], "certain", sweep="orphaned", report_guids=guids),
+        play_of("sweep_keys", all_keys[UNCERTAIN], "possibly", sweep="possibly_orphaned", report_guids=guids),
+    ]
+    return run_cases(ansible, checked, "--check") | run_cases(ansible, plays)
 
 
 def remaining(keys: Keys, run: CommandResult) -> set[str]:
@@ -380,11 +386,11 @@ def test_a_key_without_a_guid_in_its_metadata_is_deleted_only_by_a_choice_of_its
 
 # Sweeps that may be a mistake: the variables, and the error message. The unit tests of `_reports` contain more of them.
 MISTAKES: list[tuple[Json, str]] = [
-    ({}, "sweep=expired would delete 2, sweep=orphaned also requires report_guids or report_guids_file"),
+    ({}, "sweep=expired would delete 2, sweep=orphaned also requires guids or guids_file"),
     ({"sweep": "orphaned"}, "Cannot detect orphaned keys without the guids of the existing environments"),
     ({"sweep": "orphaned", "report_guids_file": "missing.txt"}, "missing.txt"),
     ({"sweep": "orphaned", "report_guids_file": "latin1.txt"}, "Cannot decode the list of guids"),
-    ({"sweep": "expired", "sweep_at_most": 1}, "2 keys would be deleted, which is more than sweep_at_most (1)"),
+    ({"sweep": "expired", "sweep_at_most": 1}, "2 keys would be deleted, which is more than at_most (1)"),
     ({"sweep": "expired", "alias_prefix": " "}, "alias_prefix must not be empty"),
 ]
 
@@ -392,17 +398,18 @@ MISTAKES: list[tuple[Json, str]] = [
 @pytest.fixture(scope="module")
 def mistakes(ansible: Ansible, keys: Keys) -> dict[str, CommandResult]:
     (ansible.folder / "latin1.txt").write_bytes("abc1\xa0\nabc2\nabc3".encode("latin-1"))
-    tasks = []
-    for number, (variables, _message) in enumerate(MISTAKES):
-        tasks += steps("sweep_keys", keys, str(number), **variables)
-    return play(ansible, tasks)
+    plays = [
+        play_of("sweep_keys", keys, f"mistake {number}", **variables)
+        for number, (variables, _message) in enumerate(MISTAKES)
+    ]
+    return run_cases(ansible, plays)
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[str(variables) for variables, _message in MISTAKES])
 def test_a_sweep_that_may_be_a_mistake_deletes_nothing(
     mistakes: dict[str, CommandResult], keys: Keys, number: int
 ) -> None:
-    run = mistakes[str(number)]
+    run = mistakes[f"mistake {number}"]
     assert MISTAKES[number][1] in run.text
     assert run.task_msg("Show the error")
     assert not is_changed(run)
@@ -438,7 +445,7 @@ def test_a_key_that_is_extended_during_a_sweep_is_kept(
 
 def test_the_examples_of_the_filters_run(ansible: Ansible, keys: Keys) -> None:
     examples = [yaml.safe_load(yaml.safe_load(path.read_text())["EXAMPLES"]) for path in PAGES]
-    assert len(examples) == 4
+    assert len(examples) == 6
     run = ansible.play({"hosts": "localhost", "tasks": [task for tasks in examples for task in tasks]})
     assert run.code == 0, run.output
     assert (ansible.folder / "keys.html").read_text().startswith("<!DOCTYPE html>")

