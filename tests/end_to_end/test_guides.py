@@ -48,11 +48,12 @@ PAGES = {
 PROVISIONED = ("extend_and_pause", "replace_a_key")
 # What a catalog item contains besides variables of the role: AgnosticD and Babylon read it, which the tests do not run.
 OF_THE_PLATFORM = {"__meta__", "lifecycle_hooks", "num_users", "requirements_content", "workloads"}
+# What other files contain: requirements.yml, and a file with variables.
+OF_FILES = {"collections", "litellm_master_key", "litellm_url"}
 # This block looks up user data with a plugin of AgnosticD, which is not installed.
 LOOKUPS = "lookups"
-# These blocks are for Automation Platform and ansible-builder; test_automation_platform.py covers their files. The last
-# two are a list of collections, and variables with the master key.
-NOT_RUN = {LOOKUPS, "credential", "environment", "requirements", "connection"}
+# These blocks are for Automation Platform and ansible-builder; test_automation_platform.py covers their files.
+NOT_RUN = {LOOKUPS, "credential", "environment"}
 SEED = "a seed that is good for running the guides only"
 
 
@@ -83,7 +84,7 @@ class Block:
     @property
     def can_run(self) -> bool:
         """Return whether the block can run here: without a cluster, the internet, or make inside make."""
-        return all(line.split()[0] in ("ansible", "ansible-playbook", "export") for line in self.commands)
+        return all(line.split()[0] in ("ansible", "ansible-playbook", "curl", "export") for line in self.commands)
 
 
 def blocks(page: str) -> list[Block]:
@@ -152,13 +153,19 @@ class Reader:
         text = re.sub(
             r"^(ansible-playbook \S+\.sweep_keys .*)", rf"\1 -e alias_prefix=virtkey-{self.guid}-", text, flags=re.M
         )
-        return text.replace("https://litellm.example.com", self.proxy.url).replace("sk-...", "$LITELLM_MASTER_KEY")
+        text = text.replace("https://litellm.example.com", self.proxy.url).replace("sk-...", "$LITELLM_MASTER_KEY")
+        return text.replace("sk-…", self.last_secret()) if "sk-…" in text else text
+
+    def last_secret(self) -> str:
+        """Return the secret that was saved last, which the output of a playbook contains."""
+        paths = sorted(self.output.glob("*/provision-user-data.yaml"), key=lambda path: path.stat().st_mtime)
+        return str(yaml.safe_load(paths[-1].read_text())["litellm_virtual_key"])
 
     def plays(self, content: Any) -> list[Json]:
         """Return the content of a block as plays; it contains plays, tasks, or the variables of a catalog item."""
         if isinstance(content, list):
             return content if "hosts" in content[0] else [{"hosts": "localhost", "tasks": content}]
-        assert set(content) <= OF_THE_PLATFORM | set(VARIABLES)
+        assert set(content) <= OF_THE_PLATFORM | OF_FILES | set(VARIABLES)
         of_role = {name: value for name, value in content.items() if name in VARIABLES or name == "num_users"}
         # Catalog items are alternatives, so each kind gets its own environment: with one key, with a number of users,
         # and with named users.
@@ -200,7 +207,7 @@ class Reader:
             subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
             return
         done = subprocess.run(
-            ["bash", "-euc", self.personalize(block.text)],
+            ["bash", "-euc", f'curl() {{ command curl --fail-with-body "$@"; }}\n{self.personalize(block.text)}'],
             cwd=self.ansible.folder,
             env={**self.ansible.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,
@@ -236,15 +243,15 @@ MINIMUM = {
     "agnosticd": 3,
     "automation_platform": 1,
     "clean_up": 4,
-    "collection": 9,
+    "collection": 7,
     "expiry": 2,
-    "extend_and_pause": 5,
+    "extend_and_pause": 9,
     "install": 1,
-    "quick_start": 8,
-    "replace_a_key": 5,
-    "report_on_keys": 3,
+    "quick_start": 10,
+    "replace_a_key": 8,
+    "report_on_keys": 8,
     "role": 11,
-    "run_a_workshop": 4,
+    "run_a_workshop": 9,
     "secrets": 1,
     "symptoms": 1,
 }
