@@ -5,8 +5,8 @@
 """Run the code blocks of the READMEs and guides, from the top of each page to its end.
 
 The tests replace three things: user123 and the like by unique guids, the URL of the proxy, and the master key. Sweeps
-are restricted to the keys of the test, because other tests may use the proxy, too. test_hand_over.py covers the guide
-on handing over keys.
+are restricted to the keys of the test, because other tests may use the proxy, too. test_hand_over.py also uses the
+templates of the guide on handing over keys.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ VARIABLES = yaml.safe_load((OF_ROLE / "defaults" / "main.yml").read_text())
 PAGES = {
     "collection": ROOT / "README.md",
     "role": OF_ROLE / "README.md",
-    **{path.stem: path for path in sorted(RST.glob("*.rst")) if path.stem != "hand_over_a_key"},
+    **{path.stem: path for path in sorted(RST.glob("*.rst"))},
 }
 # These pages start with an environment that has a key.
-PROVISIONED = ("extend_and_pause", "replace_a_key")
+PROVISIONED = ("extend_and_pause", "hand_over_a_key", "replace_a_key")
+# These blocks contain templates.
+EXPRESSIONS = ("fields", "filters")
 # What a catalog item contains besides variables of the role: AgnosticD and Babylon read it, which the tests do not run.
 OF_THE_PLATFORM = {"__meta__", "lifecycle_hooks", "num_users", "requirements_content", "workloads"}
 # What other files contain: requirements.yml, and a file with variables.
@@ -74,7 +76,7 @@ class Block:
 
     @property
     def is_file(self) -> bool:
-        return self.name.endswith((".txt", ".yml"))
+        return self.name.endswith((".j2", ".txt", ".yml"))
 
     @property
     def commands(self) -> list[str]:
@@ -117,6 +119,9 @@ class Reader:
         for block in blocks(self.page):
             if block.is_file:
                 self.save(block)
+            elif block.name in EXPRESSIONS:
+                content = yaml.safe_load(self.personalize(block.text))
+                plays.append({"hosts": "localhost", "tasks": [{"ansible.builtin.debug": {"msg": content}}]})
             elif block.is_yaml:
                 plays += self.plays(yaml.safe_load(self.personalize(block.text)))
             elif block.language == "bash":
@@ -151,7 +156,10 @@ class Reader:
     def personalize(self, text: str) -> str:
         text = re.sub(r"\buser(12[0-9])\b", rf"{self.guid}-\1", text)
         text = re.sub(
-            r"^(ansible-playbook \S+\.sweep_keys .*)", rf"\1 -e alias_prefix=virtkey-{self.guid}-", text, flags=re.M
+            r"^(ansible-playbook \S+\.(?:cleanup|sweep)_keys .*)",
+            rf"\1 -e alias_prefix=virtkey-{self.guid}-",
+            text,
+            flags=re.M,
         )
         text = text.replace("https://litellm.example.com", self.proxy.url).replace("sk-...", "$LITELLM_MASTER_KEY")
         return text.replace("sk-…", self.last_secret()) if "sk-…" in text else text
@@ -195,6 +203,7 @@ class Reader:
             "vaulted_master_key": "{{ lookup('ansible.builtin.env', 'LITELLM_MASTER_KEY') }}",
             "vaulted_seed": SEED,
             "vaulted_key_seed": SEED,
+            "runtime_hours": 336,
             "ocp4_workload_tenant_keycloak_username": "ann",
         }
         common = {**extra, "guid": f"{self.guid}-123", "litellm_url": self.proxy.url}
@@ -246,6 +255,7 @@ MINIMUM = {
     "collection": 7,
     "expiry": 2,
     "extend_and_pause": 9,
+    "hand_over_a_key": 5,
     "install": 1,
     "quick_start": 10,
     "replace_a_key": 8,

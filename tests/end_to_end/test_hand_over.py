@@ -34,7 +34,7 @@ PAGE = (ROOT / "docs" / "docsite" / "rst" / "hand_over_a_key.rst").read_text()
 TEMPLATES = {
     name: textwrap.dedent(block)
     for name, block in re.findall(
-        r"^\.\. code-block:: jinja\n   :name: (\w+)\n\n((?:    .*\n|\n)+)", PAGE, re.MULTILINE
+        r"^\.\. code-block:: jinja\n   :caption: (\w+)\.j2\n\n((?:    .*\n|\n)+)", PAGE, re.MULTILINE
     )
 }
 SEED = "0123456789abcdef0123456789abcdef"
