@@ -264,6 +264,7 @@ MINIMUM = {
     "run_a_workshop": 9,
     "secrets": 1,
     "symptoms": 1,
+    "troubleshooting": 1,
 }
 
 
