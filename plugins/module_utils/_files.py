@@ -224,16 +224,18 @@ class Folder:
 
         :raises UnsafeFileError: if it is not a regular file of a trusted user.
         """
-        with self._opened(name) as opened:
-            if opened is None:
-                return None
-            handle, status = opened
+        handle = self._open(name)
+        if handle is None:
+            return None
+        try:
             content = b""
             while len(content) <= max_bytes:
                 part = os.read(handle, max_bytes + 1 - len(content))
                 if not part:
-                    return content, status
+                    return content, os.fstat(handle)
                 content += part
+        finally:
+            os.close(handle)
         raise UnsafeFileError(f"{self.path_of(name)} is larger than {max_bytes >> 20} MB")
 
     def check(self, name: str) -> Optional[os.stat_result]:
@@ -241,8 +243,13 @@ class Folder:
 
         :raises UnsafeFileError: if it is not a regular file of a trusted user.
         """
-        with self._opened(name) as opened:
-            return opened[1] if opened else None
+        handle = self._open(name)
+        if handle is None:
+            return None
+        try:
+            return os.fstat(handle)
+        finally:
+            os.close(handle)
 
     def protect(self, name: str) -> None:
         """Make a file readable by its owner only, before another program writes to it. Create it if there is none.
@@ -251,9 +258,14 @@ class Folder:
         """
         with contextlib.suppress(FileExistsError):
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self.handle))
-        with self._opened(name) as opened:
-            if opened and opened[1].st_uid == os.geteuid():
-                os.fchmod(opened[0], 0o600)
+        handle = self._open(name)
+        if handle is None:  # removed meanwhile
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            if os.fstat(handle).st_uid == os.geteuid():
+                os.fchmod(handle, 0o600)
+        finally:
+            os.close(handle)
 
     def check_writable(self) -> None:
         """Check that a file can be created.
@@ -298,23 +310,25 @@ class Folder:
     def remove(self, name: str) -> None:
         os.unlink(name, dir_fd=self.handle)
 
-    @contextlib.contextmanager
-    def _opened(self, name: str) -> Iterator[Optional[Tuple[int, os.stat_result]]]:
+    def _open(self, name: str) -> Optional[int]:
+        """Return a descriptor of a file, and None if there is none.
+
+        :raises UnsafeFileError: if it is not a regular file of a trusted user.
+        """
         try:
             handle = os.open(name, _FILE, dir_fd=self.handle)
         except FileNotFoundError:
-            yield None
-            return
+            return None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP):  # a link, or a socket
                 raise UnsafeFileError(f"{self.path_of(name)} is not a regular file; move it away") from None
             raise
         try:
-            status = os.fstat(handle)
-            self._check_file(name, status)
-            yield handle, status
-        finally:
+            self._check_file(name, os.fstat(handle))
+        except BaseException:
             os.close(handle)
+            raise
+        return handle
 
     def _check_file(self, name: str, status: os.stat_result) -> None:
         owners = self.trust.uids

@@ -10,6 +10,7 @@ Each test creates keys with its own alias prefix, because other tests may use th
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -264,6 +265,22 @@ def test_the_text_report_contains_the_displayed_table(
     shown = reports["shown"].task_msg("Show the virtual keys")
     assert column(lines, "STATUS") == column(shown, "STATUS")
     assert reports["text"].task_msg("Show the summary").startswith("6 virtual keys: ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a link of another user")
+def test_the_report_does_not_replace_what_the_link_of_another_user_leads_to(
+    ansible: Ansible, keys: Keys, tmp_path: Path
+) -> None:
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    precious.write_text("precious")
+    (shared / "keys.txt").symlink_to(precious)
+    os.lchown(shared / "keys.txt", 12345, 12345)
+    run = playbook(ansible, "report_keys", keys, report_file=str(shared / "keys.txt"))
+    assert run.code == 2, run.output
+    assert f"Cannot write {shared}/keys.txt: {shared}/keys.txt is a symbolic link of another user" in run.text
+    assert precious.read_text() == "precious"
 
 
 class Elements(HTMLParser):
