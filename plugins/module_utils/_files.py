@@ -4,9 +4,8 @@
 
 """Open, read and replace files that another user of the machine must not be able to forge, to redirect or to read.
 
-A path is opened part by part, each relative to the directory before it, so that nobody can replace a part meanwhile. A
-part must belong to a trusted user, or be in a directory that only trusted users can change. Symbolic links are followed
-only if they belong to root or to the user who runs this.
+A path is opened part by part, each relative to the directory before it, so that nobody can replace a part meanwhile.
+The module `_file_trust` decides about each part.
 
 Managed nodes run this module, too: it uses nothing but the standard library of Python 3.6.
 
@@ -15,12 +14,20 @@ Private to this collection: names and behaviour may change in any release.
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import secrets
 import stat
-from typing import Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, FrozenSet, Iterator, List, Optional, Tuple
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_trust import (
+    Trust,
+    UnsafeFileError,
+    directory_problem,
+    file_problem,
+    is_controlled,
+    is_private_to,
+    link_problem,
+)
 
 MAX_LINKS = 40  # as Linux
 # Temporary files are named `.<file>.rhpds-litellm-<8 random characters>.tmp`, so that no backup, and no temporary file
@@ -33,137 +40,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _PASSED = (getattr(os, "O_PATH", 0) or os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 # A pipe is not waited for.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class UnsafeFileError(PermissionError):
-    """Another user could have put something there. `strerror` is a sentence that says what."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EPERM, reason)
-
-
-class User(NamedTuple):
-    """A user of the machine; without a name if no such account exists, as in many containers."""
-
-    uid: int
-    name: str = ""
-    gid: int = -1
-
-
-class Group(NamedTuple):
-    """A group of the machine, and the users who were added to it."""
-
-    gid: int
-    name: str = ""
-    members: Tuple[str, ...] = ()
-
-
-# Decisions
-
-
-def is_private_group(group: Group, users: Tuple[User, ...]) -> bool:
-    """Return whether a group has no other members than these users: most systems have such a group for each user."""
-    names = {user.name for user in users if user.name}
-    return set(group.members) <= names and any(
-        group.name == user.name if group.name and user.name else group.gid == user.uid for user in users
-    )
-
-
-def is_controlled(status: os.stat_result, uids: FrozenSet[int], is_private: Callable[[int], bool]) -> bool:
-    """Return whether nobody but these users can write to a file, or change the entries of a directory."""
-    return (
-        status.st_uid in uids
-        and not status.st_mode & stat.S_IWOTH
-        and (not status.st_mode & stat.S_IWGRP or is_private(status.st_gid))
-    )
-
-
-def link_problem(link: os.stat_result, folder: os.stat_result, uids: FrozenSet[int], is_exclusive: bool) -> str:
-    """Return why a symbolic link must not be followed; empty if it may be.
-
-    :param folder: the directory that contains it.
-    :param uids: root and the user who runs this.
-    :param is_exclusive: whether only they can change the entries of the directory.
-    """
-    if link.st_uid not in uids:
-        return "is a symbolic link of another user; remove it, or use another path"
-    is_fixed = folder.st_mode & stat.S_ISVTX and folder.st_uid in uids and link.st_nlink == 1
-    if is_exclusive or is_fixed:
-        return ""
-    return "is a symbolic link in a directory that other users can change; use another path"
-
-
-def directory_problem(directory: os.stat_result, uids: FrozenSet[int], is_exclusive: bool) -> str:
-    """Return why a directory must not be used; empty if it may be.
-
-    :param uids: the trusted users.
-    :param is_exclusive: whether only they can change the entries of the directory that contains it.
-    """
-    if is_exclusive or directory.st_uid in uids:
-        return ""
-    return "belongs to another user, who could have put it there; use a directory of your own"
-
-
-def file_problem(
-    file: os.stat_result, uids: FrozenSet[int], is_exclusive: bool, is_private: Optional[Callable[[int], bool]] = None
-) -> str:
-    """Return why a file must not be used; empty if it may be.
-
-    :param uids: the users to whom it may belong.
-    :param is_exclusive: whether only root and the user who runs this can change the entries of its directory.
-    :param is_private: whether a group has only trusted members. Without it, the file may be writable by others.
-    """
-    if not stat.S_ISREG(file.st_mode):
-        return "is not a regular file; move it away"
-    if file.st_uid not in uids:
-        return "belongs to another user, who could have put it there; move it away, or change its owner"
-    if file.st_nlink != 1 and not is_exclusive:
-        return "has another name (a hard link), and could be a file from elsewhere; move it away"
-    if is_private and not is_controlled(file, uids, is_private):
-        return "can be changed by other users; check its content, and make it writable by its owner only"
-    return ""
-
-
-# Users and groups of this machine
-
-
-def user_of(uid: int) -> User:
-    try:
-        found = pwd.getpwuid(uid)
-    except (KeyError, OverflowError):
-        return User(uid)
-    return User(uid, found.pw_name, found.pw_gid)
-
-
-def group_of(gid: int) -> Group:
-    try:
-        found = grp.getgrgid(gid)
-    except (KeyError, OverflowError):
-        return Group(gid)
-    return Group(gid, found.gr_name, tuple(found.gr_mem))
-
-
-def own_uids() -> FrozenSet[int]:
-    """Return root, and the user who runs this. In a container, root of the machine can have another number."""
-    return frozenset({0, os.geteuid(), os.lstat("/").st_uid})
-
-
-def _is_private_to(uids: FrozenSet[int]) -> Callable[[int], bool]:
-    return lambda gid: is_private_group(group_of(gid), tuple(user_of(uid) for uid in sorted(uids)))
-
-
-class Trust(NamedTuple):
-    """Who may own the files.
-
-    :ivar uids: root, and the user who runs this; they alone may redirect paths with symbolic links.
-    :ivar owner: another user, whom the file is for.
-    :ivar is_strict: a file must belong to `uids`, and others must not be able to write to it. Otherwise, it may also
-        belong to a user to whom one of the trusted users gave a directory of the path, such as a home directory.
-    """
-
-    uids: FrozenSet[int]
-    owner: Optional[int] = None
-    is_strict: bool = True
 
 
 class Folder:
@@ -194,7 +70,7 @@ class Folder:
 
     def is_exclusive_to(self, uids: FrozenSet[int]) -> bool:
         """Return whether only these users can change the entries."""
-        return is_controlled(self._status, uids, _is_private_to(uids))
+        return is_controlled(self._status, uids, is_private_to(uids, self.handle))
 
     def status(self, name: str) -> Optional[os.stat_result]:
         """Return what an entry is, and None if there is none."""
@@ -324,17 +200,17 @@ class Folder:
                 raise UnsafeFileError(f"{self.path_of(name)} is not a regular file; move it away") from None
             raise
         try:
-            self._check_file(name, os.fstat(handle))
+            self._check_file(name, handle)
         except BaseException:
             os.close(handle)
             raise
         return handle
 
-    def _check_file(self, name: str, status: os.stat_result) -> None:
-        owners = self.trust.uids
+    def _check_file(self, name: str, handle: int) -> None:
+        status, owners = os.fstat(handle), self.trust.uids
         if not self.trust.is_strict:
             owners = self._uids | ({status.st_uid} if self.is_exclusive_to(self._uids) else set())
-        is_private = _is_private_to(self.trust.uids) if self.trust.is_strict else None
+        is_private = is_private_to(self.trust.uids, handle) if self.trust.is_strict else None
         problem = file_problem(status, owners, self.is_exclusive_to(self.trust.uids), is_private)
         if problem:
             raise UnsafeFileError(f"{self.path_of(name)} {problem}")
@@ -375,15 +251,9 @@ def open_folder(path: str, trust: Trust, create: bool = False) -> Iterator[Folde
     :raises UnsafeFileError: if another user could have put a part of the path there.
     """
     parent, name = _walk(None, os.path.join(os.getcwd(), path), trust, create)
-    try:
-        folder = parent.enter(name, create)
-        try:
-            folder.make_listable()
-            yield folder
-        finally:
-            folder.close()
-    finally:
-        parent.close()
+    with contextlib.closing(parent), contextlib.closing(parent.enter(name, create)) as folder:
+        folder.make_listable()
+        yield folder
 
 
 @contextlib.contextmanager
@@ -393,21 +263,17 @@ def open_parent(path: str, trust: Trust) -> Iterator[Tuple[Folder, str]]:
     :raises UnsafeFileError: if another user could have put a part of the path there.
     """
     folder, name = _walk(None, os.path.join(os.getcwd(), path), trust)
-    try:
+    with contextlib.closing(folder):
         yield folder, name
-    finally:
-        folder.close()
 
 
 @contextlib.contextmanager
 def locate(folder: Folder, name: str) -> Iterator[Tuple[Folder, str]]:
     """Return the directory and the name of a file: others than these if the file is a symbolic link."""
     found, its_name = _walk(folder, name, folder.trust)
-    try:
+    with contextlib.closing(found):
         found.make_listable()
         yield found, its_name
-    finally:
-        found.close()
 
 
 def _root(trust: Trust) -> Folder:

@@ -107,13 +107,12 @@ import stat
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import (
-    Folder,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_trust import (
     Trust,
     UnsafeFileError,
-    open_parent,
     own_uids,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import Folder, open_parent
 
 MAX_BYTES = 4 << 20
 

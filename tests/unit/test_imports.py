@@ -63,7 +63,9 @@ def test_a_module_imports_only_lower_packages(path: Path) -> None:
         assert not [name for name in names if name.split(".")[0] in ("ansible", "ansible_collections")]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize(
+    "path", [*MODULES, *sorted((PLUGINS / "module_utils").glob("*.py"))], ids=lambda path: path.stem
+)
 def test_a_module_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
@@ -97,3 +99,5 @@ def test_architecture_names_every_module() -> None:
     text = (PLUGINS.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = set(text.partition("plugin_utils/")[2].partition("roles/")[0].split())
     assert [path.stem for path in MODULES if path.stem not in named] == []
+    named = set(text.partition("module_utils/")[2].partition("plugin_utils/")[0].split())
+    assert [path.stem for path in (PLUGINS / "module_utils").glob("*.py") if path.stem not in named] == []

@@ -31,6 +31,8 @@ _LOCK_FILE = ".rhpds-litellm.lock"
 # Seconds that a lock file must stay the same until its writer counts as killed. A writer needs less than a second.
 # Clocks are not compared: those of a file server and its clients may differ.
 _STALE_LOCK_SECONDS = 60.0
+# Seconds that other writers may have the lock, however many they are.
+_MAX_WAIT_SECONDS = 600.0
 # The minimum and maximum seconds between two attempts.
 _POLL_SECONDS = 0.02, 0.1
 
@@ -44,17 +46,46 @@ def lock_folder(handle: int, folder: Path) -> Iterator[Callable[[], None]]:
     :param folder: its path, for messages.
     :raises OSError: if no lock can be created.
     """
-    with _folder_lock(handle) or _LockFile(handle, folder).locked() as confirm:
+    with _folder_lock(handle, folder) or _LockFile(handle, folder).locked() as confirm:
         yield confirm
 
 
-def _folder_lock(handle: int) -> AbstractContextManager[Callable[[], None]] | None:
+class _Wait:
+    """The time between attempts to get a lock. Any user who can read a folder can lock it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waited = 0.0
+
+    def pause(self) -> float:
+        """Wait, and return for how long.
+
+        :raises UserDataError: if other processes have had the lock for too long.
+        """
+        if self._waited >= _MAX_WAIT_SECONDS:
+            raise UserDataError(
+                f"Cannot save user data in {self._folder}: other processes have locked it for "
+                f"{_MAX_WAIT_SECONDS / 60:g} minutes; find out which ones (lsof), and run again"
+            )
+        # Waiting for a file server that does not respond does not count.
+        pause = random.uniform(*_POLL_SECONDS)
+        time.sleep(pause)
+        self._waited += pause
+        return pause
+
+
+def _folder_lock(handle: int, folder: Path) -> AbstractContextManager[Callable[[], None]] | None:
     """Lock a folder until the handle is closed. Return None if its file system refuses that."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:
-        return None
-    return contextlib.nullcontext(lambda: None)  # nobody can take over this lock
+    wait = _Wait(folder)
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait.pause()
+        except OSError:
+            return None
+        else:
+            return contextlib.nullcontext(lambda: None)  # nobody can take over this lock
 
 
 class _LockFile:
@@ -84,11 +115,9 @@ class _LockFile:
 
     def _create(self) -> None:
         """Create the lock file as soon as no other writer has one."""
-        found, unchanged = None, 0.0
+        found, unchanged, wait = None, 0.0, _Wait(self._folder)
         while not self._create_exclusively():
-            # Waiting for a file server that does not respond does not count.
-            pause = random.uniform(*_POLL_SECONDS)
-            time.sleep(pause)
+            pause = wait.pause()
             before, found = found, self._read(_LOCK_FILE)
             unchanged = unchanged + pause if found == before else 0.0
             if found is not None and unchanged >= _STALE_LOCK_SECONDS:

@@ -22,15 +22,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ...module_utils._files import (
-    TEMPORARY_MARKER,
-    TEMPORARY_SUFFIX,
-    Folder,
-    Trust,
-    locate,
-    open_folder,
-    own_uids,
-)
+from ...module_utils._file_trust import Trust, own_uids
+from ...module_utils._files import TEMPORARY_MARKER, TEMPORARY_SUFFIX, Folder, locate, open_folder
 from .._errors import UserDataError
 from .documents import MAX_BYTES, DocumentError, format_document, format_list, parse
 from .lock import lock_folder

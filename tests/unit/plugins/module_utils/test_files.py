@@ -10,13 +10,13 @@ import ast
 import contextlib
 import os
 import stat
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import (
-    Folder,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_trust import (
     Group,
     Trust,
     UnsafeFileError,
@@ -26,10 +26,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files 
     is_controlled,
     is_private_group,
     link_problem,
+    own_uids,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import (
+    Folder,
     locate,
     open_folder,
     open_parent,
-    own_uids,
 )
 
 PLUGINS = Path(__file__).parents[4] / "plugins"
@@ -293,6 +296,21 @@ def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "file", is_strict=False) == b"forged"
 
 
+def test_a_user_with_an_access_control_list_counts_as_another_user(tmp_path: Path) -> None:
+    """Its mode looks like that of a private group."""
+    (tmp_path / "file").write_text("forged")
+    (tmp_path / "file").chmod(0o660)
+    entries = [(1, 6, -1), (2, 6, OTHER), (4, 4, -1), (16, 6, -1), (32, 0, -1)]  # owner, user, group, mask, others
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    assert read(tmp_path / "file") == b"forged" or os.getegid() != os.geteuid()
+    try:
+        os.setxattr(tmp_path / "file", "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"the file system has no access control lists: {error.strerror}")
+    with pytest.raises(UnsafeFileError, match="can be changed by other users"):
+        read(tmp_path / "file")
+
+
 @pytest.mark.parametrize("kind", ["directory", "pipe", "socket", "device"])
 def test_something_that_is_no_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
@@ -378,7 +396,7 @@ def test_directories_that_cannot_be_listed_can_be_passed() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("path", ["module_utils/_files.py", "modules/private_file.py"])
+@pytest.mark.parametrize("path", ["module_utils/_files.py", "module_utils/_file_trust.py", "modules/private_file.py"])
 def test_managed_nodes_with_an_old_python_can_compile_it(path: str) -> None:
     source = (PLUGINS / path).read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 6))

@@ -251,6 +251,38 @@ def test_a_writer_that_lost_its_lock_keeps_the_lock_of_the_other(tmp_path: Path)
     assert (tmp_path / LOCK_FILE).read_text() == "other"
 
 
+@pytest.mark.parametrize("refuses", [False, True], ids=["flock", "lock file"])
+def test_a_lock_that_is_never_released_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    """Any user who can read the folder can lock it."""
+    if refuses:
+        monkeypatch.setattr(fcntl, "flock", fcntl.flock)
+        refuse_flock(errno.ENOLCK)
+    path = tmp_path / LOCK_FILE
+
+    def write(number: int) -> None:
+        if refuses:
+            path.write_text(f"other {number}")
+
+    write(0)
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        if not refuses:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        sleeps = Sleeps(monkeypatch, write)
+        with pytest.raises(UserDataError) as failed:
+            save(tmp_path, "provision", data={"a": 1})
+    finally:
+        os.close(handle)
+    assert 600 <= sum(sleeps.seconds) < 601
+    assert str(failed.value) == (
+        f"Cannot save user data in {tmp_path}: other processes have locked it for 10 minutes; find out which ones "
+        "(lsof), and run again"
+    )
+    assert load(tmp_path) == {}
+
+
 # Folders in which no lock can be created
 
 
