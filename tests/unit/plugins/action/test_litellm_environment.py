@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -394,6 +395,48 @@ def test_an_extension_fails_for_a_missing_key_that_was_saved_without_settings(ru
         assert "virtkey-abc-ann" in result["msg"]
         assert "does not exist and cannot be recreated, because its settings were not saved" in result["msg"]
     assert proxy.aliases() == [f"virtkey-abc-{user}" for user in users[1:]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a file of another user")
+@pytest.mark.parametrize("operation", ["extend", "provision", "destroy"])
+def test_no_secret_is_taken_from_a_file_that_another_user_planted(run, proxy, tmp_path, operation):
+    tmp_path.chmod(0o777)
+    path = tmp_path / "provision-user-data.yaml"
+    record = {"guid": "abc", "virtual_key": SECRET, "expires": "2020-01-01T00:00:00Z", "settings": {"models": []}}
+    path.write_text(yaml.safe_dump({"litellm_keys": {ALIAS: record}}))
+    os.chown(path, 12345, 12345)
+    result = run(operation, duration="7d")
+    assert result["failed"] is True
+    assert result["msg"] == (
+        f"Cannot read user data from {tmp_path}: {path} belongs to another user, who could have put it there; move it "
+        "away, or change its owner"
+    )
+    assert proxy.rows == {}
+    assert not any("generate" in one for one in map(str, proxy.requests))
+
+
+def test_the_files_of_a_user_with_a_path_as_name_are_left_alone(run, proxy, warnings):
+    """Such as one that somebody else added to the proxy or to the user data."""
+    assert operations(run(users=["../esc", "ann"])) == ["created", "created"]
+    result = run("destroy", env_file="/home/{user}/.env")
+    assert operations(result) == ["absent", "deleted", "deleted"]
+    assert [one["env_file"] for one in result["handover"]] == ["", "", "/home/ann/.env"]
+    assert warnings == [
+        "The files of user '../esc' are left alone, because the name cannot be part of the path of a file"
+    ]
+
+
+def test_a_provision_without_users_has_no_file_of_a_user(run, proxy):
+    result = run(profile_file="/etc/profile.d/{user}", profile_group="lab")
+    assert result["failed"] is True
+    assert result["msg"] == (
+        "profile_file contains {user}, but the environment has no users; set users, or remove {user}"
+    )
+    assert proxy.rows == {}
+    assert operations(run()) == ["created"]
+    destroyed = run("destroy", profile_file="/etc/profile.d/{user}", profile_group="lab")
+    assert operations(destroyed) == ["deleted"]
+    assert [one["profile_file"] for one in destroyed["handover"]] == [""]
 
 
 def test_an_extension_does_not_recreate_a_deleted_key(run, proxy):
