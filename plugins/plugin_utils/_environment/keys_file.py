@@ -15,10 +15,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...module_utils._files import Trust, locate, open_folder, own_uids
+from ...module_utils._file_trust import Trust, own_uids
+from ...module_utils._files import open_parent
 from .._errors import OptionError, UserDataError
 from .._text import csv_text
 
+MAX_BYTES = 16 << 20
 COLUMNS = ("user", "key", "endpoint", "models", "expires")
 
 
@@ -69,11 +71,12 @@ def remove_keys_file(path: Path, secrets: Collection[str]) -> bool:
     :param secrets: the secrets of this environment.
     :raises UserDataError: if it cannot be removed.
     """
-    listed = _listed_secrets(path) if path.is_file() else None
+    listed = _listed_secrets(path)
     if listed is None or not listed <= set(secrets):
         return False
     try:
-        path.unlink()
+        with open_parent(str(path), Trust(own_uids())) as (folder, name):
+            folder.remove(name)
     except OSError as error:
         raise UserDataError(f"Cannot remove {path}: {error.strerror or error}") from None
     return True
@@ -84,28 +87,24 @@ def write_keys_file(path: Path, keys: Iterable[Mapping[str, Any]], base_url: str
 
     :raises UserDataError: if it cannot be written.
     """
-    text = keys_text(keys, base_url)
+    content = keys_text(keys, base_url).encode("utf-8")
     try:
-        if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o077 == 0:
-            return False
-    except (OSError, UnicodeDecodeError):
-        pass  # the file is replaced, or the error is reported when it is written
-    try:
-        with (
-            open_folder(str(path.parent), Trust(own_uids()), False) as folder,
-            locate(folder, path.name) as (parent, own_name),
-        ):
-            parent.check(own_name)
-            parent.replace(own_name, text.encode("utf-8"))
+        with open_parent(str(path), Trust(own_uids())) as (folder, name):
+            found = folder.read(name, MAX_BYTES)
+            if found and found[0] == content and found[1].st_mode & 0o077 == 0:
+                return False
+            folder.replace(name, content)
     except OSError as error:
         raise UserDataError(f"Cannot write {path}: {error.strerror or error}") from None
     return True
 
 
 def _listed_secrets(path: Path) -> set[str] | None:
-    """Return the secrets in the file; None if it is not such a file."""
+    """Return the secrets in the file; None if it is not such a file, or another user could have put it there."""
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        with open_parent(str(path), Trust(own_uids())) as (folder, name):
+            found = folder.read(name, MAX_BYTES)
+        rows = list(csv.reader(io.StringIO(found[0].decode("utf-8")))) if found else []
     except (OSError, UnicodeDecodeError, csv.Error):
         return None
     if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     remove_keys_file,
     write_keys_file,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserDataError
 
 URL = "https://proxy.example.com/v1"
 
@@ -77,3 +78,24 @@ def test_a_file_that_cannot_be_written_is_refused(path: Path) -> None:
         check_keys_file(path.parent / "missing" / "keys.csv", [], "keys_file")
     with pytest.raises(OptionError, match="which is a directory; name a file"):
         check_keys_file(path.parent, [], "keys_file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create files of another user")
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+def test_what_another_user_planted_is_neither_written_nor_removed(path: Path, kind: str) -> None:
+    precious = path.with_name("precious")
+    write_keys_file(precious, [key("ann")], URL)
+    before = precious.read_text()
+    {
+        "file": lambda: path.write_text(before),
+        "link": lambda: path.symlink_to(precious),
+        "pipe": lambda: os.mkfifo(path),
+    }[kind]()
+    os.chown(path, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(OptionError, match="which exists and contains something else"):
+        check_keys_file(path, ["sk-ann"], "keys_file")
+    with pytest.raises(UserDataError, match=f"^Cannot write {path}: {path} (belongs to another user|is )"):
+        write_keys_file(path, [key("ann")], URL)
+    assert not remove_keys_file(path, ["sk-ann"])
+    assert precious.read_text() == before
+    assert os.path.lexists(path)
