@@ -263,8 +263,7 @@ MINIMUM = {
     "role": 11,
     "run_a_workshop": 9,
     "secrets": 1,
-    "symptoms": 1,
-    "troubleshooting": 1,
+    "symptoms": 2,
 }
 
 

@@ -231,12 +231,11 @@ def test_the_table_of_names_contains_only_names_that_exist() -> None:
     section = (RST / "facts_and_user_data.rst").read_text(encoding="utf-8").split("Which name do I read?\n")[1]
     table, _line, text = section.partition("\n- **Facts**")
     header, *rows = ([cell.strip("\n ") for cell in row.split("\n     -")] for row in table.split("\n   * - ")[1:])
-    assert header == ["value", "fact", "user data", "attribute in Showroom", "environment variable"]
-    for _value, fact, saved, attribute, variable in rows:
+    assert header == ["value", "fact", "user data", "environment variable"]
+    for _value, fact, saved, variable in rows:
         assert set(re.findall(r"``(\w+)", fact)) <= set(facts)
         assert set(re.findall(r"\['(\w+)'\]", fact)) <= set(facts["_litellm_user_data"])
         assert set(re.findall(r"``(\w+)``", saved)) <= set(data)
-        assert set(re.findall(r"``\{(\w+)\}``", attribute)) <= set(data)
         assert set(re.findall(r"``(\w+)``", variable)) <= set(variables)
     missing = re.findall(r"``(\w+)``", text.partition("These names do not exist: ")[2].partition(".")[0])
     assert len(missing) == 2
