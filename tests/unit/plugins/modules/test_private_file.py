@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
+import signal
 import stat
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +279,66 @@ def test_nobody_can_read_a_new_file_at_any_moment(home: Path, monkeypatch: pytes
     finally:
         os.umask(before)
     assert seen == [(0, ANN.pw_uid, 0o600), (0, ANN.pw_uid, 0o640)]
+
+
+@as_root
+def test_a_user_who_swaps_files_all_the_time_cannot_lead_root_astray() -> None:
+    """The user can write to the directory; links to a file of root appear there at any moment."""
+    with tempfile.TemporaryDirectory() as name:  # the directories of pytest are private
+        Path(name).chmod(0o755)
+        precious, home = Path(name, "precious"), Path(name, "home")
+        precious.write_text("precious\n")
+        precious.chmod(0o600)
+        (home / "project").mkdir(parents=True)
+        for folder in (home, home / "project"):
+            os.chown(folder, ANN.pw_uid, ANN.pw_gid)
+        before = precious.stat()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(ANN.pw_gid)
+                os.setuid(ANN.pw_uid)
+                swap_until_killed(home, precious)
+            finally:
+                os._exit(1)
+        written = refused = 0
+        try:
+            end = time.monotonic() + 2
+            while time.monotonic() < end or not (written and refused):
+                try:
+                    written += act(home / "project" / ".env", block="a", owner=ANN.pw_name)[0]
+                except (Refused, OSError):
+                    refused += 1
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        after = precious.stat()
+        assert (after.st_uid, after.st_mode, after.st_ino, after.st_mtime_ns) == (
+            0,
+            before.st_mode,
+            before.st_ino,
+            before.st_mtime_ns,
+        )
+        for path in home.rglob("*"):
+            assert path.is_symlink() or path.is_dir() or path.stat().st_uid != 0
+            assert path.is_symlink() or path.is_dir() or "precious" not in path.read_text()
+
+
+def swap_until_killed(home: Path, precious: Path) -> None:
+    """Replace a file and its directory by links, and back, as fast as possible."""
+    aside, link = home / "aside", home / "link"
+    link.symlink_to(precious.parent)
+    while True:
+        for target in (None, precious):
+            temporary = home / "temporary"
+            if target:
+                temporary.symlink_to(target)
+            else:
+                temporary.write_text("A=1\n")
+            with contextlib.suppress(OSError):
+                temporary.rename(home / "project" / ".env")
+        (home / "project").rename(aside)
+        link.rename(home / "project")
+        (home / "project").rename(link)
+        aside.rename(home / "project")
