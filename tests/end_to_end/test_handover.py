@@ -147,6 +147,24 @@ def test_a_new_secret_replaces_the_old_one_in_the_environment_file(
     assert env.read_text().count("OPENAI_API_KEY=") == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a link of another user")
+def test_root_does_not_follow_the_link_of_a_user_and_says_so(
+    play: Ansible, cluster: Path, guid: str, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / ".env").symlink_to(precious)
+    os.lchown(tmp_path / ".env", 12345, 12345)
+    reason = f"{tmp_path}/.env is a symbolic link of another user; remove it, or use another path"
+    result = run(play, cluster, guid, "provision", env_file=str(tmp_path / ".env"))
+    assert result.code == 2, result.output
+    assert f"Cannot write {tmp_path}/.env: {reason}" in result.text
+    destroyed = run(play, cluster, guid, "destroy", env_file=str(tmp_path / ".env"))
+    assert destroyed.code == 0, destroyed.output
+    assert f"Nothing was removed: {reason}" in destroyed.text
+    assert precious.read_text() == "precious"
+
+
 def test_check_mode_writes_nothing(play: Ansible, cluster: Path, guid: str, tmp_path: Path) -> None:
     variables = {"ACTION": "provision", **prefixed(users=list(USERS), **places(tmp_path))}
     common = {"hosts": "localhost", "vars": {"guid": f"{guid}-hand", "cluster": str(cluster), **variables}}
