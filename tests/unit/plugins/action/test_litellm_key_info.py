@@ -15,9 +15,13 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY
 
 try:
-    from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19 trusts every string
+    from ansible.template import is_trusted_as_template, trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts every string, and makes the results of actions unsafe itself
     trust_as_template = str
+
+    def is_trusted_as_template(value):
+        return False
+
 
 NAME = "rhpds.litellm_virtual_keys.litellm_key_info"
 SECRET = "sk-the-secret-of-somebody"
@@ -202,3 +206,38 @@ def test_module_defaults_apply_to_empty_and_omitted_arguments(run_with, proxy):
             assert "timeout is -7" in run_with(arguments, {"minus": -7}, module_defaults=defaults)
     assert run_with({"url": proxy.url, "timeout": 30}, module_defaults=[{group: {"timeout": -7}}]) == proxy.url
     assert run_with({"url": proxy.url}, module_defaults=[{"ansible.builtin.copy": {"timeout": -7}}]) == proxy.url
+
+
+def test_jinja_in_every_field_of_a_key_stays_text(run, run_action, proxy):
+    """So does what the other actions return of such a key."""
+    code = "{{ 7 * 7 }}"
+    fields = ("user_id", "budget_duration", "budget_id", "organization_id", "project_id", "key_name")
+    proxy.add(
+        f"virtkey-{code}",
+        **dict.fromkeys(fields, code),
+        models=[code],
+        aliases={code: code},
+        permissions={code: code},
+        metadata={code: [code, {code: code}], "guid": code, "tags": [code]},
+    )
+    (found,) = run(key_alias=f"virtkey-{code}")["virtual_keys"]
+    assert (found["user_id"], found["key_name"], found["models"]) == (code, code, [code])
+    assert found["metadata"] == {code: [code, {code: code}], "guid": code, "tags": [code]}
+    updated = run_action("rhpds.litellm_virtual_keys.litellm_key", {"key_alias": f"virtkey-{code}", "max_budget": 1})
+    environment = run_action(
+        "rhpds.litellm_virtual_keys.litellm_environment",
+        {"guid": code, "operation": "status", "key_alias": f"virtkey-{code}"},
+    )
+    assert [key["key_alias"] for key in environment["virtual_keys"]] == [f"virtkey-{code}"]
+    for result in (found, updated, environment):
+        assert json.dumps(result).count(code) > 3
+        assert not {"49", "virtkey-49"} & set(texts_in(result))
+        assert not [text for text in texts_in(result) if "{{" in text and is_trusted_as_template(text)]
+
+
+def texts_in(value):
+    if isinstance(value, dict):
+        return [*value, *(text for inner in value.values() for text in texts_in(inner))]
+    if isinstance(value, list):
+        return [text for inner in value for text in texts_in(inner)]
+    return [value] if isinstance(value, str) else []

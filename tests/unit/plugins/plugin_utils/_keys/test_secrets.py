@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import random
 import re
 import string
 
@@ -123,6 +125,31 @@ def test_the_default_version_is_1() -> None:
 
 def test_generated_secrets_differ() -> None:
     assert len({secrets.generate().value for _unused in range(100)}) == 100
+
+
+def test_a_generated_secret_cannot_be_predicted() -> None:
+    """It comes from the operating system, not from a generator that anybody can seed."""
+    found = set()
+    for _unused in range(2):
+        random.seed(0)
+        found.add(secrets.generate().value)
+    assert len(found) == 2
+
+
+def test_a_seed_gives_no_secret_of_another_purpose() -> None:
+    """Whoever uses the seed elsewhere, or a key of this collection, learns no other key."""
+    values = {
+        secrets._encode(hmac.digest(SEED.encode(), message.encode(), "sha256"))
+        for message in (
+            "virtkey-a",
+            "virtkey-a\0001",
+            "virtual key\0virtkey-a\0001",
+            "rhpds.litellm_virtual_keys\0virtkey-a",
+        )
+    }
+    assert secrets.derive(SEED, "virtkey-a").value not in values
+    expected = hmac.digest(SEED.encode(), b"rhpds.litellm_virtual_keys\0virtual key\0virtkey-a\x001", "sha256")
+    assert secrets.derive(SEED, "virtkey-a").value == secrets._encode(expected)
 
 
 @given(st.one_of(st.builds(secrets.derive, SEEDS, ALIASES, VERSIONS), st.builds(secrets.generate)))

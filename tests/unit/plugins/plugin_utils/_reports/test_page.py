@@ -217,11 +217,14 @@ def test_policy_allows_only_the_script_of_the_page_and_no_external_resources():
         for tag, attributes in page.elements
         if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
     )
-    assert policy.split("; ")[:3] == [
+    assert policy.split("; ") == [
         "default-src 'none'",
         "style-src 'unsafe-inline'",
         f"script-src 'sha256-{digest}'",
+        "base-uri 'none'",
+        "form-action 'none'",
     ]
+    assert ("meta", {"name": "referrer", "content": "no-referrer"}) in page.elements
     for _tag, attributes in page.elements:
         assert not {"src", "href", "action", "srcset"} & set(attributes)
         assert not [name for name in attributes if name.startswith("on")]
