@@ -72,6 +72,10 @@ test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 and thei
 sandbox: $(READY) ## Start a LiteLLM proxy to experiment with
 	@$(VENV)/bin/python tests/sandbox/sandbox.py start $(ARGS)
 
+.PHONY: sandbox-stop
+sandbox-stop: $(READY) ## Stop that proxy, and remove its database and keys
+	@$(VENV)/bin/python tests/sandbox/sandbox.py stop $(ARGS)
+
 .PHONY: clean
 clean: ## Stop all sandboxes and remove everything that was installed or built
 	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python tests/sandbox/sandbox.py stop --all; fi

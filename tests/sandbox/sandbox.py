@@ -119,7 +119,17 @@ class Instance:
 
     @property
     def usage(self) -> str:
-        return f"To use it, run:\n  set -a; . {shlex.quote(_display_path(self.env_file))}; set +a"
+        variables = shlex.quote(_display_path(self.env_file))
+        name = [] if self.name == "default" else ["--name", self.name]
+        if Path.cwd() == HERE.parents[1]:
+            stop = shlex.join(["make", "sandbox-stop", *([f"ARGS={shlex.join(name)}"] if name else [])])
+        else:
+            stop = shlex.join(["python3", _display_path(HERE / "sandbox.py"), "stop", *name])
+        return (
+            f"To use it, run:\n  set -a; . {variables}; set +a\n"
+            "Create a first key:\n  ansible-playbook rhpds.litellm_virtual_keys.provision_key -e guid=user123\n"
+            f"To stop it, and to remove its keys, run:\n  {stop}"
+        )
 
     def start(self, spec: Spec) -> None:
         release = Release(spec.version)
