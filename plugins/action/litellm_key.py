@@ -28,6 +28,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
     failure,
     not_deleted,
     result_entry,
+    unlimited_keys,
     unusable_key,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
@@ -59,6 +60,8 @@ class ActionModule(ControllerAction):
             )
         for outcome in outcomes:
             outcome.error = outcome.error and self.masked(outcome.error)
+        if problem := unlimited_keys(outcomes, self.wording):
+            self.warn(problem)
         entries = [result_entry(outcome) for outcome in outcomes]
         for outcome, entry in zip(outcomes, entries, strict=True):
             # A secret that is handed out should work, unless the key is blocked on purpose.

@@ -36,16 +36,17 @@ class Case:
 
 CASES = {
     "wrong-master-key": Case(
-        "{url} does not accept the master key (401); check master_key",
+        "{url} does not accept the master key (401); check litellm_master_key",
         A_KEY,
         {"litellm_url": "{url}", "litellm_master_key": WRONG},
     ),
     "proxy-not-running": Case(
-        f"No connection to a LiteLLM proxy at {NOWHERE} (Connection refused); check url and that the proxy is running",
+        f"No connection to a LiteLLM proxy at {NOWHERE} (Connection refused); "
+        "check litellm_url and that the proxy is running",
         {**A_KEY, "retries": 0},
     ),
     "master-key-without-sk": Case(
-        "master_key must start with 'sk-': pass the key itself, not its hash",
+        "litellm_master_key must start with 'sk-': pass the key itself, not its hash",
         A_KEY,
         {"litellm_master_key": NOT_A_MASTER_KEY},
     ),
@@ -65,7 +66,7 @@ CASES = {
         {**A_KEY, "url": "litellm.example.com"},
     ),
     "url-with-credentials": Case(
-        "url must not contain credentials; pass the master key as master_key",
+        "url must not contain credentials; pass the master key as litellm_master_key",
         {**A_KEY, "url": "https://admin:secret@litellm.example.com"},
     ),
     "no-guid": Case(

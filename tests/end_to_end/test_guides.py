@@ -257,6 +257,7 @@ MINIMUM = {
     "extend_and_pause": 9,
     "hand_over_a_key": 5,
     "install": 1,
+    "playbooks": 19,
     "quick_start": 10,
     "replace_a_key": 8,
     "report_on_keys": 8,

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
+    GRANITE,
     PATIENCE,
     CommandResult,
     Proxy,
@@ -109,11 +111,11 @@ def test_the_installed_files_match_the_artifact(program):
 
 def test_ansible_finds_every_playbook_by_its_name(program, artifact):
     with tarfile.open(artifact) as archive:
-        playbooks = [Path(name).stem for name in archive.getnames() if name.startswith("playbooks/")]
-    assert {"provision_key", "extend_key", "report_keys", "destroy_key"} <= set(playbooks)
-    for playbook in playbooks:
-        checked = program("ansible-playbook", "--syntax-check", f"{COLLECTION}.{playbook}", "-e", "guid=user123")
-        assert checked.code == 0, checked.output
+        playbooks = [Path(name).stem for name in archive.getnames() if re.fullmatch(r"playbooks/\w+\.yml", name)]
+    assert {"provision_key", "extend_key", "report_keys", "destroy_key", "check_connection"} <= set(playbooks)
+    named = [f"{COLLECTION}.{playbook}" for playbook in playbooks]
+    checked = program("ansible-playbook", "--syntax-check", *named, "-e", "guid=user123")
+    assert checked.code == 0, checked.output
 
 
 def test_the_playbooks_cover_the_life_cycle_of_a_key(program, proxy, guid):
@@ -126,13 +128,19 @@ def test_the_playbooks_cover_the_life_cycle_of_a_key(program, proxy, guid):
         assert "WARNING" not in done.output
         return done
 
-    play("provision_key")
+    assert "ansible-core" in play("check_connection").task_msg("Show the result")[-1]
+    shown = play("provision_key", "-e", f"models={GRANITE}", "-e", "rpm_limit=9").task_msg("Show the result")
+    assert shown[0] == f"Created virtual key {alias}"
+    assert shown[-1].startswith("Try it: curl -H 'Authorization: Bearer sk-")
     created = proxy.row(alias)
-    assert play("provision_key").recap()["changed"] == 0
-    play("extend_key", "-e", "ocp4_workload_litellm_virtual_keys_runtime=1440")
+    assert (created["models"], created["rpm_limit"]) == ([GRANITE], 9)
+    again = play("provision_key", "-e", f"models={GRANITE}", "-e", "display_key=false")
+    assert again.recap()["changed"] == 0
+    assert "sk-" not in again.output
+    assert play("extend_key", "-e", "by=30d").task_msg("Show the result")[0] == f"Extended virtual key {alias}"
     extended = proxy.row(alias)
     assert extended["token"] == created["token"]
     assert extended["expires"] > created["expires"]
     assert guid in play("report_keys").output
-    play("destroy_key")
+    assert play("destroy_key").task_msg("Show the result") == [f"Deleted virtual key {alias}"]
     assert proxy.rows(alias) == []

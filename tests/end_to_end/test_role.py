@@ -384,13 +384,13 @@ def test_the_playbooks_provision_and_destroy_a_key(ansible, proxy, guid):
     assert any(line.endswith(secret) for line in provisioned.task_msg("Inform the user"))
 
     checked = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}", "--check")
-    assert checked.task_msg("Show the result") == "The virtual keys would be deleted"
+    assert checked.task_msg("Show the result") == [f"Would delete virtual key virtkey-{guid}"]
     assert proxy.chat(secret) == 200
 
     destroyed = ansible.run("ansible-playbook", "rhpds.litellm_virtual_keys.destroy_key", "-e", f"guid={guid}")
     assert destroyed.code == 0, destroyed.output
     assert destroyed.recap()["changed"] == 1
-    assert destroyed.task_msg("Show the result") == "The virtual keys were deleted"
+    assert destroyed.task_msg("Show the result") == [f"Deleted virtual key virtkey-{guid}"]
     assert proxy.rows(f"virtkey-{guid}") == []
     assert proxy.chat(secret) == 401
 

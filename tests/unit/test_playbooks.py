@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,16 @@ def test_every_variable_of_the_role_is_set_if_it_was_typed() -> None:
     )
     expected = {name: f"{{{{ _typed.{name} | default(omit) }}}}" for name in ROLE_VARIABLES}
     assert facts == {SHORT_NAMES_FACT: "{{ _litellm_playbook.short_names }}", **expected}
+
+
+def test_the_page_lists_every_short_name() -> None:
+    page = (FOLDER.parent / "docs" / "docsite" / "rst" / "playbooks.rst").read_text(encoding="utf-8")
+    listed = set(re.findall(r"``(\w+)``", page))
+    short = {name for names in PLAYBOOKS.values() for name in (*names.short, *names.settings)}
+    assert sorted(short - listed) == []
+
+
+def test_the_page_has_a_section_with_an_example_for_every_playbook() -> None:
+    page = (FOLDER.parent / "docs" / "docsite" / "rst" / "playbooks.rst").read_text(encoding="utf-8")
+    run = set(re.findall(r"^    ansible-playbook rhpds\.litellm_virtual_keys\.(\w+)", page, re.MULTILINE))
+    assert run | {"sweep_keys"} == {path.stem for path in FOLDER.glob("*.yml")}

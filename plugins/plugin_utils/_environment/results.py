@@ -15,7 +15,7 @@ from typing import Any
 
 from .._keys.observer import Observer
 from .._keys.progress import Outcome
-from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry
+from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
 from .._keys.secrets import Secret
 from .._litellm.client import Client
 from . import messages
@@ -153,6 +153,8 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
         result.messages = messages.provision_messages(
             request, existing, base_url, docling, now, check_mode=run.check_mode
         )
+        if warning := unlimited_keys(outcomes, request.wording):
+            run.warn(warning)
         result.report = run.note
     elif result.changed:
         result.messages = messages.extension_messages(existing, now, request.wording)

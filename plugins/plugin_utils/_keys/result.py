@@ -22,6 +22,8 @@ from .settings import SETTINGS, setting
 
 Json = dict[str, Any]
 
+_MAX_LISTED = 10
+
 
 def result_entry(outcome: Outcome) -> Json:
     """Return one entry of the result's `virtual_keys`. It contains the secret if that is known."""
@@ -102,6 +104,29 @@ def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> s
     elif budget is not None and (entry["spend"] or 0) >= budget:
         reason = f"its budget of {budget:g} is spent. Raise {wording.option('max_budget')}"
     return reason and f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}"
+
+
+def unlimited_keys(outcomes: Sequence[Outcome], wording: Wording) -> str | None:
+    """Return a warning about new keys that can use every model, and have neither a budget nor an end; None without."""
+    limits = ("models", "max_budget", "budget_id", "team_id", "organization_id", "project_id")
+    names = [
+        outcome.desired.name
+        for outcome in outcomes
+        if outcome.operation == "created"
+        and (key := outcome.after)
+        and key.expires is None
+        and all(key.value(name) in (None, [], "") for name in limits)
+    ]
+    if not names:
+        return None
+    shown = ", ".join(names[:_MAX_LISTED]) + (
+        f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    )
+    options = ", ".join(wording.option(name) for name in ("models", "max_budget"))
+    return (
+        f"New virtual keys can use all models of the proxy, and have neither a budget nor an end: {shown}. To limit "
+        f"them, set {options} or {wording.option('duration')}"
+    )
 
 
 def difference(outcome: Outcome) -> Json | None:

@@ -417,7 +417,7 @@ def test_no_secret_is_taken_from_a_file_that_another_user_planted(run, proxy, tm
 
 def test_the_files_of_a_user_with_a_path_as_name_are_left_alone(run, proxy, warnings):
     """Such as one that somebody else added to the proxy or to the user data."""
-    assert operations(run(users=["../esc", "ann"])) == ["created", "created"]
+    assert operations(run(users=["../esc", "ann"], duration="7d")) == ["created", "created"]
     result = run("destroy", env_file="/home/{user}/.env")
     assert operations(result) == ["absent", "deleted", "deleted"]
     assert [one["env_file"] for one in result["handover"]] == ["", "", "/home/ann/.env"]

@@ -638,3 +638,16 @@ def test_a_default_lifetime_of_the_proxy_is_a_warning(run, proxy, monkeypatch):
     run(guid="abc")
     run(guid="def", duration="30d")
     assert warnings == []
+
+
+@pytest.mark.parametrize("limit", [{}, {"models": ["m"]}, {"max_budget": 5}, {"duration": "7d"}, {"team_id": "t"}])
+def test_a_new_key_without_any_limit_is_warned_about_once(run_action, proxy, monkeypatch, limit):
+    warnings = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    proxy.teams.add("t")
+    for _run in range(2):
+        result = run_action(NAME, {"guid": "abc", "on_unknown_models": "ignore", **limit})
+        assert not result.get("failed"), result
+    warning = "New virtual keys can use all models of the proxy, and have neither a budget nor an end: virtkey-abc. "
+    advice = "To limit them, set models, max_budget or duration"
+    assert warnings == ([] if limit else [warning + advice])
