@@ -52,6 +52,7 @@ def tables(results: Results) -> list[Table]:
     return [
         _goals(results),
         _playbooks(results),
+        _memory(results),
         _requests(results),
         _engine(results),
         _scaling(results),
@@ -198,18 +199,31 @@ def _playbooks(results: Results) -> Table:
                     _seconds(results.seconds(*uri_tasks)) if was_run else NOT_RUN,
                     f"{results.ratio(Case(*uri_tasks), Case(*role)):.1f}" if was_run else NOT_RUN,
                     _seconds(results.seconds(EMPTY, PROVISION, users)),
-                    f"{results.megabytes(*role):.0f}",
-                    f"{results.megabytes(*uri_tasks):.0f}" if was_run else NOT_RUN,
                     f"{results.runs(*role)}/{results.runs(*uri_tasks)}",
                 ]
             )
     return Table(
         "Playbooks",
         "Run times of the complete ansible-playbook command: medians in seconds, and for the role also the minimum and "
-        "the maximum. Memory is the peak of all its processes together in MB, with shared memory counted once for each "
-        "process. The last column has the number of runs of the role and of the uri tasks. A dash means that a case "
-        f"was not run: the uri tasks cannot provision a second time{_skipped(results)}.",
-        ["users", "operation", "role", "min, max", "uri tasks", "speedup", "empty", "MB", "MB, uri tasks", "runs"],
+        "the maximum. The last column has the number of runs of the role and of the uri tasks. A dash means that a "
+        f"case was not run: the uri tasks cannot provision a second time{_skipped(results)}.",
+        ["users", "operation", "role", "min, max", "uri tasks", "speedup", "empty", "runs"],
+        rows,
+    )
+
+
+def _memory(results: Results) -> Table:
+    rows = []
+    for users in results.users():
+        for operation in OPERATIONS:
+            cases = [(contestant, operation, users) for contestant in (ROLE, URI_TASKS)]
+            used = [f"{results.megabytes(*case):.0f}" if results.has(*case) else NOT_RUN for case in cases]
+            rows.append([f"{users}", operation, *used])
+    return Table(
+        "Memory",
+        "The peak of all processes of the ansible-playbook command together in MB, with shared memory counted once for "
+        "each process.",
+        ["users", "operation", "role", "uri tasks"],
         rows,
     )
 
@@ -311,7 +325,8 @@ def _rst(table: Table) -> str:
         "",
     ]
     for row in (table.head, *table.rows):
-        lines += [f"   {'* -' if not number else '  -'} {cell}".rstrip() for number, cell in enumerate(row)]
+        cells = [rf"\{cell}" if cell == NOT_RUN else cell for cell in row]  # a dash alone would be a list
+        lines += [f"   {'* -' if not number else '  -'} {cell}".rstrip() for number, cell in enumerate(cells)]
     return "\n".join([*lines, ""])
 
 
