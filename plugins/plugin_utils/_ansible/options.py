@@ -181,6 +181,8 @@ def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
             text.encode()  # fails for a lone surrogate
             if for_database and "\0" in text:
                 raise ValueError("a null character, which PostgreSQL cannot store")
+    except RecursionError:
+        problem = f"{what} contains a value that cannot be stored: it is nested too deep"
     except (TypeError, ValueError) as error:
         problem = f"{what} contains a value that cannot be stored: {error}"
     else:

@@ -55,7 +55,7 @@ class SavedKey:
         return self.record.get(_DELETED) is True
 
 
-def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
+def saved_keys(data: Mapping[str, Any], *, has_users: bool = True) -> Iterator[SavedKey]:
     """Return every key whose secret was saved beside its alias.
 
     That may be a record of this collection, or, as earlier releases saved it: names at the top or below a user, lists,
@@ -69,10 +69,10 @@ def saved_keys(data: Mapping[str, Any]) -> Iterator[SavedKey]:
     for alias, secret in _pairs(data):
         if isinstance(alias, str) and isinstance(secret, str) and secret:
             yield SavedKey(alias, secret)
-    users = data.get("users")
+    users = data.get("users") if has_users else None
     for section in users.values() if isinstance(users, Mapping) else ():
         if isinstance(section, Mapping):
-            yield from saved_keys(section)
+            yield from saved_keys(section, has_users=False)  # a section that contains itself would never end
 
 
 def _pairs(data: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:

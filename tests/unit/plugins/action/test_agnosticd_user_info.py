@@ -231,6 +231,19 @@ def test_users_without_data_are_refused_and_nothing_is_saved(run: RunTask, tmp_p
     assert names(tmp_path) == []
 
 
+def test_data_that_cannot_be_stored_are_an_error(run: RunTask, tmp_path: Path) -> None:
+    own: dict[str, Any] = {}
+    own["own"] = own
+    deep: dict[str, Any] = {}
+    for _level in range(100_000):
+        deep = {"deep": deep}
+    for data, why in ((own, "Circular reference detected"), (deep, "it is nested too deep")):
+        result = run({"data": data})
+        assert result["failed"] is True
+        assert result["error"] == f"data contains a value that cannot be stored: {why}"
+    assert names(tmp_path) == []
+
+
 def test_the_files_of_another_action_can_be_selected(run: RunTask, tmp_path: Path) -> None:
     run({"msg": "hello", "data": {"a": 1}, "action": "provision"}, ACTION="extend")
     assert names(tmp_path) == ["provision-user-data.yaml", "provision-user-info.yaml"]

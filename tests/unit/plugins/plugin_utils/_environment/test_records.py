@@ -137,6 +137,12 @@ def test_every_key_is_found_and_those_at_the_top_first() -> None:
     ]
 
 
+def test_data_that_contain_themselves_come_to_an_end() -> None:
+    data: dict[str, Any] = {"litellm_key_alias": "a", "litellm_virtual_key": "sk-a", "users": {}}
+    data["users"]["ann"] = data
+    assert {(key.alias, key.secret) for key in saved_keys(data)} == {("a", "sk-a")}
+
+
 def test_records_come_first() -> None:
     data = {"key_alias": ALIAS, "virtual_key": "sk-2", "litellm_keys": {ALIAS: {"virtual_key": "sk-1"}}}
     assert secrets(data) == ["sk-1", "sk-2"]
