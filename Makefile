@@ -64,6 +64,10 @@ faults: $(READY) ## Run tests/faults: inject faults of proxy, network and contro
 simulate: $(READY) ## Explore the histories of concurrent controllers with faults, on a model of the proxy (1 to 2 hours)
 	@$(NOX) --session simulate -- $(ARGS)
 
+.PHONY: mutants
+mutants: $(READY) ## Change the pure core in one place at a time; unit tests must fail (15 minutes; ARGS=_keys/plan for one)
+	@$(NOX) --session mutants -- $(ARGS)
+
 .PHONY: test-matrix
 test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 and their Pythons (an hour; ARGS=2.21 for one)
 	@$(VENV)/bin/python tests/matrix.py $(ARGS)

@@ -368,6 +368,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Change the pure core in one place at a time, and check that its unit tests fail."""
+    install(session, "mutants")
+    session.run("python", "tests/mutants/mutants.py", *session.posargs)
+
+
+@nox.session(default=False)
 def simulate(session: nox.Session) -> None:
     """Explore the histories of concurrent controllers, with faults, exhaustively up to a bound."""
     install(session, "tests")

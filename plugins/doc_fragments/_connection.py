@@ -22,7 +22,8 @@ options:
   master_key:
     description:
       - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
-      - The key of any other user is refused, because LiteLLM lists only the keys of that user for it.
+      - The key of an internal user, or a virtual key, is refused, because LiteLLM lists only the keys of its user.
+        The key of a C(proxy_admin_viewer) can only read keys.
       - This option is required. If it is not specified, the variable C(litellm_master_key), the environment variable
         E(LITELLM_MASTER_KEY) and the environment variable E(LITELLM_PROXY_API_KEY) are used, in this order.
       - In ad-hoc commands, use an environment variable, because ansible-core prints the arguments of a failed command.
@@ -84,7 +85,8 @@ options:
   master_key:
     description:
       - The master key of the proxy, or the key of a proxy administrator. It must start with V(sk-).
-      - The key of any other user is refused, because LiteLLM lists only the keys of that user for it.
+      - The key of an internal user, or a virtual key, is refused, because LiteLLM lists only the keys of its user.
+        The key of a C(proxy_admin_viewer) can only read keys.
       - The environment variables E(LITELLM_MASTER_KEY) and E(LITELLM_PROXY_API_KEY) can be used instead, in this order.
     type: str
     vars:

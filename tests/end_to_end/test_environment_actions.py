@@ -92,9 +92,9 @@ def paused(ansible: Ansible, guid: str) -> Snapshots:
                 *try_keys(),
                 take_snapshot("start"),
                 admin_post("/key/delete", {"key_aliases": [f"virtkey-{guid}-ann"]}),
-                admin_post("/key/update", {"key": "{{ litellm_key_ids[1] }}", "duration": "1s"}),
                 role(ACTION="stop", users=["ann", "bob"], **both),
                 role(ACTION="start", users=["ann", "bob"], **both),
+                admin_post("/key/update", {"key": "{{ litellm_key_ids[0] }}", "duration": "1s"}),
                 {"ansible.builtin.wait_for": {"timeout": 2}},
                 role(ACTION="status"),
                 take_snapshot("one deleted, one expired"),
@@ -109,8 +109,9 @@ def paused(ansible: Ansible, guid: str) -> Snapshots:
 def test_stop_and_start_of_an_environment_without_keys_create_none(paused):
     assert paused["no keys"].rows == {}
     assert paused["no keys"].changed == []
-    (report,) = paused["no keys"].task_msgs("Show the result")
-    assert str(report).startswith("There is no virtual key of environment ")
+    reports = paused["no keys"].task_msgs("Show the result")
+    assert len(reports) == 3
+    assert all(str(report).startswith("There is no virtual key of environment ") for report in reports)
 
 
 def test_without_block_on_stop_a_stop_leaves_the_keys_as_they_are(paused):

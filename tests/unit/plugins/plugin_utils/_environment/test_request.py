@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -450,3 +451,50 @@ def test_settings_for_new_keys_are_merged_and_name_the_user():
         "user_number": 1,
         "team": "ann",
     }
+
+
+def test_a_key_that_expires_now_has_expired() -> None:
+    saved = SavedKey("virtkey-abc", SECRET, guid="abc", settings=SETTINGS, expires=NOW)
+    assert extended(saved).on_missing == "recreate"
+
+
+@pytest.mark.parametrize("operation", ["provision", "extend"])
+def test_a_seed_derives_the_secret_of_a_new_and_of_a_replaced_key(operation: str) -> None:
+    (key,) = desired(Member("virtkey-abc"), operation=operation, runtime=24, key_seed=SEED, regenerate="always")
+    assert key.secret == derive(SEED, "virtkey-abc")
+
+
+def test_only_what_was_saved_with_the_guid_proves_whose_key_it_is() -> None:
+    own, other, unnamed = (
+        SavedKey("virtkey-abc-ann", f"{SECRET}{guid}", guid=guid) for guid in ("abc", "abc-ann", None)
+    )
+    (key,) = desired(users=["ann"], saved=(own, other, unnamed))
+    assert set(key.proven_ids or ()) == {hashlib.sha256(own.secret.encode()).hexdigest()}
+    (key,) = desired(saved=(own,))
+    assert key.proven_ids is None  # the alias of the environment is proof
+
+
+def test_only_metadata_and_the_user_id_name_the_user() -> None:
+    settings = {"model_aliases": {"a": "{user}"}, "user_id": "{user}!", "metadata": {"b": "{user}"}}
+    (single,) = desired(settings=settings)
+    assert single.settings["model_aliases"] == {"a": "{user}"}
+    assert "b" not in single.settings["metadata"]
+    (of_user,) = desired(users=["ann"], settings=settings)
+    assert of_user.settings["model_aliases"] == {"a": "{user}"}
+    assert (of_user.settings["user_id"], of_user.settings["metadata"]["b"]) == ("ann!", "ann")
+
+
+@pytest.mark.parametrize(
+    "users", [{"users": ["ann"]}, {"multi_user": True, "user_count": 1}, {"num_users": 2}], ids=str
+)
+def test_a_file_for_several_users_must_name_the_user(users: dict[str, Any]) -> None:
+    message = r"^With several users, \{user\} must be part of role_env_file"
+    with pytest.raises(OptionError, match=message):
+        parsed("role_", env_file="/home/lab/.env", **users)
+    assert parsed("role_", env_file="/home/lab/.env").users == ()
+
+
+@pytest.mark.parametrize(("prefix", "option"), [("", "key_alias"), ("role_", "role_alias_format")])
+def test_an_invalid_alias_is_reported_with_the_name_of_its_option(prefix: str, option: str) -> None:
+    with pytest.raises(OptionError, match=f"^{option} ' a' starts or ends with white space"):
+        parsed(prefix, key_alias=" a")

@@ -6,14 +6,76 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import time_until
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import format_table
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
+    additional_findings,
+    format_table,
+    key_title,
+    spend_text,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._reports.listed_keys import (
     DAY,
     NOW,
     key,
 )
+
+
+@pytest.mark.parametrize(
+    ("remaining", "text"),
+    [
+        (timedelta(days=2, minutes=59), "in 2 days"),
+        (timedelta(days=1, hours=1, minutes=59), "in 1 day 1 hour"),
+        (timedelta(days=1, minutes=1), "in 1 day"),
+        (timedelta(days=1), "in 1 day"),
+        (timedelta(hours=23, minutes=59, seconds=59), "in 23 hours 59 minutes"),
+        (timedelta(seconds=60), "in 1 minute"),
+        (timedelta(seconds=59), "in less than a minute"),
+        (timedelta(seconds=1), "in less than a minute"),
+        (timedelta(0), "less than a minute ago"),
+        (-timedelta(seconds=61), "1 minute ago"),
+        (-timedelta(hours=23, minutes=1, seconds=30), "23 hours 1 minute ago"),
+        (-timedelta(days=1, hours=1, minutes=1), "1 day 1 hour ago"),
+    ],
+)
+def test_time_until_is_rounded_down_to_hours_after_a_day(remaining: timedelta, text: str):
+    assert time_until(format_instant(NOW + remaining), NOW) == text
+
+
+def test_title_of_a_key_is_its_alias_its_name_or_its_id():
+    assert key_title(key()) == "virtkey-abc"
+    assert key_title(key(None)) == "sk-...abcd"
+    assert key_title(key(None, key_name=None, key_id="0123")) == "0123"
+
+
+def test_spend_has_two_decimals_and_the_budget():
+    assert spend_text(key(spend=None)) == "0.00"
+    assert spend_text(key(spend=1.005, max_budget=0)) == "1.00 of 0.00"
+
+
+def test_findings_that_the_status_shows_are_omitted():
+    assert additional_findings(key()) == []
+    findings = ["expired", "never_expires", "orphaned", "blocked"]
+    assert additional_findings(key(findings=findings, status="expired")) == ["orphaned", "blocked"]
+
+
+@pytest.mark.parametrize(
+    ("models", "shown"),
+    [
+        (None, "all"),
+        (["a", "b", "c"], "a, b, c"),
+        (["a", "b", "c", "d"], "a, b, c and 1 more"),
+        (["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
+    ],
+)
+def test_at_most_three_models_are_shown(models: list[str] | None, shown: str):
+    (_headings, line) = format_table([key(models=models)], NOW)
+    assert line.endswith(f"  {shown}")
 
 
 def test_table_has_a_findings_column_only_if_there_are_findings():
@@ -31,6 +93,7 @@ def test_table_has_a_findings_column_only_if_there_are_findings():
         "virtkey-c  expired  1 day 6 hours ago  0.00   -     granite  orphaned",
         "virtkey-a  active   in 3 hours         0.00   -     granite  ends soon",
     ]
+    assert format_table(report["virtual_keys"][:1], NOW)[0].endswith("  FINDINGS")
     assert format_table([], NOW) == []
 
 
