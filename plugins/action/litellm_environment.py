@@ -86,7 +86,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litell
 # What the role needs to write a Secret, and to delete rows through the pod of the database.
 _KUBERNETES = "kubernetes.core"
 # The operations that write a Secret, or remove it.
-_HANDING_OVER = ("provision", "extend", "destroy")
+_HANDING_OVER = ("provision", "extend", "rotate", "destroy")
 
 
 class ActionModule(ControllerAction):

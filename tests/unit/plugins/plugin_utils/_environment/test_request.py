@@ -494,7 +494,6 @@ def test_a_file_for_several_users_must_name_the_user(users: dict[str, Any]) -> N
     assert parsed("role_", env_file="/home/lab/.env").users == ()
 
 
-@pytest.mark.parametrize(("prefix", "option"), [("", "key_alias"), ("role_", "role_alias_format")])
-def test_an_invalid_alias_is_reported_with_the_name_of_its_option(prefix: str, option: str) -> None:
-    with pytest.raises(OptionError, match=f"^{option} ' a' starts or ends with white space"):
-        parsed(prefix, key_alias=" a")
+def test_an_invalid_alias_is_reported() -> None:
+    with pytest.raises(OptionError, match=r"^key_alias ' a' starts or ends with white space"):
+        parsed(key_alias=" a")
