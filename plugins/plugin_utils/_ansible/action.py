@@ -74,6 +74,8 @@ class ControllerAction(ActionBase):
             self._templar.available_variables = all_variables
         if problem:
             result.update(failed=True, changed=False, msg=problem)
+        if result.get("failed"):
+            result["msg"] = printable(result["msg"])  # ansible-core prints it as it is, with names from the proxy
         if self._hides_secrets:
             self._hide(result)
         return result

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from .._text import Wording
+from .._text import Wording, printable
 from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
@@ -103,7 +103,7 @@ def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> s
         reason = f"it expired at {entry['expires']}. Extend it"
     elif budget is not None and (entry["spend"] or 0) >= budget:
         reason = f"its budget of {budget:g} is spent. Raise {wording.option('max_budget')}"
-    return reason and f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}"
+    return reason and printable(f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}")
 
 
 def unlimited_keys(outcomes: Sequence[Outcome], wording: Wording) -> str | None:
@@ -135,7 +135,7 @@ def difference(outcome: Outcome) -> Json | None:
     before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
     if before == after:
         return None
-    header = f"virtual key {outcome.desired.name}"
+    header = printable(f"virtual key {outcome.desired.name}")
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
@@ -147,10 +147,10 @@ def failure(outcomes: Sequence[Outcome]) -> str | None:
     names_by_error: dict[str, list[str]] = {}
     for outcome in failed:
         # Hundreds of keys can fail for the same reason, which is then reported once.
-        name = outcome.desired.name
+        name = printable(outcome.desired.name)
         error = str(outcome.error).replace(f"Virtual key {name}", "The virtual key")
         error = error.replace(f"virtual key {name}", "the virtual key")
-        names_by_error.setdefault(error, []).append(outcome.desired.name)
+        names_by_error.setdefault(error, []).append(name)
     reasons = [f"{', '.join(names)}: {error}" for error, names in names_by_error.items()]
     return f"{len(failed)} of {len(outcomes)} keys failed. {'. '.join(reasons)}"
 

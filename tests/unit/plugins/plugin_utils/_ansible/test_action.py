@@ -108,6 +108,12 @@ def test_an_error_becomes_a_failed_result_without_secrets() -> None:
     assert result["msg"] == "public is sk-hidden and ********"
 
 
+def test_a_failed_result_is_printable() -> None:
+    """The proxy can have keys with any names, and ansible-core 2.19 and later prints the message unchanged."""
+    action = example(lambda _action: {"failed": True, "msg": "virtkey-\x1b]0;title\x07\x9b31m of \u202euser"})
+    assert action.run(task_vars={})["msg"] == r"virtkey-\x1b]0;title\x07\x9b31m of \u202euser"
+
+
 def test_an_unexpected_exception_is_not_hidden() -> None:
     def crash(_action: Any) -> dict[str, Any]:
         raise ZeroDivisionError

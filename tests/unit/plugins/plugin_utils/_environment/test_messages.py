@@ -152,6 +152,11 @@ def test_why_a_key_does_not_work(state: dict[str, Any], reason: str | None) -> N
     assert unusable([entry("ann", **state), entry("bob")], NOW, Wording()) == expected
 
 
+def test_the_alias_of_an_unusable_key_is_printable() -> None:
+    (shown,) = unusable([entry("\x1b[2J", blocked=True)], NOW)
+    assert shown.startswith(r"Virtual key virtkey-abc-\x1b[2J does not work: it is blocked")
+
+
 # Reports to the operator
 
 

@@ -201,6 +201,13 @@ def test_keys_that_failed_for_the_same_reason_are_reported_together():
     assert failure(outcomes[:1]) == "Virtual key a is too much"
 
 
+def test_names_in_a_failure_and_in_a_difference_are_printable():
+    name, shown = "a\x1b[2J\x9b", r"a\x1b[2J\x9b"
+    outcomes = [failed(one, f"Virtual key {one} is too much") for one in (name, "b")]
+    assert failure(outcomes) == f"2 of 2 keys failed. {shown}, b: The virtual key is too much"
+    assert difference_of(Outcome(DesiredKey(name), "deleted", KEY, None))["before_header"] == f"virtual key {shown}"
+
+
 SINCE_FIRST_KEY = {LIFETIME_START: "2026-11-20T08:00:07Z"}
 
 
