@@ -138,3 +138,19 @@ def test_the_key_of_another_environment_is_neither_read_nor_written(attack: Atta
     assert attack.read.startswith("sk-")
     assert f"LITELLM_API_KEY={attack.read}" in attack.profile
     assert SECRET not in attack.profile
+
+
+def test_a_fact_cache_does_not_contain_the_master_key_if_the_environment_is_excluded(
+    ansible: Ansible, proxy: Proxy, tmp_path: Path
+) -> None:
+    play = {"hosts": "localhost", "gather_facts": True, "gather_subset": ["!all", "env"], "tasks": []}
+    cache = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path)}
+    assert ansible.play(play, **cache).code == 0
+    (stored,) = tmp_path.iterdir()
+    assert proxy.master_key in stored.read_text()
+    assert stored.stat().st_mode & 0o004, "every user can read the cache, as the documentation says"
+    stored.unlink()
+    assert ansible.play({**play, "gather_subset": ["!env"]}, **cache).code == 0
+    (stored,) = tmp_path.iterdir()
+    assert "ansible_user_id" in stored.read_text()
+    assert proxy.master_key not in stored.read_text()
