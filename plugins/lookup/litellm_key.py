@@ -149,7 +149,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording, mask
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._masking import mask
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
 _SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}

@@ -23,7 +23,8 @@ from ansible.plugins.action import ActionBase
 
 from .._errors import UserError
 from .._litellm.client import Client
-from .._text import Wording, mask, printable
+from .._masking import mask
+from .._text import Wording, printable
 from .facts import localhost_variable, possible_facts
 from .options import CONNECTION_OPTIONS, Options, connect, is_empty, register, secret_values, with_sources
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 
 from .._errors import UserError
-from .._text import mask
+from .._masking import mask
 from .url import DatabaseURL, service_error
 
 

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from .._errors import LiteLLMError
-from .._text import mask
+from .._masking import mask
 from .connection import Connection
 from .error_text import error_detail, http_error, transport_error
 from .parsing import parse_json

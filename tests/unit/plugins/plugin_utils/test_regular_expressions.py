@@ -86,7 +86,7 @@ def test_a_long_duration_is_refused() -> None:
 
 def test_the_expressions_are_found() -> None:
     assert {
-        "plugin_utils._text._LOOKS_LIKE_A_SECRET, at any place",
+        "plugin_utils._masking._LOOKS_LIKE_A_SECRET, at any place",
         "plugin_utils._database.url._PASSWORD, at any place",
         "plugin_utils._keys.durations._TERM",
     } <= set(MATCHES)

@@ -100,7 +100,7 @@ def test_secrets_in_the_reason_are_masked(httpserver: HTTPServer) -> None:
 
 @pytest.mark.parametrize("length", range(480, 500))
 def test_a_long_reason_is_cut_after_its_secrets_are_masked(httpserver: HTTPServer, length: int) -> None:
-    message = "x" * (length - 1) + " " + MASTER_KEY + "x" * 1000
+    message = "x" * (length - 1) + " " + MASTER_KEY + " " + "x" * 1000
     httpserver.expect_request("/key/list").respond_with_json({"error": {"message": message}}, 400)
     error = failure(client(httpserver.url_for("")))
     assert len(str(error)) == len(f"LiteLLM returned 400{FOR}") + 500
