@@ -127,6 +127,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     is_vaulted,
     register,
     secret_values,
+    warning_about_sources,
     with_sources,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._concurrency import run_concurrently
@@ -166,6 +167,8 @@ class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         variables = variables or {}
         given, self._names = with_sources(CONNECTION_OPTIONS, kwargs, lambda name: self._variable(name, variables))
+        if warning := warning_about_sources(given, self._names):
+            self._display.warning(warning)
         given = {name: str(value) if is_vaulted(value) else value for name, value in given.items()}
         problem = None
         try:

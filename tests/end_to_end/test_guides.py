@@ -206,7 +206,8 @@ class Reader:
             "runtime_hours": 336,
             "ocp4_workload_tenant_keycloak_username": "ann",
         }
-        common = {**extra, "guid": f"{self.guid}-123", "litellm_url": self.proxy.url}
+        connection = {"litellm_url": self.proxy.url, "litellm_master_key": "{{ vaulted_master_key }}"}
+        common = {**extra, **connection, "guid": f"{self.guid}-123"}
         run = self.ansible.play([{**play, "vars": {**common, **play.get("vars", {})}} for play in plays])
         self.check(run)
         self.ran += len(plays)

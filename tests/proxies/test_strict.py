@@ -63,7 +63,9 @@ def test_the_proxy_generates_the_secret_if_custom_keys_are_disabled(ansible, pro
 
 def test_a_custom_secret_fails_with_the_reason(ansible, proxy):
     given, derived = run_tasks(
-        ansible, {"guid": "own", "key": "sk-chosen-by-the-tests"}, {"guid": "own", "key_seed": "s" * 32}
+        ansible,
+        {"guid": "own", "key": "sk-chosen-by-the-tests"},
+        {"guid": "own", "key_seed": "a seed of exactly 32 characters."},
     )
     for result, option in ((given, "key"), (derived, "key_seed")):
         assert f"cannot be created with {option}, because the proxy accepts only secrets" in result["msg"]

@@ -57,12 +57,13 @@ class OneTask:
         return dict(self.manager.get_vars(play=self.play, host=self.host, task=self.task))
 
     def run(self, **of_loop: Any) -> Json:
-        """Run the task, and return its result. Its arguments have been templated with the facts."""
+        """Run the task, and return its result. What belongs to it has been templated with the facts."""
         variables: Mapping[str, Any] = {**self.variables(), **of_loop}
         templar = Templar(loader=self.loader, variables=variables)
         task = self.task.copy()
-        with contextlib.suppress(AnsibleError):
-            task.args = templar.template(task.args)
+        for name in ("args", "environment", "module_defaults"):
+            with contextlib.suppress(AnsibleError):
+                setattr(task, name, templar.template(getattr(task, name)))
         action = action_loader.get(
             task.action,
             task=task,

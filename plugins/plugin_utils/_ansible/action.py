@@ -26,7 +26,16 @@ from .._litellm.client import Client
 from .._masking import mask
 from .._text import Wording, printable
 from .facts import localhost_variable, possible_facts
-from .options import CONNECTION_OPTIONS, Options, connect, is_empty, register, secret_values, with_sources
+from .options import (
+    CONNECTION_OPTIONS,
+    Options,
+    connect,
+    is_empty,
+    register,
+    secret_values,
+    warning_about_sources,
+    with_sources,
+)
 
 Result = dict[str, Any]
 
@@ -105,6 +114,8 @@ class ControllerAction(ActionBase):
         complete, names = with_sources(options, given, variable, {**os.environ, **task_environment(self, variables)})
         self._arguments = complete
         self.wording = Wording(names)
+        if warning := warning_about_sources(complete, names):
+            self.warn(warning)
         register(self.OPTIONS, complete)
         return complete
 

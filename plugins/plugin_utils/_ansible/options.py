@@ -99,6 +99,34 @@ def with_sources(
     return complete, names
 
 
+def warning_about_sources(given: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
+    """Return a warning if only one of the URL and the master key was set by the environment of the process.
+
+    They may not belong together. The environment of a task is a part of the play.
+
+    :param given: the values that `with_sources` returns.
+    :param names: the names of the variables that set them.
+    """
+    both = ("url", "master_key")
+    if any(is_empty(given.get(name)) for name in both):
+        return None
+    inherited = {
+        name: names[name]
+        for name in both
+        if names.get(name) in CONNECTION_OPTIONS[name].environment and os.environ.get(names[name]) == given[name]
+    }
+    if len(inherited) != 1:
+        return None
+    url, master_key = (
+        f"the environment variable {inherited[name]}" if name in inherited else "the play or the inventory"
+        for name in both
+    )
+    return (
+        f"url comes from {url}, but master_key from {master_key}. Check that they belong to the same proxy, and set "
+        "both in one place"
+    )
+
+
 def coerce_options(options: Options, given: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """Return every option with its value in its type, or with its default.
 

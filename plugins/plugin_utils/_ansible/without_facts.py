@@ -46,7 +46,7 @@ def variables_without_facts(task: Any, variables: Mapping[str, Any]) -> tuple[di
 
 
 def arguments_without_facts(task: Any, templar: Any, loader: Any, ignored: Iterable[str]) -> dict[str, Any]:
-    """Return the arguments of a task, templated with the variables of the templar. module_defaults count.
+    """Return the arguments of a task, templated with the variables of the templar, and reset what else contains facts.
 
     :param ignored: the variables that are missing or different now, for the message.
     :raises OptionError: if the arguments cannot be read again, for example because such a variable is required.
@@ -58,7 +58,7 @@ def arguments_without_facts(task: Any, templar: Any, loader: Any, ignored: Itera
             again = type(task)(block=task._parent, role=task._role)
             again.load_data(dict(definition), variable_manager=task._variable_manager, loader=loader)
             if again.action == task.action:
-                task.module_defaults = again.module_defaults
+                task.module_defaults, task.environment = again.module_defaults, again.environment
                 return _templated(again, templar)
             problem = f"the task runs {again.action}"
         except AnsibleError as error:

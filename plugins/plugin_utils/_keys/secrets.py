@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
+import math
 import re
 import secrets
 import string
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +29,10 @@ from .._text import SECRET_PREFIX
 # LiteLLM >= 1.94 refuses shorter secrets from callers (its MINIMUM_CUSTOM_KEY_LENGTH).
 MIN_SECRET_LENGTH = 16
 MIN_SEED_LENGTH = 32
+# A random seed of 32 hexadecimal digits has about 110, by the estimate of `_estimate_bits`.
+MIN_SEED_BITS = 64
+_MAX_EXAMINED = 200
+_MIN_REPETITION = 3
 
 # Letters and digits only, so that a double click selects the whole secret. 32 of them hold 190 bits.
 _ALPHABET = string.ascii_letters + string.digits
@@ -71,19 +79,47 @@ def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = 
     """Return the secret for a seed, an alias and a version: the same on every controller, with nothing stored.
 
     :param master_key: must differ from the seed.
-    :raises OptionError: if the seed is too short to resist guessing, or is the master key.
+    :raises OptionError: if the seed is too short or too regular to resist guessing, or is the master key.
     """
     if len(seed) < MIN_SEED_LENGTH:
         raise OptionError(f"key_seed is {len(seed)} characters long; at least {MIN_SEED_LENGTH} are required")
+    if any("\ud800" <= character <= "\udfff" for character in seed):
+        raise OptionError("key_seed contains half a character (a surrogate), as invalid UTF-8 does; use another text")
     if seed == master_key:
         raise OptionError(
             "key_seed must not be the master key: anyone with a virtual key could brute-force the master key offline"
+        )
+    if _estimate_bits(seed[:_MAX_EXAMINED]) < MIN_SEED_BITS:
+        raise OptionError(
+            "key_seed could be guessed, because it consists of repetitions or sequences; use a random text, such as "
+            "the output of openssl rand -hex 32"
         )
     if version < 1:
         raise OptionError(f"key_version is {version}; it must be 1 or more")
     # The purpose comes first (domain separation): no other use of the same seed yields the same secret.
     message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
     return Secret(_encode(hmac.digest(seed.encode(), message.encode(), "sha256")), "derived")
+
+
+def _estimate_bits(text: str) -> float:
+    """Return how many bits a text has at most: repetitions and sequences, such as `abcdef`, add none.
+
+    The estimate grows with each character. It does not recognize words or sequences on a keyboard.
+    """
+    new, position = "", 0
+    while position < len(text):
+        length = 0
+        while position + length < len(text) and text[position : position + length + 1] in text[: position + length]:
+            length += 1
+        new += "" if length >= _MIN_REPETITION else text[position : position + max(length, 1)]
+        position += max(length, 1)
+    steps = [ord(after) - ord(before) for before, after in itertools.pairwise(new)]
+    return min(_entropy(new), _entropy(steps))
+
+
+def _entropy(values: Sequence[Hashable]) -> float:
+    """Return the entropy of all values, in bits, by their frequencies."""
+    return sum(count * math.log2(len(values) / count) for count in Counter(values).values())
 
 
 def _encode(entropy: bytes) -> str:

@@ -35,8 +35,9 @@ def one_task(tmp_path: Path) -> Callable[..., Any]:
     from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.run_task import OneTask
 
     def prepare(inventory: Any = None, play: Any = None, task: Any = None, **read: str) -> OneTask:
-        action = {NAME: {"variables": read}}
-        return OneTask(tmp_path, {**action, **(task or {})}, inventory, **(play or {}))
+        keywords = {NAME: {"variables": read}, **(task or {})}
+        keywords = {name: value for name, value in keywords.items() if value is not None}
+        return OneTask(tmp_path, keywords, inventory, **(play or {}))
 
     return prepare
 
@@ -135,6 +136,14 @@ def test_module_defaults_are_read_without_facts(one_task) -> None:
     task = one_task({"name": "ours"}, defaults, {NAME: {}})
     task.return_facts(name="theirs")
     assert task.run()["variables"] == {"read": "ours"}
+
+
+def test_the_environment_of_the_task_is_read_without_facts(one_task) -> None:
+    action = {NAME: None, "rhpds.litellm_virtual_keys.litellm_key_info": {"guid": "a"}}
+    environment = {"LITELLM_URL": "{{ name }}", "LITELLM_MASTER_KEY": "sk-0123456789abcdef"}
+    task = one_task({"name": "ours"}, {"environment": environment}, action)
+    task.return_facts(name="theirs")
+    assert task.run()["msg"].startswith("url 'ours' is invalid")
 
 
 def test_the_folder_of_user_data_is_not_a_fact(one_task, tmp_path) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 SEED = "a seed of exactly 32 characters."
 
 # Without NUL, with which HMAC pads a short seed.
-SEEDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=32, max_size=80)
+SEEDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=80).map((SEED + "{}").format)
 ALIASES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 
 # Characters that a header may contain, without the asterisk: such a secret could look like its own mask.

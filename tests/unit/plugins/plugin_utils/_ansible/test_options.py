@@ -23,6 +23,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     Option,
     coerce_options,
     connect,
+    warning_about_sources,
     with_sources,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
@@ -54,6 +55,13 @@ def test_an_argument_precedes_a_variable_which_precedes_the_environment(
     assert with_all_sources({"url": given}, litellm_url=variable)["url"] == expected
 
 
+def test_the_environment_of_a_task_causes_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_URL", "of the process")
+    variables: dict[str, Any] = {"litellm_master_key": "value"}
+    environment = {"LITELLM_URL": "of the task"}
+    assert warning_about_sources(*with_sources(CONNECTION_OPTIONS, {}, variables.get, environment)) is None
+
+
 @pytest.mark.parametrize("value", [False, 0, 0.0])
 def test_false_and_zero_are_given(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
     monkeypatch.setenv("LITELLM_VALIDATE_CERTS", "true")
@@ -67,6 +75,40 @@ def test_a_variable_that_is_not_needed_is_not_read() -> None:
         assert name != "litellm_url"
 
     assert with_sources(CONNECTION_OPTIONS, {"url": "given"}, variable)[0]["url"] == "given"
+
+
+@pytest.mark.parametrize(
+    ("url", "master_key", "expected"),
+    [
+        ("option", "option", None),
+        ("option", "variable", None),
+        ("environment", "environment", None),
+        (
+            "option",
+            "environment",
+            "url comes from the play or the inventory, but master_key from the environment ",
+        ),
+        (
+            "environment",
+            "variable",
+            "url comes from the environment variable LITELLM_PROXY_URL, but master_key from the play",
+        ),
+        (None, "environment", None),
+        ("environment", None, None),
+    ],
+)
+def test_a_url_and_a_master_key_from_different_sources_cause_a_warning(
+    monkeypatch: pytest.MonkeyPatch, url: str | None, master_key: str | None, expected: str | None
+) -> None:
+    """Such as a vaulted key, and a URL that was left in the environment."""
+    sources = {"url": url, "master_key": master_key}
+    for name, source in sources.items():
+        if source == "environment":
+            monkeypatch.setenv(CONNECTION_OPTIONS[name].environment[-1], "value")
+    given = {name: "value" for name, source in sources.items() if source == "option"}
+    variables = {f"litellm_{name}": "value" for name, source in sources.items() if source == "variable"}
+    warning = warning_about_sources(*with_sources(CONNECTION_OPTIONS, given, variables.get))
+    assert warning is None if expected is None else str(warning).startswith(expected)
 
 
 def test_other_arguments_are_kept_and_the_given_ones_are_not_modified() -> None:

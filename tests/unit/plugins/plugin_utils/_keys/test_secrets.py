@@ -11,6 +11,8 @@ import hmac
 import random
 import re
 import string
+from collections.abc import Callable
+from secrets import randbits, token_hex, token_urlsafe
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
@@ -22,7 +24,7 @@ SEED = "a seed of exactly 32 characters."
 SHORTEST = "sk-" + "x" * 13
 
 # Without NUL, with which HMAC pads a short seed.
-SEEDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=32, max_size=80)
+SEEDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=80).map((SEED + "{}").format)
 ALIASES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 VERSIONS = st.integers(1, 1000)
 
@@ -80,6 +82,39 @@ def test_a_short_seed_is_refused_and_not_quoted(length: int) -> None:
     assert "?" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *("a" * 32, "ab" * 16, "password" * 4, "changeme-" * 10, "0" * 1000, "0123456789abcdef" * 2, "aaaabbbb" * 9),
+        *(string.ascii_lowercase + string.digits, string.digits[::-1] * 4, "".join(map(chr, range(100, 200)))),
+        *("12345678901234567890123456789012", "x" * 31 + "y", "abcabcabd" * 4, " " * 40, "\0" * 64),
+    ],
+)
+def test_a_seed_that_could_be_guessed_is_refused_and_not_quoted(seed: str) -> None:
+    with pytest.raises(OptionError, match=r"^key_seed could be guessed, ") as error:
+        secrets.derive(seed, "virtkey-a")
+    assert seed not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [token_hex, token_urlsafe, lambda size: f"{randbits(size * 8):039d}"])
+def test_a_random_seed_is_accepted(make: Callable[[int], str]) -> None:
+    for _unused in range(2000):
+        seed = make(16)
+        secrets.derive(seed.ljust(32, seed[0]), "virtkey-a")
+
+
+@given(SEEDS, st.text(st.characters(codec="utf-8"), max_size=40))
+def test_a_longer_seed_is_accepted_too(seed: str, more: str) -> None:
+    secrets.derive(seed + more, "virtkey-a")
+
+
+@pytest.mark.parametrize("code", [0xD800, 0xDCFF, 0xDFFF])
+def test_a_seed_with_half_a_character_is_refused_and_not_quoted(code: int) -> None:
+    with pytest.raises(OptionError, match=r"^key_seed contains half a character \(a surrogate\)") as error:
+        secrets.derive(SEED + chr(code), "virtkey-a")
+    assert SEED not in str(error.value)
+
+
 def test_the_master_key_is_refused_as_a_seed_and_not_quoted() -> None:
     master_key = "sk-" + "m" * 40
     with pytest.raises(OptionError, match=r"^key_seed must not be the master key: ") as error:
@@ -100,7 +135,7 @@ def test_versions_start_with_1(version: int) -> None:
         (SEED, "virtkey-a", 1, "sk-dGiVadO5rSkQZflDoVxXQU5eMwmPmqSY"),
         (SEED, "virtkey-a", 2, "sk-nMfY9pRiStatzyyyaLJ11dB2DlPXxeGs"),
         (SEED, "virtkey-b", 1, "sk-Y2vT0AKDXWlGjwqKvCqQNFIHs2fpJuye"),
-        ("ü" * 40, "schlüssel", 1, "sk-xbVBgNlKrRRW5IGna9HyhieDlhvBMjhs"),
+        ("überlänge, äußerst öffentlich: ÄÖÜß", "schlüssel", 1, "sk-YRYWc1vBda2oBH5R3jljYGUqD60HHcGe"),
     ],
 )
 def test_derived_secrets_never_change(seed: str, alias: str, version: int, expected: str) -> None:
