@@ -41,6 +41,8 @@ EXAMPLES = r"""
     variables:
       path: "{{ profile_path }}"
   register: profile
+  vars:
+    profile_path: "{{ playbook_dir }}/litellm.sh"
 
 - name: Remove the file
   ansible.builtin.file:
