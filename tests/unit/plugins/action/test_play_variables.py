@@ -143,7 +143,7 @@ def test_the_environment_of_the_task_is_read_without_facts(one_task) -> None:
     environment = {"LITELLM_URL": "{{ name }}", "LITELLM_MASTER_KEY": "sk-0123456789abcdef"}
     task = one_task({"name": "ours"}, {"environment": environment}, action)
     task.return_facts(name="theirs")
-    assert task.run()["msg"].startswith("url 'ours' is invalid")
+    assert task.run()["msg"].startswith("LITELLM_URL 'ours' is invalid")
 
 
 def test_the_folder_of_user_data_is_not_a_fact(one_task, tmp_path) -> None:

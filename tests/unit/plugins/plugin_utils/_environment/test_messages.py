@@ -153,7 +153,7 @@ def test_why_a_key_does_not_work(state: dict[str, Any], reason: str | None) -> N
 
 
 def test_the_alias_of_an_unusable_key_is_printable() -> None:
-    (shown,) = unusable([entry("\x1b[2J", blocked=True)], NOW)
+    (shown,) = unusable([entry("\x1b[2J", blocked=True)], NOW, Wording())
     assert shown.startswith(r"Virtual key virtkey-abc-\x1b[2J does not work: it is blocked")
 
 
