@@ -185,7 +185,8 @@ class ObservedKey:
         for name, kind in ROW_KINDS.items():
             if not fits(row.get(name), kind):
                 value = row[name]  # quoted only if it is a number: anything else may contain a secret
-                problems.append(f"{name} is {value if isinstance(value, int | float) else type(value).__name__}")
+                shown = shorten(str(value)) if isinstance(value, int | float) else type(value).__name__
+                problems.append(f"{name} is {shown}")
                 readable[name] = None
         instants: dict[str, datetime | None] = {}
         for name, last_year in (("created_at", _LAST_YEAR_OF_CREATION), ("expires", _LAST_YEAR)):

@@ -111,7 +111,7 @@ class _CappedRetry(_Retry):
     def get_retry_after(self, response: Any) -> float | None:
         try:
             seconds = super().get_retry_after(response)
-        except InvalidHeader:
+        except (InvalidHeader, ValueError, OverflowError):  # urllib3 reads any number of digits and any year
             return None
         return None if seconds is None else min(seconds, _MAX_PAUSE)
 

@@ -138,7 +138,19 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(("retry_after", "expected"), [("2", [2]), ("86400", [30]), ("soon", [])])
+@pytest.mark.parametrize(
+    ("retry_after", "expected"),
+    [
+        ("2", [2]),
+        ("86400", [30]),
+        ("9" * 4000, [30]),
+        ("9" * 5000, []),
+        ("soon", []),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", []),
+        ("Fri, 99 Dec 2030 99:99:99 +99999999999", []),
+    ],
+    ids=lambda value: str(value)[:12],
+)
 def test_retry_after_is_honoured_up_to_a_maximum(
     httpserver: HTTPServer, pauses: list[float], method: str, retry_after: str, expected: list[float]
 ) -> None:
