@@ -346,8 +346,8 @@ def test_a_destroy_deletes_the_keys_of_all_users(shapes, name):
             "not a number",
             f"{PREFIX}user_count is 'many'; with {PREFIX}multi_user it must be 1 or more",
         ),
-        ("twice", "users names virtkey-GUID-ann more than once"),
-        ("without a name", "users contains an empty name"),
+        ("twice", f"{PREFIX}users names virtkey-GUID-ann more than once"),
+        ("without a name", f"{PREFIX}users contains an empty name"),
     ],
 )
 def test_invalid_users_are_an_error(shapes, guid, name, message):

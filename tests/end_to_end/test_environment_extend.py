@@ -186,7 +186,9 @@ def test_the_playbook_needs_only_guid_and_runtime(extensions, ansible, proxy):
     assert earlier == before.user_messages
     assert "14 days" in message
     assert instant(row["expires"]).strftime("%Y-%m-%dT%H:%M") in message
-    assert run.task_msg("Show the expiry").startswith(f"{extensions.alias('one')} expires at 20")
+    done, end = run.task_msg("Show the result")
+    assert done == f"Extended virtual key {extensions.alias('one')}"
+    assert end.startswith("End: 20")
 
     again = ansible.run(*arguments, "-vvvv")
     assert again.code == 0, again.output
@@ -341,8 +343,9 @@ def test_an_impossible_extension_is_an_error(ansible, proxy, guid):
     )
     assert run.code == 0, run.output
     assert run.task_msg("no lifetime") == (
-        "The new lifetime is not set; set ocp4_workload_litellm_virtual_keys_runtime (in hours, from the creation of "
-        "the environment) or ocp4_workload_litellm_virtual_keys_expires_at (ISO 8601)"
+        "The new lifetime is not set; set ocp4_workload_litellm_virtual_keys_extend_by (how much longer, such as 7d), "
+        "ocp4_workload_litellm_virtual_keys_runtime (in hours, from the creation of the environment) or "
+        "ocp4_workload_litellm_virtual_keys_expires_at (ISO 8601)"
     )
     assert run.task_msg("no key") == (
         f"There is no virtual key of environment {guid} to extend: none exists, and none was saved that has expired. "
