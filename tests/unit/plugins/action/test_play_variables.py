@@ -161,6 +161,14 @@ def test_a_fact_does_not_replace_the_name_of_the_host(one_task) -> None:
     assert task.run()["msg"].startswith("The facts of a host contain inventory_hostname")
 
 
+def test_facts_are_refused_if_ansible_core_does_not_tell_them_from_variables(one_task) -> None:
+    """A later release may not have the private attributes that this needs."""
+    task = one_task({"guid": "ours"}, read="{{ guid }}")
+    task.return_facts(guid="theirs")
+    del task.manager._hostvars._variable_manager
+    assert task.run()["msg"].startswith("This ansible-core does not tell facts from variables")
+
+
 @pytest.mark.parametrize("part", ["vars.guid", "vars['guid']"])
 def test_a_fact_is_not_in_all_variables(one_task, part) -> None:
     task = one_task({"guid": "ours"}, read=f"{{{{ {part} }}}}")
