@@ -37,7 +37,7 @@ TEMPLATES = {
         r"^\.\. code-block:: jinja\n   :caption: (\w+)\.j2\n\n((?:    .*\n|\n)+)", PAGE, re.MULTILINE
     )
 }
-SEED = "0123456789abcdef0123456789abcdef"
+SEED = "a seed for the tests of handing over keys"
 CLIENTS = sorted((ROOT / ".cache" / "sandbox" / "releases").glob("*/venv/bin/python"))
 
 
