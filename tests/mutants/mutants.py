@@ -44,6 +44,7 @@ MODULES = {
     "_keys/settings": ("_keys/test_settings.py", "_keys/test_plan.py"),
     **{f"_reports/{name}": (f"_reports/test_{name}.py",) for name in ("guids", "report", "sweep", "table", "page")},
     "_environment/request": ("_environment/test_request.py",),
+    "_environment/desired": ("_environment/test_request.py",),
 }
 # Of the operators that replace one comparison or calculation by another, one or two for each: the others are killed by
 # the same tests.

@@ -24,6 +24,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import SavedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
+    ALL_USERS,
     Request,
     parse_request,
 )
@@ -497,3 +498,25 @@ def test_a_file_for_several_users_must_name_the_user(users: dict[str, Any]) -> N
 def test_an_invalid_alias_is_reported() -> None:
     with pytest.raises(OptionError, match=r"^key_alias ' a' starts or ends with white space"):
         parsed(key_alias=" a")
+
+
+# Users who are added or removed, and rotations
+
+
+def test_only_a_provision_adds_and_removes_users() -> None:
+    request = parsed(add_users=["ann"], remove_users=["bob"])
+    assert (request.added_users, request.removed_users) == (("ann",), ("bob",))
+    request = parsed(operation="stop", add_users=["ann"], remove_users=["bob"])
+    assert (request.added_users, request.removed_users) == ((), ())
+
+
+def test_a_rotation_of_all_users_names_no_user() -> None:
+    assert parsed(operation="rotate", users=[ALL_USERS]).users == ()
+    assert parsed(operation="rotate", users=["ann"]).users == ("ann",)
+    assert parsed(operation="stop", users=[ALL_USERS]).users == (ALL_USERS,)
+
+
+def test_a_file_for_each_user_needs_users_only_in_a_provision() -> None:
+    with pytest.raises(OptionError, match=r"^env_file contains \{user\}, but the environment has no users"):
+        parsed(env_file="/home/{user}/.env")
+    assert parsed(operation="destroy", env_file="/home/{user}/.env").users == ()

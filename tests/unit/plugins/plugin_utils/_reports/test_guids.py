@@ -219,3 +219,14 @@ def test_every_saved_guid_is_found_again(guid, before, upper, codec):
     guids = parse_guids(slurped(text.encode(codec)))
     assert guids is not None
     assert fold(guid) in guids
+
+
+def test_characters_that_are_not_base64_are_refused():
+    with pytest.raises(OptionError, match="Cannot decode the list of guids"):
+        parse_guids({"content": "YWJj!", "encoding": "base64"})
+
+
+def test_a_line_is_quoted_up_to_sixty_characters():
+    with pytest.raises(OptionError) as error:
+        parse_guids(f"[{'a' * 80}")
+    assert f"contains the line '[{'a' * 59}';" in str(error.value)
