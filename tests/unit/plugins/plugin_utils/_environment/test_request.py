@@ -26,6 +26,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
     ALL_USERS,
     Request,
+    parse_extension,
     parse_request,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.users import warnings_about
@@ -520,3 +521,43 @@ def test_a_file_for_each_user_needs_users_only_in_a_provision() -> None:
     with pytest.raises(OptionError, match=r"^env_file contains \{user\}, but the environment has no users"):
         parsed(env_file="/home/{user}/.env")
     assert parsed(operation="destroy", env_file="/home/{user}/.env").users == ()
+
+
+def members(**arguments: Any) -> list[tuple[str | None, bool]]:
+    """Return the users of the named members, and whether their keys are removed."""
+    request = parsed(**arguments)
+    assert request.changes_users == ("add_users" in arguments or "remove_users" in arguments)
+    assert request.is_multi_user == (request.changes_users or "users" in arguments)
+    return [(member.user, member.is_removed) for member in request.named_members]
+
+
+def test_the_members_of_a_provision_that_changes_users() -> None:
+    assert members() == [(None, False)]
+    assert members(users=["ann", "bob"]) == [("ann", False), ("bob", False)]
+    assert members(add_users=["eve"]) == [("eve", False)]
+    assert members(remove_users=["eve"]) == [("eve", True)]
+    assert members(users=["ann", "bob"], add_users=["ann", "eve"], remove_users=["joe"]) == [
+        ("ann", False),
+        ("bob", False),
+        ("eve", False),
+        ("joe", True),
+    ]
+
+
+@pytest.mark.parametrize("users", [{"add_users": ["ann"]}, {"remove_users": ["ann"]}], ids=str)
+def test_an_environment_with_users_that_change_has_several_users(users: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"^With several users, \{user\} must be part of env_file"):
+        parsed(env_file="/home/lab/.env", **users)
+
+
+def test_an_extension_by_a_duration_is_the_only_lifetime() -> None:
+    request = parsed(operation="extend", extend_by="7d")
+    assert parse_extension(request.options, wording()) == Duration(7, "d")
+    assert parse_extension(parsed().options, wording()) is None
+    for other, name in (({"runtime": 24}, "runtime"), ({"settings": {"duration": "7d"}}, "duration")):
+        with pytest.raises(OptionError, match=f"^role_extend_by and role_{name} cannot both be given$"):
+            parsed("role_", operation="extend", extend_by="7d", **other)
+    with pytest.raises(OptionError, match=r"^role_extend_by and role_expires_at cannot both be given$"):
+        parsed("role_", operation="extend", extend_by="7d", expires_at="2099-01-01", runtime=24, duration="7d")
+    with pytest.raises(OptionError, match=r"^role_extend_by '?7'? has no unit"):
+        parsed("role_", operation="extend", extend_by="7")
