@@ -87,13 +87,15 @@ def manager_of(variables: Mapping[str, Any]) -> Any:
 def play_variable(name: str, variables: Mapping[str, Any]) -> Any:
     """Return a variable of a host for a plugin that does not know its task; not templated, and None for a fact.
 
-    A variable of a play, a role or a task that has the same value as a fact of the same name counts as a fact.
+    A list, or a value that is also the value of the fact, counts as a fact if a play, a role or a task has set it.
     """
     if name not in set(possible_facts(variables)):
         return variables.get(name)
     value, manager = variables[name], manager_of(variables)
-    # Two facts, such as `name` and `ansible_name`, may have the same name in `ansible_facts`.
-    is_fact = value == variables["ansible_facts"][name] or f"{FACT_PREFIX}{name}" in variables
+    # The values can differ although it is a fact: ansible-core removes parts of lists and dictionaries from a variable,
+    # and two facts, such as `name` and `ansible_name`, may have the same name in `ansible_facts`.
+    is_plain = isinstance(value, str | int | float) and f"{FACT_PREFIX}{name}" not in variables
+    is_fact = not is_plain or value == variables["ansible_facts"][name]
     # A fact can also replace the name of the host.
     if manager is None or "inventory_hostname" in variables["ansible_facts"]:
         return None if is_fact else value

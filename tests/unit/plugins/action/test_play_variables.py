@@ -201,6 +201,17 @@ def test_the_lookup_reads_no_fact_but_every_other_variable(one_task) -> None:
     assert [play_variable(name, variables) for name in names] == [None, 3, 2, None, None]
 
 
+def test_the_lookup_reads_no_fact_of_which_ansible_core_removes_a_part(one_task) -> None:
+    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.facts import play_variable
+
+    task = one_task()
+    task.return_facts(litellm_virtual_keys=["theirs", {"_ansible_removed": 1}])
+    assert task.variables()["litellm_virtual_keys"] == ["theirs", {}] != task.variables()["ansible_facts"]
+    assert play_variable("litellm_virtual_keys", task.variables()) is None
+    task.set_fact(litellm_virtual_keys=["ours"])
+    assert play_variable("litellm_virtual_keys", task.variables()) == ["ours"]
+
+
 def test_the_lookup_reads_a_variable_with_the_value_of_a_fact(one_task) -> None:
     from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.facts import play_variable
 
