@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import record_requests, run_cell
+from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import (
+    LONG_TIMEOUT,
+    record_requests,
+    run_cell,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates, make_certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.kinds import KINDS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import OPERATIONS
@@ -44,7 +48,15 @@ def test_the_next_run_succeeds_after_a_fault_of_the_first_post_request(
 
     def violations(fault: str) -> list[str]:
         return run_cell(
-            proxy, operation, True, kinds[fault], requests, first, persistent=False, certificates=certificates
+            proxy,
+            operation,
+            True,
+            kinds[fault],
+            requests,
+            first,
+            persistent=False,
+            certificates=certificates,
+            timeout=LONG_TIMEOUT,  # no fault of these needs a short one
         )
 
     with ThreadPoolExecutor(len(WORST)) as threads:

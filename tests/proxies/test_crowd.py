@@ -17,7 +17,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, Ansible, Json, Proxy
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    PATIENCE,
+    Ansible,
+    Json,
+    Proxy,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import (
     ACTION,
     Stopwatch,
@@ -116,7 +122,7 @@ def test_two_concurrent_controllers(ansible: Ansible, proxy: Proxy, guid: str, t
             start_program(ansible, "ansible", "localhost", "-m", ACTION, "-a", f"guid={name} duration=1d")
             for _controller in "ab"
         ]
-        printed = [run.communicate(timeout=60) for run in runs]
+        printed = [run.communicate(timeout=PATIENCE) for run in runs]
         keys = [json.loads(stdout.partition(" => ")[2])["virtual_key"] for stdout, _stderr in printed]
         (row,) = proxy.rows(f"virtkey-{name}")
         assert [hashlib.sha256(key["key"].encode()).hexdigest() for key in keys if key["key"]] == [row["token"]], keys

@@ -89,11 +89,11 @@ def test_many_users_are_allowed() -> None:
     ids=lambda value: value[:20],
 )
 def test_what_cannot_be_used_is_refused_at_once(text: str, problem: str) -> None:
-    before = time.monotonic()
+    before = time.process_time()  # the machine may be busy
     with pytest.raises(DocumentError) as failed:
         parse(text.encode())
     assert str(failed.value) == problem
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5
 
 
 def test_text_of_digits_is_allowed() -> None:
@@ -106,7 +106,7 @@ def test_text_in_another_encoding_is_refused() -> None:
 
 
 def test_a_deep_document_of_the_maximum_size_is_refused_at_once() -> None:
-    before = time.monotonic()
+    before = time.process_time()  # the machine may be busy
     with pytest.raises(DocumentError):
         parse(b"[" * MAX_BYTES)
-    assert time.monotonic() - before < 5
+    assert time.process_time() - before < 5

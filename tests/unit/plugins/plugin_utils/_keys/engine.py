@@ -27,7 +27,7 @@ GENERATE, UPDATE, DELETE = "POST /key/generate", "POST /key/update", "POST /key/
 LIST, MODELS = "GET /key/list", "GET /v1/models"
 
 
-def run(proxy, *desired, retries=1, timeout=5.0, concurrency=8, **options):
+def run(proxy, *desired, retries=1, timeout=30.0, concurrency=8, **options):
     """Run the engine once, with a new client, as a new task does."""
     proxy.requests.clear()
     client = Client(Connection(proxy.url, MASTER_KEY, retries=retries, timeout=timeout, concurrency=concurrency))

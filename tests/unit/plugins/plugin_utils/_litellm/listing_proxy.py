@@ -99,4 +99,4 @@ def client_of(httpserver: HTTPServer, proxy: Proxy) -> Client:
     httpserver.clear()
     for path in ("/key/list", "/key/info"):
         httpserver.expect_request(path, method="GET").respond_with_handler(proxy)
-    return Client(Connection(httpserver.url_for(""), "sk-1234", retries=0, timeout=5))
+    return Client(Connection(httpserver.url_for(""), "sk-1234", retries=0, timeout=30))

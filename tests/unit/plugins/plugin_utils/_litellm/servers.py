@@ -27,7 +27,7 @@ DOWN = "http://127.0.0.1:9"  # no server listens on this port
 
 
 def client(url: str, retries: int = 0, **options: Any) -> Client:
-    return Client(Connection(url, MASTER_KEY, retries=retries, **{"timeout": 5.0, **options}))
+    return Client(Connection(url, MASTER_KEY, retries=retries, **{"timeout": 30.0, **options}))
 
 
 def send(method: str, proxy: Client, path: str = "/key/list") -> Any:
