@@ -423,7 +423,9 @@ def test_a_destroy_by_id_deletes_only_that_key(ansible: Ansible, guid: str):
     assert run.code == 0, run.output
     after = snapshots(run)
     for name in ("too short", "none", "a secret"):
-        assert run.task_msg(name) == "key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret"
+        assert run.task_msg(name) == (
+            f"{PREFIX}key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret"
+        )
     assert len(after["invalid"].rows) == 2
     assert list(after["by id"].rows) == [f"virtkey-{guid}-bob"]
     assert after["by id"].facts["litellm_key_deleted"] is True

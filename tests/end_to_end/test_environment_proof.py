@@ -358,7 +358,7 @@ def test_variables_that_have_no_effect_are_mentioned(roles: Roles):
 
 @pytest.mark.parametrize("name", ["null instant", "null duration"])
 def test_an_extension_without_a_lifetime_fails(roles: Roles, name: str):
-    assert f"set {PREFIX}runtime (in hours, from the creation of the environment)" in str(roles.run.task_msg(name))
+    assert f"{PREFIX}runtime (in hours, from the creation of the environment)" in str(roles.run.task_msg(name))
 
 
 def test_a_duration_without_a_unit_is_refused(roles: Roles, ansible: Ansible, proxy: Proxy):
