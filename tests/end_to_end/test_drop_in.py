@@ -295,6 +295,9 @@ def test_no_key_differs() -> None:
         assert with_differences(case)[0].keys == recorded(case).keys
 
 
-def test_no_case_leads_to_a_warning(runs: Runs) -> None:
-    assert runs.result.stderr == ""
-    assert "WARNING" not in runs.result.output
+def test_no_case_leads_to_a_warning_except_about_a_variable_without_effect(runs: Runs) -> None:
+    """One of the items sets a number of users, and multi_user: false."""
+    warnings = " ".join(runs.result.stderr.split()).split("[WARNING]: ")
+    expected = f"{PREFIX}user_count is 3, but has no effect without {PREFIX}multi_user: true"
+    assert [warning.strip() for warning in warnings] == ["", expected]
+    assert "WARNING" not in runs.result.stdout
