@@ -66,8 +66,8 @@ options:
   key_seed:
     description:
       - A seed from which the secret is derived, together with the alias and O(key_version). The same three values give
-        the same secret on any controller, without storing it. The seed must have at least 32 characters and must not be
-        the master key.
+        the same secret on any controller, without storing it. The seed must have at least 32 characters, must not
+        consist of repetitions or sequences, and must not be the master key.
       - An empty value is ignored. The option is mutually exclusive with O(key).
     type: str
   key_version:
