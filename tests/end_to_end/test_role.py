@@ -345,7 +345,8 @@ def test_no_run_prints_a_warning(lifecycle, run):
 
 def without_usage(row: Json) -> Json:
     """Return the row without the columns that a chat request changes some seconds later."""
-    return {name: value for name, value in row.items() if name not in ("spend", "total_spend", "updated_at", "last_active")}
+    changed = ("spend", "total_spend", "updated_at", "last_active")
+    return {name: value for name, value in row.items() if name not in changed}
 
 
 @pytest.fixture
