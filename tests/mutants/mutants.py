@@ -59,7 +59,6 @@ OTHER_OPERATORS = (
     *("ReplaceContinueWithBreak", "NumberReplacer", "RemoveDecorator", "ZeroIterationForLoop"),
 )
 TIMEOUT = 120  # seconds for the tests of one mutant
-MIN_RATE = 0.95
 
 
 class Mutant(NamedTuple):
@@ -188,7 +187,7 @@ def main() -> None:
         count, survivors = test_module(name)
         open_survivors = list((collections.Counter(survivors) - explained(name)).elements())
         rate = 1 - len(survivors) / count
-        is_bad |= bool(open_survivors) or rate < MIN_RATE
+        is_bad |= bool(open_survivors)
         print(
             f"{name}: {count - len(survivors)} of {count} mutants killed ({rate:.1%}) "
             f"in {time.monotonic() - started:.0f} s; {len(survivors) - len(open_survivors)} survivors explained"

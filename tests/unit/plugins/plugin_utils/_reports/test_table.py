@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
@@ -15,6 +17,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._report
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
     additional_findings,
+    format_csv,
+    format_sums,
     format_table,
     key_title,
     spend_text,
@@ -103,3 +107,30 @@ def test_table_shortens_lists_of_models_and_escapes_control_characters():
     assert r"virtkey-\x1b[2J\u202e" in line
     assert r"a\nb" in line
     assert line.endswith("a, b, c and 2 more")
+
+
+def sums(field: str, count: int) -> list[dict[str, Any]]:
+    return [{field: f"n{number}" if number else None, "keys": 2, "spend": 0.5} for number in range(count)]
+
+
+def test_sums_are_shown_for_two_or_more_environments_and_users():
+    assert format_sums({"environments": sums("guid", 1), "users": []}) == []
+    users = ["USER  KEYS  SPENT", "-     2     0.50", "n1    2     0.50"]
+    assert format_sums({"environments": sums("guid", 1), "users": sums("user_id", 2)}) == users
+    both = format_sums({"environments": sums("guid", 3), "users": sums("user_id", 2)})
+    assert [line.split()[0] for line in both[:4]] == ["ENVIRONMENT", "-", "n1", "n2"]
+    assert both[4:] == ["", *users]
+
+
+def test_at_most_twenty_sums_are_shown():
+    lines = format_sums({"environments": sums("guid", 20), "users": []})
+    assert (len(lines), lines[-1].split()) == (21, ["n19", "2", "0.50"])
+    lines = format_sums({"environments": sums("guid", 22), "users": []})
+    assert (len(lines), lines[-2].split()) == (22, ["n19", "2", "0.50"])
+    assert lines[-1].split() == ["2", "more", "4", "1.00"]
+
+
+def test_lists_are_joined_in_csv():
+    heading, line = format_csv([key(models=["a", "b"])]).splitlines()
+    values = dict(zip(next(csv.reader([heading])), next(csv.reader([line])), strict=True))
+    assert (values["key_alias"], values["models"]) == ("virtkey-abc", "a,b")
