@@ -402,7 +402,7 @@ def test_a_release_that_cannot_delete_keys(ansible: Ansible, proxy: Proxy, guid:
     assert run.code == 0, run.output
     before, after = snapshots(run)["provisioned again"], snapshots(run)["with force"]
     alias = f"virtkey-{guid}"
-    assert set(before.rows) == {alias, f"{alias}.replaced"}
+    assert set(before.rows) == {alias, f"{alias}.replacement"}
     assert key_id(before.data["litellm_virtual_key"]) == before.rows[alias]["token"]
     assert f"{alias} was replaced, but the old secret still works" in run.text
     assert "500" in str(run.task_msg("without force"))

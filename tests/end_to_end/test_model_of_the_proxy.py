@@ -42,7 +42,7 @@ FIELDS = (
     *("tpm_limit", "rpm_limit", "max_parallel_requests", "allowed_routes", "permissions", "model_max_budget"),
     *("user_id", "team_id", "project_id", "budget_id", "budget_duration", "status"),
 )
-MARKER = "replaced_in_litellm_virtual_keys"
+MARKER = "replaces_in_litellm_virtual_keys"
 
 
 class Model:
@@ -64,7 +64,7 @@ def test_random_requests_have_the_same_responses_and_effects(proxy, number):
     seed = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(10**9))
     dice, prefix, model = random.Random(seed), f"model-{secrets.token_hex(4)}", Model()
     # Nothing else on the proxy has these names, so the listings of the two can be compared.
-    aliases = [f"{prefix}-A", f"{prefix}-A.replaced", f"{prefix}-a", f"{prefix}-B"]
+    aliases = [f"{prefix}-A", f"{prefix}-A.replacement", f"{prefix}-a", f"{prefix}-B"]
     keys = [f"sk-{secrets.token_hex(12)}" for _unused in range(4)]
     sent = []
     try:
@@ -170,7 +170,7 @@ def lifetime(row: Json) -> int | None:
 
 # What another request does while the first one waits: in SQL for the real proxy, and as a request for the model.
 RENAME = (
-    "UPDATE {table} SET key_alias = '{alias}.replaced', "
+    "UPDATE {table} SET key_alias = '{alias}.replacement', "
     """metadata = '{{"marker": "{alias}"}}' WHERE token = '{token}'"""
 )
 DELETE = "DELETE FROM {table} WHERE token = '{token}'"
@@ -195,7 +195,7 @@ def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
     token = hashed(secret)
     creation = {"key": secret, "key_alias": alias, "metadata": {"guid": "abc"}, "duration": "600s"}
     params = {"key": token, "max_budget": 3.0} if path == "/key/update" else {"keys": [token]}
-    second = {"key": token, "key_alias": f"{alias}.replaced", "metadata": {"marker": alias}}
+    second = {"key": token, "key_alias": f"{alias}.replacement", "metadata": {"marker": alias}}
 
     model.send("POST", "/key/generate", creation)
     world, pending = begin(model.world, Request("POST", path, json.dumps(params)))
@@ -227,5 +227,5 @@ def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
     everything = ("GET", "/key/list", listing(alias))
     assert comparable("/key/list", *send(proxy, *everything)) == comparable("/key/list", *model.send(*everything))
     if statement == RENAME:
-        assert [row["metadata"] for row in proxy.rows(f"{alias}.replaced")] == [{"guid": "abc"}]
+        assert [row["metadata"] for row in proxy.rows(f"{alias}.replacement")] == [{"guid": "abc"}]
     proxy.request("POST", "/key/delete", {"keys": [token]})

@@ -97,7 +97,7 @@ def test_the_same_regeneration(proxy: Proxy, controllers: int, size: int):
     rows = case.rows()
     for alias in case.aliases:
         assert len(rows[alias]) <= 1, rows.keys()
-        tokens = [row["token"] for row in (*rows[alias], *rows.get(f"{alias}.replaced", ()))]
+        tokens = [row["token"] for row in (*rows[alias], *rows.get(f"{alias}.replacement", ()))]
         assert tokens, results
         # A later controller may replace a key whose secret another controller returned.
         assert {hashlib.sha256(one.encode()).hexdigest() for one in case.known_secrets[alias]} & set(tokens), results

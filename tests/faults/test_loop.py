@@ -10,7 +10,7 @@ import os
 import random
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import Case

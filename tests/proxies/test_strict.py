@@ -90,7 +90,7 @@ def test_regenerate_uses_a_secret_from_the_proxy(ansible, proxy):
     assert (row["max_budget"], row["metadata"]) == (7, {"seat": 1})
     ends = [datetime.fromisoformat(one["virtual_key"]["expires"]) for one in (created, always)]
     assert abs(ends[1] - ends[0]) < timedelta(minutes=1)
-    assert proxy.rows("virtkey-anew.replaced") == []
+    assert proxy.rows("virtkey-anew.replacement") == []
 
 
 def test_many_keys_in_one_task(ansible, proxy):

@@ -53,6 +53,7 @@ class Scenario:
 
     :ivar faults: how many faults may happen in one history.
     :ivar keys: how many keys each controller manages.
+    :ivar exact: the release lists only whole aliases, so that a run needs several requests for a snapshot.
     :ivar skewed: the clocks of the proxies differ, so that `created_at` does not tell which key appeared first.
     :ivar fair: a controller that sleeps lets the others go on meanwhile; otherwise it may wake up at any time.
     :ivar preemptions: how often a controller may be interrupted that could go on; None for any number.
@@ -63,12 +64,14 @@ class Scenario:
     faults: int = 0
     keys: int = 1
     fair: bool = False
+    exact: bool = False
     skewed: bool = False
     preemptions: int | None = None
 
     def __str__(self) -> str:
         limits = [f"{self.faults} faults", f"{self.keys} keys"]
         limits += ["fair timing"] if self.fair else []
+        limits += ["exact listings"] if self.exact else []
         limits += ["skewed clocks"] if self.skewed else []
         limits += [] if self.preemptions is None else [f"{self.preemptions} preemptions"]
         return f"{self.state}: {' + '.join(self.operations)} ({', '.join(limits)})"
@@ -81,7 +84,8 @@ class Scenario:
         """
         match = re.fullmatch(
             r"(.+): (\S+(?: \+ \S+)*) "
-            r"\((\d+) faults, (\d+) keys(, fair timing)?(, skewed clocks)?(?:, (\d+) preemptions)?\)",
+            r"\((\d+) faults, (\d+) keys(, fair timing)?(, exact listings)?(, skewed clocks)?"
+            r"(?:, (\d+) preemptions)?\)",
             text,
         )
         if not match or match[1] not in STATES or not set(match[2].split(" + ")) <= set(OPERATIONS):
@@ -92,8 +96,9 @@ class Scenario:
             faults=int(match[3]),
             keys=int(match[4]),
             fair=bool(match[5]),
-            skewed=bool(match[6]),
-            preemptions=None if match[7] is None else int(match[7]),
+            exact=bool(match[6]),
+            skewed=bool(match[7]),
+            preemptions=None if match[8] is None else int(match[8]),
         )
 
     @property
@@ -214,7 +219,7 @@ class Simulation:
             yield Step("wakes up", 0, world, self._next(node, WOKE_UP, world), None)
             return
         assert isinstance(node.action, Request)
-        after, result = begin(world, node.action, skewed=self.scenario.skewed)
+        after, result = begin(world, node.action, skewed=self.scenario.skewed, exact=self.scenario.exact)
         if isinstance(result, Pending):
             yield Step("checks", 0, after, Runner(node, result), None)
         else:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.controller import WOKE_UP, Finished, Node, Sleep
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
     Runner,
@@ -28,8 +28,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations 
     NEW_BUDGET,
     OPERATIONS,
     Operation,
-    predecessor_alias,
     start,
+    successor_alias,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
     Json,
@@ -56,7 +56,7 @@ LAWS = {
     "ends": "Every run ends after a limited number of requests.",
     "one key": "After one more run of any kind, an alias has at most one key, whichever runs were killed.",
     "next run": "The next run reaches its desired state without an error.",
-    "predecessors": "The next run finishes a replacement that was killed, or names the old key.",
+    "finished": "The next run gives the alias to the new key if a replacement was killed after it deleted the old one.",
     "survives": "The next run does not revoke a secret that was returned, unless it was asked to.",
 }
 
@@ -88,8 +88,8 @@ class Ending:
         return [row for row in self.world.all_keys() if row["key_alias"] == self.alias]
 
     @cached_property
-    def predecessors(self) -> list[Json]:
-        return [row for row in self.world.all_keys() if row["key_alias"] == predecessor_alias(self.alias)]
+    def successors(self) -> list[Json]:
+        return [row for row in self.world.all_keys() if row["key_alias"] == successor_alias(self.alias)]
 
     @cached_property
     def ids(self) -> set[str]:
@@ -98,7 +98,7 @@ class Ending:
     @cached_property
     def is_left_from_start(self) -> bool:
         """Whether a key of the alias is left that existed at the start. A recreated key has the same id."""
-        names = (self.alias, predecessor_alias(self.alias))
+        names = (self.alias, successor_alias(self.alias))
         first = start(self.scenario.state, self.scenario.aliases)
         before = {(row["token"], row["created_at"]) for row in first.all_keys() if row["key_alias"] in names}
         return any((row["token"], row["created_at"]) in before for row in self.world.all_keys())
@@ -140,7 +140,7 @@ def judge(simulation: Simulation, state: State, ended: bool) -> list[Broken]:
 
 def _at_a_moment(scenario: Scenario, world: World) -> Iterator[Broken]:
     first = start(scenario.state, scenario.aliases)
-    names = {name for alias in scenario.aliases for name in (alias, predecessor_alias(alias))}
+    names = {name for alias in scenario.aliases for name in (alias, successor_alias(alias))}
     before = {row["token"]: row for row in first.all_keys() if row["key_alias"] not in names}
     after = {row["token"]: row for row in world.all_keys() if row["token"] in before}
     if before != after:
@@ -148,7 +148,7 @@ def _at_a_moment(scenario: Scenario, world: World) -> Iterator[Broken]:
     if any(OPERATIONS[name].deletes for name in scenario.operations) or scenario.state == "nothing":
         return
     for alias in scenario.aliases:
-        rows = [row for row in world.all_keys() if row["key_alias"] in (alias, predecessor_alias(alias))]
+        rows = [row for row in world.all_keys() if row["key_alias"] in (alias, successor_alias(alias))]
         if not rows:
             yield "always a key", f"{alias} has no key"
         for row in rows:
@@ -194,16 +194,15 @@ def _secrets_kept(ending: Ending) -> Iterator[Broken]:
     for name, _operation, outcome, _result in ending.results():
         returned = {secret.key_id for secret in (outcome.secret, outcome.unconfirmed_secret) if secret}
         made = {hashed(f"sk-random-secret-{name}-{number}") for number in range(1, ending.scenario.keys + 1)}
-        # A key that another run is replacing is meant to be deleted.
-        for row in ending.keys or ending.predecessors:
+        for row in (*ending.keys, *ending.successors):
             if row["token"] in made - returned:
                 what = f"reports {outcome.error}" if outcome.error else "reports no error"
                 yield "secrets kept", f"{name} has left a key {row['key_alias']} whose secret nobody knows, and {what}"
 
 
 def _a_key_stays(ending: Ending) -> Iterator[Broken]:
-    # A run that was killed while it replaced the key leaves it under another alias.
-    if ending.keys or ending.predecessors or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
+    # A run that was killed while it replaced the key may leave the new one under another alias.
+    if ending.keys or ending.successors or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
         return
     results = list(ending.results())
     for name, operation, outcome, _result in results:
@@ -239,7 +238,7 @@ def _destroyed(ending: Ending) -> Iterator[Broken]:
             yield "destroyed", f"{name} reports {outcome.operation}, and a key that it could find is left"
     if all(OPERATIONS[one].deletes for one in ending.scenario.operations):
         errors = [outcome for _name, _operation, outcome, _result in ending.results() if outcome.error]
-        if not errors and len(list(ending.results())) and (ending.keys or ending.predecessors):
+        if not errors and len(list(ending.results())) and (ending.keys or ending.successors):
             yield "destroyed", "every run destroys, none reports an error, and a key is left"
 
 
@@ -307,15 +306,14 @@ def _next_run(name: str, aliases: tuple[str, ...], before: World, returned: froz
         return
     ids = {row["token"] for row in world.all_keys()}
     for alias, outcome in zip(aliases, result.outcomes, strict=True):
-        had = {row["token"] for row in before.all_keys() if row["key_alias"] in (alias, predecessor_alias(alias))}
+        had = {row["token"] for row in before.all_keys() if row["key_alias"] in (alias, successor_alias(alias))}
         rows = [row for row in world.all_keys() if row["key_alias"] == alias]
-        left = [row for row in world.all_keys() if row["key_alias"] == predecessor_alias(alias)]
+        left = [row for row in world.all_keys() if row["key_alias"] == successor_alias(alias)]
         if len(rows) > 1:
             says = outcome.error or outcome.operation
             yield "one key", f"the next run, {name}, leaves {len(rows)} keys with the alias {alias} ({says})"
-        names_it = any(predecessor_alias(alias) in text for text in (*result.warnings, outcome.error or ""))
-        if left and not names_it:
-            yield "predecessors", f"the next run, {name}, leaves {predecessor_alias(alias)} and does not name it"
+        if left and not rows:
+            yield "finished", f"the next run, {name}, leaves {successor_alias(alias)} only"
         if not _may_remove(operation) and had & returned - ids:
             yield "survives", f"the next run, {name}, has deleted a key whose secret was returned"
         if outcome.secret and not outcome.error and outcome.secret.key_id not in ids:

@@ -14,8 +14,8 @@ from typing import Any
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive, given
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACED
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import START, World
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACES
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import START, World, hashed
 
 GUID = "abc"
 SEED = "a seed that is long enough for the tests"
@@ -30,8 +30,8 @@ def alias_of(number: int, keys: int) -> str:
     return f"virtkey-{GUID}" if keys == 1 else f"virtkey-{GUID}-user{number}"
 
 
-def predecessor_alias(alias: str) -> str:
-    return f"{alias}.replaced"
+def successor_alias(alias: str) -> str:
+    return f"{alias}.replacement"
 
 
 def old_secret(alias: str) -> str:
@@ -123,18 +123,23 @@ def _add(world: World, alias: str, secret: str, **columns: Any) -> World:
     return world.with_key(alias, secret, models=MODELS, max_budget=BUDGET, expires=FIRST_END, **columns)
 
 
-def _predecessor(world: World, alias: str, secret: str) -> World:
-    return _add(world, predecessor_alias(alias), secret, metadata={REPLACED: alias})
-
-
-def _successor(world: World, alias: str, number: int = 1) -> World:
-    """Add the key with which a controller that was killed has replaced another one."""
-    return _add(world, alias, _lost(alias, number), metadata={LIFETIME_START: "2026-11-01T11:00:00Z"})
+def _successor(world: World, alias: str, replaced: str, secret: str, *, renamed: bool = False) -> World:
+    """Add the key with which a controller that was killed has replaced another one, or was about to."""
+    metadata = {LIFETIME_START: "2026-11-01T11:00:00Z", REPLACES: hashed(replaced)}
+    return _add(world, alias if renamed else successor_alias(alias), secret, metadata=metadata)
 
 
 def _lost(alias: str, number: int = 1) -> str:
     """Return a secret that a killed controller has taken with it."""
     return f"sk-lost-secret-{number}-of-{alias}"
+
+
+def _replacing(world: World, alias: str, *, deleted: bool = False, times: int = 1) -> World:
+    """Add a key, unless it was deleted, and those that are to replace it."""
+    world = world if deleted else _old(world, alias)
+    for number in range(1, times + 1):
+        world = _successor(world, alias, old_secret(alias), _lost(alias, number))
+    return world
 
 
 # What a controller may find: nothing, a key, and every state that killed controllers leave. `make simulate` reports any
@@ -145,22 +150,25 @@ STATES = {
     "a key with a lost secret": lambda world, alias: _add(world, alias, _lost(alias)),
     "a key with the seed's secret": lambda world, alias: _add(world, alias, derive(SEED, alias, 1).value),
     # A replacement was killed after its first step, and after its second.
-    "renamed": lambda world, alias: _predecessor(world, alias, old_secret(alias)),
-    "renamed and replaced": lambda world, alias: _successor(_predecessor(world, alias, old_secret(alias)), alias),
-    # A creation was killed while another one created the same key.
+    "successor created": _replacing,
+    "old key deleted": lambda world, alias: _replacing(world, alias, deleted=True),
+    # ... and so was another one, which was about to delete its own successor.
+    "two successors created": lambda world, alias: _replacing(world, alias, times=2),
+    "old key deleted, two successors": lambda world, alias: _replacing(world, alias, deleted=True, times=2),
+    "replaced, and a surplus successor": lambda world, alias: _successor(
+        _successor(world, alias, old_secret(alias), _lost(alias), renamed=True),
+        alias,
+        old_secret(alias),
+        _lost(alias, 2),
+    ),
+    # A creation was killed while another one created the same key, or while a successor was to get its alias.
     "two keys": lambda world, alias: _add(_old(world, alias), alias, _lost(alias)),
-    "two keys, the known one younger": lambda world, alias: _old(_add(world, alias, _lost(alias)), alias),
     "two lost keys": lambda world, alias: _add(_add(world, alias, _lost(alias)), alias, _lost(alias, 2)),
-    "renamed and replaced twice": lambda world, alias: _successor(
-        _successor(_predecessor(world, alias, old_secret(alias)), alias), alias, 2
+    "a key in the way of a successor": lambda world, alias: _add(
+        _replacing(world, alias, deleted=True), alias, _lost(alias, 2)
     ),
-    # A successor was renamed back beside its predecessor, or each of two runs has renamed a key.
-    "a key beside a renamed one": lambda world, alias: _predecessor(_old(world, alias), alias, _lost(alias)),
-    "two renamed": lambda world, alias: _predecessor(
-        _predecessor(world, alias, old_secret(alias)), alias, _lost(alias)
-    ),
-    "two renamed and replaced": lambda world, alias: _successor(
-        _predecessor(_predecessor(world, alias, old_secret(alias)), alias, _lost(alias)), alias, 2
+    "two keys, successor created": lambda world, alias: _successor(
+        _add(_old(world, alias), alias, _lost(alias, 2)), alias, old_secret(alias), _lost(alias)
     ),
 }
 
@@ -168,7 +176,7 @@ STATES = {
 def start(state: str, aliases: Sequence[str]) -> World:
     """Return the world in which each alias is in a state. There are keys of other environments as well."""
     world = World()
-    for foreign in (f"virtkey-{GUID}-other", f"virtkey-{GUID}2", f"virtkey-{GUID}2.replaced"):
+    for foreign in (f"virtkey-{GUID}-other", f"virtkey-{GUID}2", f"virtkey-{GUID}2.replacement"):
         world = _add(world, foreign, f"sk-secret-of-{foreign}", metadata={"guid": "another"})
     for alias in aliases:
         world = STATES[state](world, alias)
@@ -177,9 +185,11 @@ def start(state: str, aliases: Sequence[str]) -> World:
 
 def shape(world: World, alias: str) -> tuple[str, ...]:
     """Return what kind of keys there are, oldest first: the states differ in that, and in whose secrets are known."""
-    names = (alias, predecessor_alias(alias))
+    names = {alias: "key", successor_alias(alias): "successor"}
     rows = sorted(
         (row for row in world.all_keys() if row["key_alias"] in names), key=lambda row: str(row["created_at"])
     )
-    kinds = {names[0]: "key", names[1]: "renamed"}
-    return tuple(kinds[row["key_alias"]] + (", marked" if REPLACED in row["metadata"] else "") for row in rows)
+    ids = {row["token"] for row in rows}
+    return tuple(
+        names[row["key_alias"]] + (" of a key" if row["metadata"].get(REPLACES) in ids else "") for row in rows
+    )

@@ -89,12 +89,17 @@ class World(NamedTuple):
         return _with_one_more(self._replace(rows=tuple(sorted([*self.rows, _text(row)]))))
 
 
-def begin(world: World, request: Request, *, skewed: bool = False) -> tuple[World, Response | Pending]:
+def begin(
+    world: World, request: Request, *, skewed: bool = False, exact: bool = False
+) -> tuple[World, Response | Pending]:
     """Process a request up to its response, or up to the moment before it writes.
 
     :param skewed: clocks differ: a key gets its time of creation long before it appears.
+    :param exact: the release lists only whole aliases, as LiteLLM did before 1.83.3.
     """
     params = json.loads(request.params)
+    if exact:
+        params.pop("substring_matching", None)
     if request.path == "/key/generate":
         return _begin_generate(world, params, skewed=skewed)
     if request.path == "/key/update":

@@ -97,6 +97,7 @@ def random_scenario(dice: random.Random) -> Scenario:
         faults=dice.choice((0, 1, 2)),
         keys=dice.choice((1, 1, 2)),
         fair=dice.random() < 0.3,
+        exact=dice.random() < 0.3,
     )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.controller import Finished, Node, Sleep
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
     Move,
@@ -58,7 +58,7 @@ def _own(scenario: Scenario, world: World) -> list[Json]:
 
 
 def _concerns(scenario: Scenario, row: Json) -> bool:
-    return str(row["key_alias"]).removesuffix(".replaced") in scenario.aliases
+    return str(row["key_alias"]).removesuffix(".replacement") in scenario.aliases
 
 
 def _line(node: Node, move: Move) -> str:
@@ -80,15 +80,19 @@ def _params(params: Json) -> str:
     for name, value in params.items():
         if name in ("key", "keys"):
             shown[name] = _id(hashed(value)) if isinstance(value, str) else [_id(hashed(one)) for one in value]
+        elif name == "metadata":
+            shown[name] = {entry: _id(text) if entry == REPLACES else text for entry, text in value.items()}
         elif name not in ("page", "size", "return_full_object"):
             shown[name] = value
     return " ".join(f"{name}={value}" for name, value in shown.items())
 
 
-def _key(row: Json) -> str:
+def _key(row: Json | str) -> str:
+    if isinstance(row, str):  # the listing has only ids
+        return _id(row)
     details = [name for name in ("models", "max_budget", "expires") if not row[name]]
     missing = f", no {' and no '.join(details)}" if details else ""
-    marked = ", marked as replaced" if REPLACED in row["metadata"] else ""
+    marked = f", replaces {_id(row['metadata'][REPLACES])}" if REPLACES in row["metadata"] else ""
     return f"{row['key_alias']} ({_id(row['token'])}{marked}{missing})"
 
 

@@ -13,12 +13,12 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile as engine
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import simulate
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import Scenario, explore
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import LAWS, judge
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import MODELS, predecessor_alias
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import MODELS, successor_alias
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import hashed
 
 ALIAS = "virtkey-abc"
@@ -52,7 +52,7 @@ class Engine:
         self.client.post("/key/delete", {"keys": list(key_ids)})
 
     def rename(self) -> None:
-        self.client.post("/key/update", {"key": self.keys[0].key_id, "key_alias": predecessor_alias(ALIAS)})
+        self.client.post("/key/update", {"key": self.keys[0].key_id, "key_alias": successor_alias(ALIAS)})
 
 
 def delete_a_key_of_another_environment(run: Engine) -> None:
@@ -135,7 +135,7 @@ def _no_controller_is_kept():
         ("ends", "a key", "budget", send_requests_for_ever),
         ("one key", "two keys", "provision", change_nothing),
         ("next run", "a key", "provision", lambda run: run.outcome("unchanged", error="Run again")),
-        ("predecessors", "renamed", "provision", change_nothing),
+        ("finished", "old key deleted", "provision", change_nothing),
         ("survives", "nothing", "provision", delete_all_keys_but_report_their_secrets),
     ],
 )

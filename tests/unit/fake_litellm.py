@@ -117,6 +117,10 @@ class FakeLiteLLM:
         """Inject these faults, in this order, into the next requests of a kind such as `POST /key/generate`."""
         self._faults.setdefault(request, []).extend(faults)
 
+    def forget_faults(self) -> None:
+        """Inject no more faults."""
+        self._faults.clear()
+
     def add(self, alias: str | None, secret: str | None = None, *, age: timedelta = timedelta(0), **row: Any) -> str:
         """Add an existing key and return its id."""
         token = _hashed(secret or f"sk-{secrets.token_urlsafe(16)}")

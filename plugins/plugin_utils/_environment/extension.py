@@ -16,8 +16,7 @@ from datetime import datetime
 from .._errors import UserError
 from .._keys.durations import Duration
 from .._keys.model import DesiredKey, Lifetime, ObservedKey
-from .._keys.progress import Outcome
-from .members import own_alias_of
+from .._keys.outcome import Outcome
 from .records import SavedKey
 from .request import Request
 
@@ -31,7 +30,8 @@ def extended_by(
 
     :param found: the observed keys of the environment.
     """
-    observed: dict[str, ObservedKey] = {own_alias_of(key): key for key in found}
+    # A key that is to replace another one does not count while the other one exists.
+    observed = {str(key.final_alias): key for key in sorted(found, key=lambda key: key.alias == key.final_alias)}
     extended = []
     for one in desired:
         key = observed.get(str(one.alias))

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._keys.model import ObservedKey
-from .._keys.settings import REPLACED
 from .records import SavedKey
 
 # Stands for the name of a user in options for many users.
@@ -48,11 +47,6 @@ def named_members(alias: str, users: Sequence[str]) -> list[Member]:
     return [Member(f"{alias}-{user}", user, number) for number, user in enumerate(users, start=1)]
 
 
-def own_alias_of(key: ObservedKey) -> str:
-    """Return the alias of a key, also while the key is being replaced."""
-    return str((key.value("metadata") or {}).get(REPLACED) or key.alias)
-
-
 def discover_members(guid: str, alias: str, saved: Iterable[SavedKey], observed: Iterable[ObservedKey]) -> list[Member]:
     """Return the keys that belong to an environment, its own key first.
 
@@ -67,7 +61,7 @@ def discover_members(guid: str, alias: str, saved: Iterable[SavedKey], observed:
             numbers[saved_key.alias] = _user_number((saved_key.settings or {}).get("metadata"))
     for key in observed:
         metadata = key.value("metadata") or {}
-        own_alias = own_alias_of(key)
+        own_alias = str(key.final_alias)
         if own_alias == alias or str(metadata.get("guid")) == guid:
             numbers[own_alias] = _user_number(metadata)
     of_users = [one for one in numbers if one.startswith(f"{alias}-")]

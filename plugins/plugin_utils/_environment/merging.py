@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._keys.progress import Outcome
+from .._keys.outcome import Outcome
 from .records import Data, entry_of, make_record
 from .user_data import KEY_ALIASES, PREFIX, RECORDS, VIRTUAL_KEY, VIRTUAL_KEYS, build_user_data
 

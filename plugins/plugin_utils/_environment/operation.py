@@ -13,14 +13,14 @@ from collections.abc import Sequence
 
 from .._errors import UserError
 from .._keys.model import ObservedKey
+from .._keys.outcome import Outcome
 from .._keys.problems import secret_unknown
-from .._keys.progress import Outcome
 from .._keys.reconcile import reconcile
 from .._litellm.permission import require_administrator
 from . import messages
 from .desired import desired_keys
 from .extension import extended_by, nothing_to_extend, without_deleted
-from .members import Member, discover_members, own_alias_of
+from .members import Member, discover_members
 from .records import SavedKey
 from .request import parse_extension
 from .results import EnvironmentRun, Json, result_of, status_of
@@ -88,13 +88,13 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
     if request.operation == "provision":
         found = None
         if request.is_multi_user:
-            found = run.observer.find_environment_keys_at_once(request.alias, request.predecessor_alias, max_pages)
+            found = run.observer.find_environment_keys_at_once(request.alias, request.successor_alias, max_pages)
         _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()), found)
         return named, found
     both = request.operation in ("destroy", "rotate") or request.options["regenerate"] != "never"
     if request.operation == "extend":
         max_pages = 0  # where many aliases start alike, trying the short listing first would cost a request more
-    found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=both, max_pages=max_pages)
+    found = run.observer.find_environment_keys(request.alias, request.successor_alias, both=both, max_pages=max_pages)
     members = discover_members(request.guid, request.alias, run.known, found)
     if request.operation == "rotate":
         return named if request.is_selection and request.users else members, found
@@ -115,7 +115,7 @@ def _warn_about_others(
     aliases = {member.alias for member in named}
     others = [member.alias for member in members if member.alias not in aliases]
     if found is not None:
-        existing = {own_alias_of(key) for key in found}
+        existing = {key.final_alias for key in found}
         others = [alias for alias in others if alias in existing]
     if others and not run.request.changes_users:
         message = messages.other_keys(run.request, others)

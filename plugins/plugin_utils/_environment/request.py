@@ -94,9 +94,9 @@ class Request:
         return self.operation == "destroy" and self.options["delete_method"] == "by_key_id"
 
     @property
-    def predecessor_alias(self) -> str:
+    def successor_alias(self) -> str:
         """The alias of the environment's key while it is being replaced."""
-        return str(DesiredKey(self.alias).predecessor_alias)
+        return str(DesiredKey(self.alias).successor_alias)
 
 
 def parse_request(options: Options, settings: Options, defaults: KeyOptions, wording: Wording) -> Request | None:

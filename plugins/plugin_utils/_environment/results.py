@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._keys.observer import Observer
-from .._keys.progress import Outcome
+from .._keys.outcome import Outcome
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
 from .._keys.secrets import Secret
 from .._litellm.client import Client
@@ -166,7 +166,7 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
 def status_of(run: EnvironmentRun) -> OperationResult:
     """Return the status of the keys."""
     request, connection = run.request, run.client.connection
-    found = run.observer.find_environment_keys(request.alias, request.predecessor_alias, both=True)
+    found = run.observer.find_environment_keys(request.alias, request.successor_alias, both=True)
     members = discover_members(request.guid, request.alias, run.known, found)
     users = {member.alias: member.user for member in members}  # in the order of the members
     now = run.client.now()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from .._errors import UserError
 from .._keys.model import ObservedKey
-from .members import Member, own_alias_of
+from .members import Member
 from .messages import listed
 from .request import ALL_USERS, Request
 
@@ -24,7 +24,7 @@ def check_rotation(request: Request, members: Sequence[Member], found: Iterable[
     :param found: the observed keys of the environment.
     :raises UserError: otherwise.
     """
-    existing = {own_alias_of(key) for key in found}
+    existing = {str(key.final_alias) for key in found}
     missing = [member.user or request.guid for member in members if member.alias not in existing]
     if missing or not members:
         whose = f" of {listed(missing)}" if request.users else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .._errors import LiteLLMError, UserError
 from .._keys.cleanup import delete_existing
-from .._keys.progress import Outcome
+from .._keys.outcome import Outcome
 from .._keys.result import failure
 from .._keys.secrets import Secret
 from .._litellm.client import Client

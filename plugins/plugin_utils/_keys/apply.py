@@ -10,7 +10,6 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,14 +22,12 @@ from .durations import Duration
 from .progress import KeyProgress
 from .secrets import Secret, given
 from .settings import setting
-from .steps import Create, Delete, Never, Rename, Update, Wait
+from .steps import Create, Delete, Never, Rename, Update
 
 # LiteLLM times out on a thousand (seen with 1.106 on a busy machine).
 DELETE_BATCH_SIZE = 100
 # After this many consecutive transient errors, stop trying.
 _MAX_CONSECUTIVE_ERRORS = 4
-# Seconds. About ten times as long as a concurrent run takes to list the alias and to delete its key.
-RACE_GRACE_SECONDS = 1.0
 
 
 def apply_steps(client: Client, pending: Sequence[KeyProgress], show_progress: Callable[[str], None]) -> None:
@@ -42,8 +39,7 @@ def apply_steps(client: Client, pending: Sequence[KeyProgress], show_progress: C
     """
     batches = _batches([one for one in pending if isinstance(one.plan.step, Delete)])
     run_concurrently(lambda batch: _delete_batch(client, batch), batches, 1, finish_started=True)
-    _wait([one for one in pending if isinstance(one.plan.step, Wait)])
-    writes = [one for one in pending if not isinstance(one.plan.step, Delete | Wait)]
+    writes = [one for one in pending if not isinstance(one.plan.step, Delete)]
     max_errors = max(_MAX_CONSECUTIVE_ERRORS, client.connection.concurrency)
     consecutive_errors = 0
 
@@ -91,7 +87,8 @@ def _write(client: Client, one: KeyProgress) -> None:
             one.start_attempt(step)
             update_key(client, step, is_repeated=is_repeated)
     except LiteLLMError as failure:
-        error = failure
+        # The key that had the alias is deleted already, and to repeat the request does no harm.
+        error = _as_transient(failure) if isinstance(step, Rename) else failure
     one.finish_attempt(error, secret)
 
 
@@ -108,17 +105,15 @@ def _delete_batch(client: Client, batch: Sequence[KeyProgress]) -> None:
         # 404 means that all of them are deleted already, which the next snapshot confirms.
         if failure.status != 404:
             # LiteLLM returns 500 when many keys take it too long. Repeating a deletion by id does no harm.
-            transient = failure.transient or (failure.status or 0) >= 500
-            error = LiteLLMError(str(failure), transient=transient, status=failure.status)
+            error = _as_transient(failure)
     for one in batch:
         one.finish_attempt(error)
 
 
-def _wait(waiting: Sequence[KeyProgress]) -> None:
-    if waiting:
-        time.sleep(RACE_GRACE_SECONDS)
-    for one in waiting:
-        one.start_attempt(Wait())
+def _as_transient(error: LiteLLMError) -> LiteLLMError:
+    """Return the error of a request that is to be repeated after any status of 500 and above."""
+    transient = error.transient or (error.status or 0) >= 500
+    return LiteLLMError(str(error), transient=transient, status=error.status)
 
 
 def _create_key(client: Client, step: Create, secret: Secret | None) -> Secret:
@@ -153,7 +148,7 @@ def update_key(client: Client, step: Update | Rename, *, is_repeated: bool = Fal
     """
     body: Json = {"key": step.key_id}
     if isinstance(step, Rename):
-        body.update(key_alias=step.alias, metadata=dict(step.metadata))
+        body["key_alias"] = step.alias
     else:
         body.update(_request_fields(step.settings, new=False))
         if isinstance(step.end, Never):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clean up after a failed or interrupted run: no surplus key, no lost secret, no key under another alias.
+"""Clean up after a failed or interrupted run: no surplus key, and no lost secret.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -10,14 +10,13 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from .._errors import LiteLLMError
 from .._litellm.client import Client
 from .apply import delete_keys, update_key
-from .plan import restoration
 from .progress import KeyProgress
 from .run import Run, take_snapshots
+from .steps import Rename
 
 
 def delete_surplus_key(client: Client, one: KeyProgress) -> None:
@@ -29,21 +28,8 @@ def delete_surplus_key(client: Client, one: KeyProgress) -> None:
     try:
         delete_existing(client, [str(one.created)])
     except LiteLLMError as error:
-        one.add_to_error(f"the second key that this run created could not be deleted: {error}")
-
-
-def restore_alias(client: Client, one: KeyProgress) -> None:
-    """Give the predecessor its alias back if its successor could not be created."""
-    snapshot = one.snapshot
-    if not one.error or not one.desired.present or not snapshot or not snapshot.predecessors or snapshot.keys:
-        return
-    step = restoration(one.desired, snapshot)
-    try:
-        update_key(client, step)
-    except LiteLLMError as error:
-        one.add_to_error(f"the old key still works, but its alias is {one.desired.predecessor_alias}: {error}")
-    else:
-        one.restored(replace(snapshot.predecessors[0], alias=step.alias))
+        name = next(key.alias for key in one.snapshot.all if key.key_id == one.created) if one.snapshot else None
+        one.add_to_error(f"the key {name} that this run created could not be deleted: {error}")
 
 
 def undo_changes(run: Run, *, saves_secrets: bool = False) -> None:
@@ -52,22 +38,19 @@ def undo_changes(run: Run, *, saves_secrets: bool = False) -> None:
     :param saves_secrets: the caller saves the secrets of the keys that are left.
     """
     created = [one for one in run.keys if one.secret_unrecoverable]
-    replacing = [one for one in run.keys if one.desired.present and one.needs_predecessors and one.attempted]
+    replacing = [one for one in run.keys if one.desired.present and one.needs_successors and one.attempted]
     try:
         delete_existing(run.client, [str(one.created) for one in created])
         for one in created:
             one.deleted_again()
         take_snapshots(run, replacing)
-        unfinished = [one for one in replacing if one.snapshot and one.snapshot.predecessors]
-        successors = [
-            key.key_id for one in unfinished if one.snapshot for key in one.snapshot.keys if key.key_id == one.created
-        ]
-        delete_existing(run.client, successors)
-        for one in unfinished:
-            if one.snapshot and all(key.key_id == one.created for key in one.snapshot.keys):
-                step = restoration(one.desired, one.snapshot)
-                update_key(run.client, step)
-                one.restored(replace(one.snapshot.predecessors[0], alias=step.alias))
+        unfinished = [one for one in replacing if one.is_being_replaced]
+        delete_existing(run.client, [str(one.created) for one in unfinished])
+        renamed = [one for one in replacing if isinstance(one.plan.step, Rename)]
+        for one in renamed:
+            if isinstance(one.plan.step, Rename):
+                update_key(run.client, one.plan.step)
+        take_snapshots(run, renamed)
     except LiteLLMError as error:
         fate = "" if saves_secrets else " whose secrets are lost"
         run.warn(
@@ -79,11 +62,7 @@ def undo_changes(run: Run, *, saves_secrets: bool = False) -> None:
         run.warn(f"Interrupted; {len(created)} new keys were deleted, because their secrets would be lost")
     if unfinished:
         run.warn(f"Interrupted; the replacement of {len(unfinished)} keys was undone")
-    lost = [
-        one.desired.name
-        for one in replacing
-        if one.has_replaced and one not in unfinished and not one.desired.new_secret
-    ]
+    lost = [one.desired.name for one in replacing if one.has_replaced and not one.desired.new_secret]
     if lost and not saves_secrets:
         run.warn(f"Interrupted; the new secrets of {', '.join(lost)} are lost. Replace these keys again (regenerate)")
 

@@ -19,10 +19,12 @@ from .._errors import OptionError
 from .._text import shorten
 from .durations import Duration, InstantError, parse_instant
 from .secrets import Secret
-from .settings import LIFETIME_START, REPLACED, ROW_KINDS, SETTINGS, Row, fits, setting
+from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, Row, fits, setting
 
 # What an alias starts with, before the guid, unless the user sets another prefix.
 DEFAULT_ALIAS_PREFIX = "virtkey-"
+# The alias of a key that replaces another is that one's alias with this suffix, until the other is deleted.
+SUCCESSOR_SUFFIX = ".replacement"
 # LiteLLM accepts any text; its optional format check (>= 1.82) allows 255 characters.
 MAX_ALIAS_LENGTH = 255
 
@@ -150,9 +152,9 @@ class DesiredKey:
         return self.alias or f"{str(self.key_id)[:12]}…"
 
     @property
-    def predecessor_alias(self) -> str | None:
-        """The alias of the key while another replaces it; None for a key without an alias."""
-        return f"{self.alias}.replaced" if self.alias else None
+    def successor_alias(self) -> str | None:
+        """The alias of a key that replaces this one, until this one is deleted; None for a key without an alias."""
+        return f"{self.alias}{SUCCESSOR_SUFFIX}" if self.alias else None
 
 
 @dataclass(frozen=True)
@@ -207,9 +209,18 @@ class ObservedKey:
             problem=f"The proxy returned unexpected data for key {shown}: {'; '.join(problems)}" if problems else None,
         )
 
-    def is_being_replaced_as(self, alias: str | None) -> bool:
-        """Return whether this is the predecessor of the key with this alias. The metadata prove it, not the name."""
-        return alias is not None and (self.value("metadata") or {}).get(REPLACED) == alias
+    @property
+    def replaces(self) -> str | None:
+        """The id of the key that this one replaces, or has replaced."""
+        key_id = (self.value("metadata") or {}).get(REPLACES)
+        return key_id if isinstance(key_id, str) else None
+
+    @property
+    def final_alias(self) -> str | None:
+        """The alias that the key has, or that it gets when the key that it replaces is deleted."""
+        if self.alias and self.replaces and self.alias.endswith(SUCCESSOR_SUFFIX):
+            return self.alias.removesuffix(SUCCESSOR_SUFFIX)
+        return self.alias
 
     def value(self, name: str) -> Any:
         """Return the value of a setting."""
@@ -221,16 +232,26 @@ class Snapshot:
     """The observed state at one time by the proxy's clock.
 
     :ivar keys: every key that has the alias, or the id, oldest first.
-    :ivar predecessors: keys that are being replaced, under the alias that they have meanwhile.
+    :ivar successors: every key that was created to replace one with the alias and has not got its alias yet, oldest
+        first.
     """
 
     keys: tuple[ObservedKey, ...]
     now: datetime
-    predecessors: tuple[ObservedKey, ...] = ()
+    successors: tuple[ObservedKey, ...] = ()
+
+    @property
+    def all(self) -> tuple[ObservedKey, ...]:
+        return (*self.keys, *self.successors)
 
     @property
     def ids(self) -> set[str]:
-        return {key.key_id for key in self.keys}
+        return {key.key_id for key in self.all}
+
+
+def by_age(key: ObservedKey) -> tuple[bool, Any, str]:
+    """Return the sort key that sorts the oldest key first."""
+    return (key.created_at is None, key.created_at, key.key_id)
 
 
 def lifetime_start(key: ObservedKey) -> datetime | None:

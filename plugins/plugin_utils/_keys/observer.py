@@ -9,13 +9,12 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 from .._litellm.client import Client
 from .._litellm.listing import KeyListing
-from .model import ObservedKey
+from .model import ObservedKey, by_age
 
 KeysByAlias = dict[str, tuple[ObservedKey, ...]]
 
@@ -26,15 +25,21 @@ class Observer:
     def __init__(self, client: Client) -> None:
         self._listing = KeyListing(client)
 
-    def find_by_alias(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> KeysByAlias:
+    def find_by_alias(
+        self,
+        aliases: Iterable[str],
+        successors: Mapping[str, str] = MappingProxyType({}),
+        always: Collection[str] = (),
+    ) -> KeysByAlias:
         """Return every key that has one of these aliases, oldest first, and an empty tuple for each other alias.
 
-        :param otherwise: maps an alias to one that starts with it and is looked up if no key has the first.
+        :param successors: maps an alias to that of a successor, which is looked up if no key has the first.
+        :param always: the aliases whose successors are looked up anyway.
         :raises LiteLLMError: if the keys cannot be read.
         """
         names = list(dict.fromkeys(aliases))
-        rows = self._listing.with_aliases(names, otherwise)
-        names += otherwise.values()
+        rows = self._listing.with_aliases(names, successors, always)
+        names += successors.values()
         # 1.83.3 to 1.89 list every alias that contains the one in the request, in upper and lower case.
         return group_by_alias([ObservedKey.from_row(row) for row in rows if row.get("key_alias") in names], names)
 
@@ -52,10 +57,10 @@ class Observer:
         :param query: filters of LiteLLM, which some releases interpret in their own way.
         :raises LiteLLMError: if the keys cannot be read.
         """
-        return sorted(map(ObservedKey.from_row, self._listing.with_prefix(prefix, query)), key=_age)
+        return sorted(map(ObservedKey.from_row, self._listing.with_prefix(prefix, query)), key=by_age)
 
     def find_environment_keys_at_once(
-        self, alias: str, predecessor_alias: str, max_pages: int
+        self, alias: str, successor_alias: str, max_pages: int
     ) -> list[ObservedKey] | None:
         """Return the keys of `find_environment_keys` if one listing of at most `max_pages` pages has them; else None.
 
@@ -65,12 +70,12 @@ class Observer:
         if rows is None:
             return None
         own = [
-            row for row in rows if row["key_alias"] in (alias, predecessor_alias) or row["key_alias"][len(alias)] == "-"
+            row for row in rows if row["key_alias"] in (alias, successor_alias) or row["key_alias"][len(alias)] == "-"
         ]
-        return sorted(map(ObservedKey.from_row, own), key=_age)
+        return sorted(map(ObservedKey.from_row, own), key=by_age)
 
     def find_environment_keys(
-        self, alias: str, predecessor_alias: str, *, both: bool, max_pages: int = 2
+        self, alias: str, successor_alias: str, *, both: bool, max_pages: int = 2
     ) -> list[ObservedKey]:
         """Return every key that has this alias, or this alias, a hyphen and more text.
 
@@ -78,20 +83,17 @@ class Observer:
         match the environments abc1, abc2 and so on. The keys of an environment abc-1 are returned, too: its aliases
         look like those of a user, and LiteLLM can filter neither by metadata nor by prefix.
 
-        :param predecessor_alias: the alias of the environment's key while it is being replaced.
-        :param both: whether to look up `predecessor_alias` even if there is a key with the alias.
+        :param successor_alias: the alias of the key that is about to replace the environment's key.
+        :param both: whether to look up `successor_alias` even if there is a key with the alias.
         :param max_pages: the maximum length of the short listing; 0 to send the two requests immediately.
         :raises LiteLLMError: if the keys cannot be read.
         """
         if max_pages:
-            at_once = self.find_environment_keys_at_once(alias, predecessor_alias, max_pages)
+            at_once = self.find_environment_keys_at_once(alias, successor_alias, max_pages)
             if at_once is not None:
                 return at_once
         of_users = self.find_by_prefix(f"{alias}-")
-        if both:
-            own = self.find_by_alias([alias, predecessor_alias])
-        else:
-            own = self.find_by_alias([alias], {alias: predecessor_alias})
+        own = self.find_by_alias([alias], {alias: successor_alias}, [alias] if both else [])
         return [*(key for keys in own.values() for key in keys), *of_users]
 
 
@@ -101,8 +103,4 @@ def group_by_alias(keys: Iterable[ObservedKey], names: Iterable[str]) -> KeysByA
     for key in {key.key_id: key for key in keys}.values():
         if key.alias in found:
             found[key.alias].append(key)
-    return {name: tuple(sorted(keys, key=_age)) for name, keys in found.items()}
-
-
-def _age(key: ObservedKey) -> tuple[bool, Any, str]:
-    return (key.created_at is None, key.created_at, key.key_id)
+    return {name: tuple(sorted(keys, key=by_age)) for name, keys in found.items()}

@@ -10,16 +10,42 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from . import problems
 from .durations import format_instant
 from .lifetimes import TOLERANCE, end_from, instant_of, is_later, new_end
-from .model import DesiredKey, ObservedKey, Snapshot, lifetime_start
-from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACED, SETTINGS, setting
-from .steps import NEVER, Create, Delete, End, Plan, Rename, Update, Wait
+from .model import DesiredKey, ObservedKey, Snapshot, by_age, lifetime_start
+from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting
+from .steps import NEVER, Create, Delete, End, Plan, Rename, Update
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Which of the keys that claim an alias has it.
+
+    LiteLLM does not enforce unique aliases if two clients create keys at the same time. The oldest key wins. Every run
+    that sees both decides alike, and a key that appears later cannot be older.
+
+    :ivar key: the key that has the alias, or gets it.
+    :ivar successor: the key that is about to replace it.
+    :ivar surplus: keys that have lost a race. The runs that have created them delete them, and so do later runs.
+    """
+
+    key: ObservedKey
+    successor: ObservedKey | None
+    surplus: tuple[ObservedKey, ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Claims:
+        """Return the claims to an alias that at least one key claims."""
+        ids = {key.key_id for key in snapshot.keys}
+        # A key claims the alias of the one that it replaces as soon as that one is deleted.
+        key = min((*snapshot.keys, *(one for one in snapshot.successors if one.replaces not in ids)), key=by_age)
+        successor = next((one for one in snapshot.successors if one.replaces == key.key_id), None)
+        return cls(key, successor, tuple(one for one in snapshot.all if one not in (key, successor)))
 
 
 def plan(
@@ -27,7 +53,6 @@ def plan(
     snapshot: Snapshot,
     created: str | None = None,
     *,
-    waited: bool = False,
     before: ObservedKey | None = None,
     server_secrets: bool = False,
 ) -> Plan:
@@ -35,11 +60,10 @@ def plan(
 
     :param desired: the desired key, after `resolve_lifetime`.
     :param created: the id of the key that this run has created, or has tried to create.
-    :param waited: this run has waited for concurrent runs already.
     :param before: the key as this run found it at first.
     :param server_secrets: the proxy accepts only secrets that it generates.
     """
-    found = _plan(desired, snapshot, created, waited=waited, before=before)
+    found = _plan(desired, snapshot, created, before)
     if not server_secrets or not isinstance(found.step, Create):
         return found
     if desired.new_secret:
@@ -47,38 +71,58 @@ def plan(
     return replace(found, step=replace(found.step, server_secret=True))
 
 
-def _plan(
-    desired: DesiredKey, snapshot: Snapshot, created: str | None, *, waited: bool, before: ObservedKey | None
-) -> Plan:
-    if foreign := next((key for key in (*snapshot.keys, *snapshot.predecessors) if desired.is_foreign(key)), None):
+def _plan(desired: DesiredKey, snapshot: Snapshot, created: str | None, before: ObservedKey | None) -> Plan:
+    if foreign := next((key for key in snapshot.all if desired.is_foreign(key)), None):
         return Plan("absent", problem=problems.foreign(desired, foreign))
     if not desired.present:
         return _deletion(snapshot)
-    if unreadable := next((key for key in (*snapshot.keys, *snapshot.predecessors) if key.problem), None):
+    if unreadable := next((key for key in snapshot.all if key.problem), None):
         return Plan("unchanged", key=unreadable, problem=unreadable.problem)
-    if snapshot.predecessors and desired.regenerate != "never":
-        return _replacement(desired, snapshot, created)
-    if snapshot.predecessors and not snapshot.keys:
-        # Another run started a replacement and did not finish it.
-        return Plan("updated", key=snapshot.predecessors[0], step=restoration(desired, snapshot))
-    if not snapshot.keys:
+    if not snapshot.all:
         return _creation(desired, snapshot.now, before)
-    if len(snapshot.keys) > 1 and created in snapshot.ids:
-        return _race(snapshot, str(created), waited=waited)
-    key = next((key for key in snapshot.keys if desired.secret_of(key)), snapshot.keys[0])
-    if key.key_id != created:
-        has_other_secret = desired.secret is not None and not _is_accepted(desired, key)
-        is_replaceable = desired.regenerate == "always" or has_other_secret or not desired.secret_of(key)
-        # A key that appeared while this run created its own belongs to a concurrent run, which reports its secret.
-        if desired.regenerate != "never" and is_replaceable and created is None:
-            if len(snapshot.keys) > 1:
-                return Plan("unchanged", key=key, problem=problems.ambiguous(desired, len(snapshot.keys)))
-            return _rename_before_replacement(desired, key, snapshot.now)
-        if has_other_secret:
-            return Plan("unchanged", key=key, problem=problems.secret_mismatch(desired, key))
-        if desired.secret_required and not desired.secret_of(key):
-            return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
-    return _update(desired, key, snapshot.now)
+    claims = Claims.of(snapshot)
+    key, successor = claims.key, claims.successor
+    if created in {one.key_id for one in claims.surplus}:
+        return Plan("unchanged", key=key, step=Delete((str(created),)))
+    is_ours = created is not None and created in {one.key_id for one in (key, successor) if one}
+    # Other runs delete their own surplus keys, unless these keep the key or its successor from the alias.
+    in_the_way = [one.key_id for one in claims.surplus if one in snapshot.keys]
+    if in_the_way and (key not in snapshot.keys or key.key_id != created):
+        return Plan("updated", key=key, step=Delete(tuple(in_the_way)))
+    if desired.alias and key not in snapshot.keys:
+        return Plan("regenerated" if is_ours else "updated", key=key, step=Rename(key.key_id, desired.alias))
+    if key.key_id == created:
+        return _update(desired, key, snapshot.now)
+    if successor and successor.key_id == created:
+        return _replacement(desired, key, successor, snapshot.now)
+    return _plan_for_existing(desired, claims, snapshot.now, created, before)
+
+
+def _plan_for_existing(
+    desired: DesiredKey, claims: Claims, now: datetime, created: str | None, before: ObservedKey | None
+) -> Plan:
+    """Return what to do about a key that this run has not created."""
+    key, successor = claims.key, claims.successor
+    has_other_secret = desired.secret is not None and not _is_accepted(desired, key)
+    is_replaceable = desired.regenerate == "always" or has_other_secret or not desired.secret_of(key)
+    # A key that appeared while this run created its own belongs to a concurrent run, which reports its secret.
+    is_found = created is None or (before is not None and key.key_id == before.key_id)
+    if desired.regenerate != "never" and is_replaceable and is_found:
+        if successor:
+            # Finish the replacement of another run, whether it was killed or not.
+            return _replacement(DesiredKey(desired.alias), key, successor, now)
+        if claims.surplus:
+            return Plan("regenerated", key=key, step=Delete(tuple(one.key_id for one in claims.surplus)))
+        return _successor_creation(desired, key, now)
+    if has_other_secret:
+        return Plan("unchanged", key=key, problem=problems.secret_mismatch(desired, key))
+    if desired.secret_required and not desired.secret_of(key):
+        return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
+    found = _update(desired, key, now)
+    if successor and not found.step and not found.problem:
+        # A concurrent run may have copied the settings before this run changed them.
+        return replace(_update(desired, successor, now), operation="unchanged", key=key)
+    return found
 
 
 def _is_accepted(desired: DesiredKey, key: ObservedKey) -> bool:
@@ -105,10 +149,8 @@ def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | Non
     """Return the key as it will be after the plan, as far as that is known: for check mode and diff mode."""
     step, key = plan.step, plan.key
     if isinstance(step, Rename) and key:
-        if step.alias == desired.alias:
-            restored = replace(key, alias=step.alias, settings={**key.settings, "metadata": step.metadata})
-            return predict(desired, _update(desired, restored, now), now)
-        step = _successor(desired, key, now)
+        renamed = replace(key, alias=step.alias)
+        return predict(desired, _update(desired, renamed, now), now)
     if isinstance(step, Create):
         key_id = desired.new_secret.key_id if desired.new_secret else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
@@ -122,10 +164,9 @@ def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | Non
 
 
 def _deletion(snapshot: Snapshot) -> Plan:
-    keys = (*snapshot.keys, *snapshot.predecessors)
-    if not keys:
+    if not snapshot.all:
         return Plan("absent")
-    return Plan("deleted", key=keys[0], step=Delete(tuple(key.key_id for key in keys)))
+    return Plan("deleted", key=snapshot.all[0], step=Delete(tuple(key.key_id for key in snapshot.all)))
 
 
 def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) -> Plan:
@@ -151,28 +192,22 @@ def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) ->
     return Plan("created", step=Create(desired.alias, settings, expiry))
 
 
-def _rename_before_replacement(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:
-    """Return the first step of a replacement: free the alias. The key works until its successor exists."""
+def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:
+    """Return the first step of a replacement: create the new key beside the old one, which works meanwhile."""
     if desired.secret and desired.secret.key_id == key.key_id:
         return Plan("unchanged", key=key, problem=problems.same_secret(desired))
     if not desired.lifetime and key.expires and key.expires <= now:
         return Plan("unchanged", key=key, problem=problems.expired(desired, key.expires))
-    metadata = {**(key.value("metadata") or {}), REPLACED: desired.alias}
-    return Plan("regenerated", key=key, step=Rename(key.key_id, str(desired.predecessor_alias), metadata))
+    step = _successor(desired, key, now)
+    metadata = {**step.settings["metadata"], REPLACES: key.key_id}
+    settings = {**step.settings, "metadata": metadata}
+    return Plan("regenerated", key=key, step=replace(step, alias=str(desired.successor_alias), settings=settings))
 
 
-def _replacement(desired: DesiredKey, snapshot: Snapshot, created: str | None) -> Plan:
-    """Return the next step of a replacement that this run started, or that another run did not finish."""
-    predecessor = snapshot.predecessors[0]
-    if snapshot.keys:
-        successor = next((key for key in snapshot.keys if key.key_id == created), snapshot.keys[0])
-        if successor.key_id == created and (
-            correction := _correction(_successor(desired, predecessor, snapshot.now), successor, snapshot.now)
-        ):
-            return Plan("regenerated", key=successor, step=correction)
-        step = Delete(tuple(key.key_id for key in snapshot.predecessors))
-        return Plan("regenerated", key=successor, step=step)
-    return Plan("regenerated", key=predecessor, step=_successor(desired, predecessor, snapshot.now))
+def _replacement(desired: DesiredKey, key: ObservedKey, successor: ObservedKey, now: datetime) -> Plan:
+    """Return the next step of a replacement whose new key exists: correct the new key, or delete the old one."""
+    correction = _correction(_successor(desired, key, now), successor, now)
+    return Plan("regenerated", key=key, step=correction or Delete((key.key_id,)))
 
 
 # The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
@@ -189,7 +224,7 @@ _DEFAULTED_SETTINGS = (
 
 
 def _correction(created: Create, successor: ObservedKey, now: datetime) -> Update | None:
-    """Return the step that makes a replacement like its predecessor where the proxy applied its own defaults."""
+    """Return the step that makes a replacement like the replaced key where the proxy applied its own defaults."""
     changes = {}
     for name in _DEFAULTED_SETTINGS:
         expected = created.settings.get(name, setting(name).cleared_value)
@@ -206,28 +241,10 @@ def _correction(created: Create, successor: ObservedKey, now: datetime) -> Updat
     return Update(successor.key_id, changes, None if is_same_end else end or NEVER)
 
 
-def _race(snapshot: Snapshot, created: str, *, waited: bool) -> Plan:
-    """Resolve a race: LiteLLM does not enforce unique aliases if two runs create a key at the same time.
-
-    The oldest key stays, and each run deletes only the key that it created. If this run's key is the oldest and the
-    other run does not delete its own in time, it has not seen this one, and this run deletes its key.
-    """
-    rival = next(key for key in snapshot.keys if key.key_id != created)
-    if snapshot.keys[0].key_id == created and not waited:
-        return Plan("created", key=snapshot.keys[0], step=Wait())
-    return Plan("unchanged", key=rival, step=Delete((created,)))
-
-
-def restoration(desired: DesiredKey, snapshot: Snapshot) -> Rename:
-    """Return the step that undoes the start of a replacement: the predecessor gets its alias back."""
-    predecessor = snapshot.predecessors[0]
-    return Rename(predecessor.key_id, str(desired.alias), _without_marker(predecessor.value("metadata")))
-
-
-def _successor(desired: DesiredKey, predecessor: ObservedKey, now: datetime) -> Create:
-    """Return the creation of a replacement: the settings of the predecessor, and the desired ones."""
-    start = lifetime_start(predecessor)
-    end: End = predecessor.expires or NEVER
+def _successor(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> Create:
+    """Return the creation of a replacement: the settings of the replaced key, and the desired ones."""
+    start = lifetime_start(replaced)
+    end: End = replaced.expires or NEVER
     continues = True
     if desired.lifetime:
         desired_end, continues = end_from(desired.lifetime.end or NEVER, start, now)
@@ -235,11 +252,11 @@ def _successor(desired: DesiredKey, predecessor: ObservedKey, now: datetime) -> 
             end = desired_end
         else:
             continues = True
-    settings = _merged(inherited_settings(predecessor), desired)
+    settings = _merged(inherited_settings(replaced), desired)
     metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name != LIFETIME_START}
     if start and continues:
         metadata[LIFETIME_START] = format_instant(start)
-    return Create(str(desired.alias), {**settings, "metadata": metadata}, end, predecessor.spend)
+    return Create(str(desired.alias), {**settings, "metadata": metadata}, end, replaced.spend)
 
 
 def inherited_settings(key: ObservedKey) -> dict[str, Any]:
@@ -265,7 +282,7 @@ def _merged(present: Mapping[str, Any], desired: DesiredKey) -> dict[str, Any]:
 
 
 def _without_marker(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (metadata or {}).items() if name != REPLACED}
+    return {name: value for name, value in (metadata or {}).items() if name != REPLACES}
 
 
 def _update(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:

@@ -74,13 +74,6 @@ def not_recreatable(desired: DesiredKey) -> str:
     )
 
 
-def ambiguous(desired: DesiredKey, count: int) -> str:
-    return (
-        f"Virtual key {desired.name} cannot be replaced, because {count} keys have this alias. "
-        "Delete all but one of them by key_id (state: absent)"
-    )
-
-
 def same_secret(desired: DesiredKey) -> str:
     return (
         f"Virtual key {desired.name} cannot be regenerated with the secret that it already has. "

@@ -17,44 +17,12 @@ from datetime import datetime
 from typing import Any
 
 from .._errors import LiteLLMError
-from .._text import printable
 from .lifetimes import resolve_lifetime
 from .model import DesiredKey, ObservedKey, Snapshot
+from .outcome import Outcome
 from .plan import plan, predict
 from .secrets import Secret
-from .steps import Create, Delete, Operation, Plan, Rename, Step, Update, Wait
-
-
-@dataclass
-class Outcome:
-    """The outcome for one desired key.
-
-    :ivar before: the key as it was found; None if there was none.
-    :ivar after: the key as it was read back, or in check mode as it would be; None if there is none.
-    :ivar secret: the secret of `after`; None if it is not known.
-    :ivar error: why the key is not as desired, as a sentence.
-    :ivar unconfirmed_secret: the secret of a key that this run may have created, and that could not be read back.
-    :ivar end_set: this run has set the expiry.
-    :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
-    """
-
-    desired: DesiredKey
-    operation: Operation
-    before: ObservedKey | None
-    after: ObservedKey | None
-    secret: Secret | None = None
-    error: str | None = None
-    unconfirmed_secret: Secret | None = None
-    end_set: bool = False
-    not_deleted: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.error = self.error and printable(self.error)
-
-    @property
-    def changed(self) -> bool:
-        return self.operation not in ("unchanged", "absent")
-
+from .steps import Create, Delete, Operation, Plan, Rename, Step, Update
 
 _VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
 
@@ -107,7 +75,6 @@ class KeyProgress:
             self.goal,
             snapshot,
             self.created,
-            waited=self._has_attempted(Wait),
             before=self.before,
             server_secrets=self.server_secrets,
         )
@@ -159,16 +126,14 @@ class KeyProgress:
     def assume_applied(self, now: datetime) -> None:
         """Trust a successful response if the key cannot be read back: the secret is returned only once."""
         expected = predict(self.goal, self.plan, now)
-        if isinstance(self.plan.step, Create) and not self.last_error and expected and self.created:
+        step = self.plan.step
+        is_final = isinstance(step, Create) and step.alias == self.desired.alias
+        if is_final and not self.last_error and expected and self.created:
             self.plan = Plan("created", key=replace(expected, key_id=self.created))
 
     def deleted_again(self) -> None:
         """Record that the key that this run created was deleted again."""
         self.plan, self.created = Plan("absent"), None
-
-    def restored(self, key: ObservedKey) -> None:
-        """Record that a replacement was undone and that the predecessor has its alias again."""
-        self.plan = Plan("unchanged", key=key)
 
     def fail_with_last_error(self) -> None:
         """Record the error of the last attempt as the reason why the key cannot be made as desired."""
@@ -202,12 +167,18 @@ class KeyProgress:
         return step is not None and self.last_error is None and self.attempted.count(step) > 1
 
     @property
-    def needs_predecessors(self) -> bool:
-        """Whether keys that are being replaced matter even if there is a key with the alias."""
+    def needs_successors(self) -> bool:
+        """Whether keys that are about to replace a key matter even if there is a key with the alias."""
         if not self.desired.present:
-            # A predecessor that did not exist at the start of a deletion will not appear.
-            return self.snapshot is None or bool(self.snapshot.predecessors)
-        return self.desired.regenerate != "never"
+            return self.snapshot is None or bool(self.snapshot.successors)
+        # A replacement that has started before an update does not have the changes.
+        return self.desired.regenerate != "never" or self._has_attempted(Update)
+
+    @property
+    def is_being_replaced(self) -> bool:
+        """Whether the key that this run found still exists beside the one that is to replace it."""
+        before = self.before
+        return bool(self.snapshot and before and {before.key_id, self.created} <= self.snapshot.ids)
 
     @property
     def lost_race(self) -> bool:
@@ -222,10 +193,17 @@ class KeyProgress:
 
     @property
     def has_replaced(self) -> bool:
-        """Whether this run has created a successor and deleted its predecessor."""
-        return bool(
-            self.created and self.plan.key and self.plan.key.key_id == self.created and self._has_attempted(Delete)
-        )
+        """Whether this run has deleted the key that it found, so that another one has its alias."""
+        key, before = self.plan.key, self.before
+        return bool(key and before and key.key_id != before.key_id and before.key_id in self._deleted)
+
+    @property
+    def surplus_deleted(self) -> int:
+        """How many keys this run has deleted that were surplus when it started."""
+        before = self.before
+        if not self.desired.present or not before:
+            return 0
+        return len(self._deleted - {before.key_id, self.created})
 
     def outcome(self) -> Outcome:
         """Return the outcome after the last round."""
@@ -233,13 +211,15 @@ class KeyProgress:
         operation: Operation = "unchanged" if key else "absent"
         if not self.desired.present:
             operation = "absent" if not before else "unchanged" if key else "deleted"
-        elif key and key.key_id == self.created:
-            operation = "regenerated" if before else "created"
-        elif key and before and (key.alias != before.alias or self._has_updated(key, before)):
+        elif key and (key.key_id == self.created or self.has_replaced):
+            operation = "regenerated" if before and before.key_id != key.key_id else "created"
+        elif key and before and (self.surplus_deleted or self._has_attempted(Rename) or self._has_updated(key, before)):
             operation = "updated"
         own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         secret = own or (self.desired.secret_of(key) if key else None)
         unconfirmed = None if self.observed_last_attempt or secret == self.secret else self.secret
+        if self.attempted and isinstance(last := self.attempted[-1], Create) and last.alias != self.desired.alias:
+            unconfirmed = None  # the key that it was to replace is still there
         return Outcome(
             self.desired,
             operation,
@@ -302,6 +282,12 @@ class KeyProgress:
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
         differs = key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)
         return self._has_attempted(Update) and differs
+
+    @property
+    def _deleted(self) -> set[str]:
+        """The ids of the keys that this run has deleted, as far as it knows."""
+        attempted = {key_id for step in self.attempted if isinstance(step, Delete) for key_id in step.key_ids}
+        return attempted - self.snapshot.ids if self.snapshot else set()
 
     def _has_attempted(self, kind: type[Step]) -> bool:
         return any(isinstance(step, kind) for step in self.attempted)

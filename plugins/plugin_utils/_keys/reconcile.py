@@ -22,20 +22,22 @@ from .._errors import LiteLLMError
 from .._litellm.client import Client
 from .._text import shorten
 from .apply import apply_steps
-from .cleanup import account_for_interruption, delete_surplus_key, restore_alias, undo_changes
+from .cleanup import account_for_interruption, delete_surplus_key, undo_changes
 from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
+from .outcome import Outcome
 from .problems import not_applied
-from .progress import KeyProgress, Outcome
+from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
 from .run import Notify, Run, take_snapshots
 from .secrets import Secret, generate
 from .settings import SETTINGS
 from .steps import NEVER, Create, Delete, Update
 
-# A replacement takes three steps and a race two; one more for what the proxy interpreted in its own way.
-_MAX_ROUNDS = 6
+# To finish the replacement of another run takes two steps, and one's own three. A race takes up to three more, and what
+# the proxy interpreted in its own way one.
+_MAX_ROUNDS = 9
 _MAX_PAUSE = 8.0  # seconds
 
 
@@ -70,7 +72,7 @@ def reconcile(
     run = Run(client, keys, warn, show_progress, observer or Observer(client))
     take_snapshots(run, run.keys, found)
     _check_unique(run)
-    _warn_about_predecessors(run)
+    _warn_about_others(run)
     _check_references(run, on_unknown_models)
     if check_mode:
         return _preview(run)
@@ -104,14 +106,14 @@ def _check_unique(run: Run) -> None:
                 one.fail(f"Virtual key {one.desired.name} is named more than once: {names} are the same key")
 
 
-def _warn_about_predecessors(run: Run) -> None:
-    """Warn about replaced keys that were not deleted, if this run does not delete them either."""
+def _warn_about_others(run: Run) -> None:
+    """Warn about a replacement that another run has not finished, if this run does not finish it either."""
     for one in run.keys:
-        snapshot = one.snapshot
-        if one.desired.present and not one.needs_predecessors and snapshot and snapshot.keys and snapshot.predecessors:
+        is_left = one.desired.present and one.plan.operation != "regenerated" and not isinstance(one.plan.step, Delete)
+        if is_left and one.snapshot and one.snapshot.keys and one.snapshot.successors:
             run.warn(
-                f"Virtual key {one.desired.name} was replaced, but the old secret still works, because key "
-                f"{one.desired.predecessor_alias} was not deleted. Delete it, or replace the key again (regenerate)"
+                f"Another run has started to replace virtual key {one.desired.name} and has not finished: key "
+                f"{one.desired.successor_alias} exists. If no run is active, replace the key again (regenerate)"
             )
 
 
@@ -183,6 +185,11 @@ def _finish(run: Run) -> list[Outcome]:
                 f"A concurrent run created virtual key {one.desired.name} at the same time; "
                 "its secret is not known to this run"
             )
+        if one.surplus_deleted:
+            run.warn(
+                f"Several keys had the alias {one.desired.name}, because concurrent runs created them or a run was "
+                f"killed. The oldest one stays; deleted: {one.surplus_deleted}"
+            )
         key = one.plan.key
         if one.created and not one.error and not one.desired.lifetime and not one.before and key and key.expires:
             run.warn(
@@ -190,7 +197,6 @@ def _finish(run: Run) -> list[Outcome]:
                 "set: the proxy has a default duration. Set duration, runtime or expires_at"
             )
         delete_surplus_key(run.client, one)
-        restore_alias(run.client, one)
     return [one.outcome() for one in run.keys]
 
 

@@ -17,7 +17,7 @@ from .._text import Wording, printable
 from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
-from .progress import Outcome
+from .outcome import Outcome
 from .settings import SETTINGS, setting
 
 Json = dict[str, Any]

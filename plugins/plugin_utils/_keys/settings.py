@@ -22,7 +22,7 @@ _ROUTES_BY_KEY_TYPE = {
 }
 KEY_TYPES = tuple(_ROUTES_BY_KEY_TYPE)
 
-# Fields that a replacement inherits from its predecessor, in addition to SETTINGS and metadata.
+# Fields that a replacement inherits from the replaced key, in addition to SETTINGS and metadata.
 INHERITED_FIELDS = (
     "access_group_ids",
     "agent_id",
@@ -37,8 +37,8 @@ INHERITED_FIELDS = (
 )
 
 # Entries of the metadata that this collection writes.
-# While a key is being replaced: the alias that it had, which its successor gets.
-REPLACED = "replaced_in_litellm_virtual_keys"
+# In a key that replaces another: the id of that one.
+REPLACES = "replaces_in_litellm_virtual_keys"
 # In a key that replaces another: the time that its lifetime counts from, which is when the first one was created.
 LIFETIME_START = "lifetime_start_in_litellm_virtual_keys"
 
@@ -53,7 +53,7 @@ class Setting:
     :ivar name: the name of the option, and of LiteLLM's field unless `field` is given.
     :ivar in_metadata: LiteLLM stores it in the metadata of the key.
     :ivar merged: entries that the desired value does not name are kept.
-    :ivar inherited: a replacement gets the value of its predecessor.
+    :ivar inherited: a replacement gets the value of the replaced key.
     """
 
     name: str
@@ -223,6 +223,7 @@ SETTINGS: dict[str, Setting] = {
 # What LiteLLM (1.53 to 1.110) and this collection store in the metadata: clearing the metadata keeps it.
 _IN_METADATA = {name for name, one in SETTINGS.items() if one.in_metadata} | {
     LIFETIME_START,
+    REPLACES,
     "default_estimated_output_tokens",
     "disable_global_guardrails",
     "enable_prompt_caching",

@@ -56,11 +56,10 @@ class Update:
 
 @dataclass(frozen=True)
 class Rename:
-    """Give the key another alias: to free its own for the successor, or to restore it. The metadata record which."""
+    """Give a key that replaces another the alias of that one, which was deleted."""
 
     key_id: str
     alias: str
-    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,7 @@ class Delete:
     key_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Wait:
-    """Give a concurrent run the time to delete the key that it created."""
-
-
-Step = Create | Update | Rename | Delete | Wait
+Step = Create | Update | Rename | Delete
 
 Operation = Literal["created", "updated", "unchanged", "regenerated", "deleted", "absent"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,9 +30,6 @@ _MAX_PAGES = 10_000
 # 3 kB, and a proxy sends a page in about a second.
 _MAX_BYTES = 512 << 20
 _MAX_SECONDS = 600.0
-# Up to this many aliases are listed one by one if one is the prefix of the other: a key and its predecessor have a
-# common prefix that the keys of many other environments may have, too.
-_MIN_PREFIX_SEARCH = 2
 
 Row = dict[str, Any]
 Keep = Callable[[str], bool]
@@ -99,21 +96,37 @@ class KeyListing:
         self._common_prefixes: set[str] = set()
         self._is_complete = True  # the last listing had as many keys as the proxy announced
 
-    def with_aliases(self, aliases: Iterable[str], otherwise: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
-        """Return the rows of all keys that have one of these aliases.
+    def with_aliases(
+        self,
+        aliases: Iterable[str],
+        second: Mapping[str, str] = MappingProxyType({}),
+        always: Collection[str] = (),
+    ) -> list[Row]:
+        """Return the rows of all keys that have one of these aliases, or a second one.
 
-        :param otherwise: maps an alias to one that starts with it and is looked up if no key has the first.
+        :param second: maps an alias to one that starts with it and is looked up if no key has the first.
+        :param always: the aliases whose second one is looked up anyway. The rows of both are as they were at one time,
+            unless other clients change them again and again.
         :raises LiteLLMError: if the keys cannot be listed.
         """
-        names = list(dict.fromkeys(aliases))
-        search = self._search({*names, *otherwise.values()}.__contains__)
+        aliases = list(dict.fromkeys(aliases))
+        names = [*aliases, *(second[alias] for alias in always)]
+        search = self._search({*names, *second.values()}.__contains__)
         rows = self._with_common_prefix(names, search) if len(names) > 1 else None
-        if rows is None:
-            rows = self._one_by_one(names, search)
+        if rows is not None:
+            return rows
+        rows = self._one_by_one(aliases, search)
+        found = {row["key_alias"] for row in rows}
+        missing = [alias for alias in aliases if alias in second and alias not in found]
+        rows_of_second = self._one_by_one([second[alias] for alias in missing], search)
+        for _attempt in range(_MAX_ATTEMPTS if always else 0):
+            before = {row["token"] for row in rows if row["key_alias"] in always}
+            rows_of_second += self._one_by_one([second[alias] for alias in always if alias in found], search)
+            rows = [row for row in rows if row["key_alias"] not in always] + self._one_by_one(always, search)
             found = {row["key_alias"] for row in rows}
-            others = [otherwise[name] for name in names if name in otherwise and name not in found]
-            rows += self._one_by_one(others, search)
-        return rows
+            if before == {row["token"] for row in rows if row["key_alias"] in always}:
+                break
+        return rows_of_second + rows
 
     def with_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
         """Return the rows of all keys whose alias starts with a prefix; an empty prefix matches every key.
@@ -156,16 +169,19 @@ class KeyListing:
     def _search(self, keep: Keep) -> _Search:
         return _Search(self._client.connection.url, keep)
 
-    def _one_by_one(self, names: Sequence[str], search: _Search) -> list[Row]:
-        pages = run_concurrently(lambda name: self._list({"key_alias": name}, search), names, self._concurrency)
+    def _one_by_one(self, names: Collection[str], search: _Search) -> list[Row]:
+        pages = run_concurrently(lambda name: self._list({"key_alias": name}, search), list(names), self._concurrency)
         return [row for page in pages for row in page or ()]
 
     def _with_common_prefix(self, names: Sequence[str], search: _Search) -> list[Row] | None:
         """Return one listing of the keys that contain the common prefix; None if it is unsupported or too long."""
         prefix = _common_prefix(names)
-        if prefix in self._common_prefixes or (len(names) <= _MIN_PREFIX_SEARCH and prefix in names):
+        if prefix in self._common_prefixes:
             return None
-        rows = self._with_substring(prefix, search, max_pages=2 + 2 * (len(names) // _PAGE_SIZE))
+        # The common prefix of an alias and its second one may be that of many other environments.
+        is_one_key = len(names) == 2 and prefix in names
+        max_pages = 1 if is_one_key else 2 + 2 * (len(names) // _PAGE_SIZE)
+        rows = self._with_substring(prefix, search, max_pages=max_pages)
         if rows is None:
             self._common_prefixes.add(prefix)
         elif not self._is_complete:

@@ -16,7 +16,7 @@ from ansible import context
 from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
 try:
@@ -524,9 +524,9 @@ def test_settings_of_a_new_key_are_not_reconciled_later(run):
     assert run(guid="abc", on_create={"rpm_limit": 7, "metadata": {"a": 2}})["changed"] is False
 
 
-def test_a_key_that_was_being_replaced_gets_its_alias_back(run, proxy):
-    """A run that was interrupted left the key under another alias."""
-    proxy.add(f"{ALIAS}.replaced", metadata={"guid": "abc", REPLACED: ALIAS})
+def test_a_key_that_has_replaced_another_gets_its_alias(run, proxy):
+    """A run that was killed has deleted the old key and left the new one under another alias."""
+    proxy.add(f"{ALIAS}.replacement", metadata={"guid": "abc", REPLACES: "0" * 64})
     result = run(guid="abc", on_missing_key="ignore", tpm_limit=5)
     assert result["virtual_key"]["operation"] == "updated"
     assert proxy.aliases() == [ALIAS]

@@ -84,16 +84,16 @@ def test_each_named_user_has_a_key_and_a_number() -> None:
         (
             [
                 key_of(
-                    "virtkey-a-ann.replaced",
+                    "virtkey-a-ann.replacement",
                     guid="a",
                     user="ann",
-                    replaced_in_litellm_virtual_keys="virtkey-a-ann",
+                    replaces_in_litellm_virtual_keys="0" * 64,
                 )
             ],
             ["ann"],
         ),
-        ([key_of("virtkey-a.replaced", guid="a", replaced_in_litellm_virtual_keys="virtkey-a")], [None]),
-        ([key_of("virtkey-a-ann.replaced", guid="b", replaced_in_litellm_virtual_keys="virtkey-a-ann")], []),
+        ([key_of("virtkey-a.replacement", guid="a", replaces_in_litellm_virtual_keys="0" * 64)], [None]),
+        ([key_of("virtkey-a-ann.replacement", guid="b", replaces_in_litellm_virtual_keys="0" * 64)], []),
         # Two keys with the same alias are one member.
         ([key_of("virtkey-a-ann", guid="a"), key_of("virtkey-a-ann", guid="a")], ["ann"]),
     ],

@@ -27,7 +27,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load, save
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._environment.outcomes import (
     DICTIONARIES,
@@ -458,7 +458,7 @@ def test_lists_stay_in_step_if_a_secret_is_not_known() -> None:
 def test_a_key_whose_replacement_failed_is_reported_with_its_own_alias() -> None:
     before = saved_after([outcome("ann"), outcome("bob")])
     one = outcome("ann")
-    renamed = observed("ann", key_alias=f"{alias_of('ann')}.replaced")
+    renamed = observed("ann", key_alias=f"{alias_of('ann')}.replacement")
     failed = Outcome(one.desired, "unchanged", renamed, renamed, one.secret, error="the old key still works")
     assert saved_after([failed], before) == before
 

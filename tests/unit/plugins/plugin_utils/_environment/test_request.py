@@ -139,7 +139,7 @@ def test_an_extension_needs_a_lifetime(lifetime: dict[str, Any]) -> None:
 )
 def test_the_alias_of_an_environment(arguments: dict[str, Any], alias: str) -> None:
     request = parsed(**arguments)
-    assert (request.alias, request.predecessor_alias) == (alias, f"{alias}.replaced")
+    assert (request.alias, request.successor_alias) == (alias, f"{alias}.replacement")
     assert [key.alias for key in desired(users=["ann"], **arguments)] == [f"{alias}-ann"]
 
 

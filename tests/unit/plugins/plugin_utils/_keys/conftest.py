@@ -9,14 +9,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply, reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import FakeLiteLLM
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(reconcile, "_pause", lambda attempt: None)
-    monkeypatch.setattr(apply, "RACE_GRACE_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import ErrorResponse, Fault
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._keys.engine import (
     ALIAS,
@@ -19,6 +19,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
     LIST,
     MINE,
     NOT_PROCESSED,
+    OTHER,
     PROCESSED,
     SEED,
     UPDATE,
@@ -141,7 +142,7 @@ def test_the_errors_of_one_key_do_not_stop_the_others(proxy):
     handle = proxy.handle
 
     def fail_for_the_first(method, path, params):
-        if path == "/key/update" and params["key"] == predecessors[0]:
+        if path == "/key/generate" and params["key_alias"] == "virtkey-0.replacement":
             raise ErrorResponse(503, "busy")
         return handle(method, path, params)
 
@@ -165,8 +166,8 @@ def test_a_key_is_replaced_despite_a_fault(proxy, predecessor, route, fault):
 
 
 @pytest.mark.parametrize("fault", PROCESSED + NOT_PROCESSED, ids=fault_name)
-def test_a_key_gets_its_alias_back_despite_a_fault(proxy, fault):
-    proxy.add(f"{ALIAS}.replaced", metadata={REPLACED: ALIAS})
+def test_a_new_key_gets_the_alias_of_the_old_one_despite_a_fault(proxy, fault):
+    proxy.add(f"{ALIAS}.replacement", metadata={REPLACES: OTHER.key_id})
     proxy.fault(UPDATE, fault)
     succeeded(run_one(proxy, options=impatient(fault)), "updated")
     assert proxy.aliases() == [ALIAS]

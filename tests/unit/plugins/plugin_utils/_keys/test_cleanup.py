@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile as reconcile_module
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import Fault
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._keys.engine import (
@@ -47,7 +47,7 @@ FAULTS = [[Fault(status=500)], [Fault(status=503) for _unused in range(20)], [Fa
 
 
 @pytest.mark.parametrize("faults", FAULTS, ids=["refused", "busy", "dropped"])
-def test_a_key_that_cannot_be_replaced_gets_its_alias_back(proxy, predecessor, faults):
+def test_a_key_that_cannot_be_replaced_is_not_changed(proxy, predecessor, faults):
     proxy.fault(GENERATE, *faults)
     outcome = replace_key(proxy)
     assert outcome.error
@@ -56,15 +56,23 @@ def test_a_key_that_cannot_be_replaced_gets_its_alias_back(proxy, predecessor, f
     assert outcome.after.alias == ALIAS
 
 
-def test_a_second_replacement_is_not_started_if_the_first_one_was_not_finished(proxy, predecessor):
+def test_the_new_key_is_deleted_again_if_the_old_one_cannot_be_deleted(proxy, predecessor):
     proxy.undeletable.add(predecessor)
     outcome = replace_key(proxy)
     assert "still exists after LiteLLM reported that it was deleted" in str(outcome.error)
-    assert is_secret_of_its_key(proxy, outcome)
-    successor = proxy.row(ALIAS)["token"]
-    again = replace_key(proxy)
-    assert "still exists" in str(again.error)
-    assert proxy.row(ALIAS)["token"] == successor
+    assert (outcome.secret, outcome.changed) == (None, False)
+    assert (list(proxy.rows), proxy.aliases()) == ([predecessor], [ALIAS])
+
+
+def test_a_new_key_that_cannot_be_deleted_again_is_named(proxy, predecessor):
+    proxy.fault(DELETE, *(Fault(status=500) for _unused in range(20)))
+    outcome = replace_key(proxy)
+    assert "Cannot replace virtual key virtkey-abc: " in str(outcome.error)
+    assert f"; the key {ALIAS}.replacement that this run created could not be deleted: " in str(outcome.error)
+    assert proxy.row(ALIAS)["token"] == predecessor
+    proxy.forget_faults()
+    assert is_secret_of_its_key(proxy, replace_key(proxy))
+    assert proxy.aliases() == [ALIAS]
 
 
 # Interruptions
@@ -109,15 +117,15 @@ def test_after_an_interruption_replacements_are_undone(proxy, monkeypatch, route
         # The secret for the last one belongs to another key.
         run(proxy, *desired, DesiredKey("virtkey-11", regenerate="always", secret=MINE), warn=warnings.append)
     assert other in proxy.rows
-    if route == DELETE:  # too late to undo the replacement
+    if route != GENERATE:  # too late to undo the replacement
         assert "the new secrets of" in warnings[-1]
-        assert [alias for alias in proxy.aliases() if alias.endswith("replaced")] == []
+        assert [alias for alias in proxy.aliases() if alias.endswith("replacement")] == []
     else:
         assert {key: row["metadata"] for key, row in proxy.rows.items() if key != other} == {
             key: {"a": number} for key, number in predecessors.items()
         }
         assert proxy.aliases() == sorted([*(f"virtkey-{number}" for number in range(12)), "virtkey-other"])
-        assert warnings == ["Interrupted; the replacement of 12 keys was undone"]
+        assert warnings == ["Interrupted; the replacement of 11 keys was undone"]
 
 
 @pytest.mark.parametrize("interruption", [None, TaskTimeout, KeyboardInterrupt], ids=str)

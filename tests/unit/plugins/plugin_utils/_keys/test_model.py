@@ -19,7 +19,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     LIFETIME_START,
-    REPLACED,
+    REPLACES,
 )
 
 
@@ -132,7 +132,17 @@ def test_the_start_of_a_lifetime(metadata, created_at, start):
     assert lifetime_start(key) == (None if start is None else datetime.fromisoformat(start))
 
 
-def test_metadata_and_not_the_alias_prove_that_a_key_is_being_replaced():
-    assert key_with_metadata({REPLACED: "virtkey-abc"}, key_alias="anything").is_being_replaced_as("virtkey-abc")
-    assert not key_with_metadata({}, key_alias="virtkey-abc.replaced").is_being_replaced_as("virtkey-abc")
-    assert not key_with_metadata({REPLACED: None}).is_being_replaced_as(None)
+@pytest.mark.parametrize(
+    ("metadata", "alias", "final_alias"),
+    [
+        ({REPLACES: "an id"}, "virtkey-abc.replacement", "virtkey-abc"),
+        ({REPLACES: "an id"}, "virtkey-abc", "virtkey-abc"),
+        ({REPLACES: "an id"}, None, None),
+        # The alias alone proves nothing.
+        ({}, "virtkey-abc.replacement", "virtkey-abc.replacement"),
+        ({REPLACES: None}, "virtkey-abc.replacement", "virtkey-abc.replacement"),
+        ({REPLACES: {}}, "virtkey-abc.replacement", "virtkey-abc.replacement"),
+    ],
+)
+def test_a_key_that_replaces_another_gets_its_alias(metadata, alias, final_alias):
+    assert key_with_metadata(metadata, key_alias=alias).final_alias == final_alias

@@ -99,7 +99,7 @@ def test_keys_are_found_by_prefix_and_sorted_by_age(observer: Observing, release
     assert len(finder.find_by_prefix("")) == 5
 
 
-ENVIRONMENT = ("virtkey-abc", "virtkey-abc.replaced")
+ENVIRONMENT = ("virtkey-abc", "virtkey-abc.replacement")
 
 
 @each_release

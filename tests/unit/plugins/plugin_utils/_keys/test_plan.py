@@ -21,6 +21,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     Lifetime,
     ObservedKey,
     Snapshot,
+    by_age,
     lifetime_start,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import differences, plan, predict
@@ -28,7 +29,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     LIFETIME_START,
-    REPLACED,
+    REPLACES,
     SETTINGS,
     setting,
 )
@@ -39,7 +40,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
     Plan,
     Rename,
     Update,
-    Wait,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,6 +47,7 @@ from hypothesis import strategies as st
 NOW = datetime(2026, 11, 23, 8, tzinfo=timezone(timedelta(0)))
 DAY = timedelta(days=1)
 ALIAS = "virtkey-abc"
+SUCCESSOR = "virtkey-abc.replacement"
 SECRETS = [secret_of(f"sk-secret-number-{number}") for number in range(4)]
 MINE, OTHER, *_unused = SECRETS
 
@@ -60,17 +61,25 @@ def key(secret=OTHER, *, age=DAY, expires=None, **row):
     )
 
 
-def planned(*keys, now=NOW, predecessors=(), created=None, waited=False, server_secrets=False, **options) -> Plan:
+def successor_of(replaced: ObservedKey, secret=MINE, **row) -> ObservedKey:
+    """Return a key that is to replace another."""
+    metadata = {**row.pop("metadata", {}), REPLACES: replaced.key_id}
+    successor: ObservedKey = key(secret, **{"key_alias": SUCCESSOR, "age": timedelta(0), **row, "metadata": metadata})
+    return successor
+
+
+def planned(*keys, now=NOW, created=None, before=None, server_secrets=False, **options) -> Plan:
     desired = resolve_lifetime(DesiredKey(**{"alias": ALIAS, **options}), now)
-    return plan(
-        desired, Snapshot(keys, now, tuple(predecessors)), created, waited=waited, server_secrets=server_secrets
-    )
+    successors = tuple(one for one in keys if one.alias == SUCCESSOR)
+    snapshot = Snapshot(tuple(one for one in keys if one not in successors), now, successors)
+    return plan(desired, snapshot, created, before=before, server_secrets=server_secrets)
 
 
 # Single cases
 
 WEEK = Duration(7, "d")
 INSTANT = NOW + 10 * DAY
+REPLACES_OTHER = {REPLACES: OTHER.key_id}
 MINUTE = timedelta(seconds=60)
 SINCE_YESTERDAY = {LIFETIME_START: format_instant(NOW - DAY)}
 
@@ -162,15 +171,15 @@ ALWAYS = {"regenerate": "always"}
         ({"secret": MINE}, None, "exists with another secret than the given one"),
         ({"secret_required": True}, None, "its secret is not known"),
         ({"secret_required": True, "secret": OTHER}, None, None),
-        (UNRECOVERABLE, Rename, None),
-        ({**UNRECOVERABLE, "secret": MINE}, Rename, None),
+        (UNRECOVERABLE, Create, None),
+        ({**UNRECOVERABLE, "secret": MINE}, Create, None),
         ({**UNRECOVERABLE, "secret": OTHER}, None, None),
         ({**UNRECOVERABLE, "known_secrets": (OTHER,)}, None, None),
         # The desired secret differs from the saved one, as with a new key_version.
-        ({**UNRECOVERABLE, "known_secrets": (OTHER,), "secret": MINE}, Rename, None),
+        ({**UNRECOVERABLE, "known_secrets": (OTHER,), "secret": MINE}, Create, None),
         ({"known_secrets": (OTHER,), "secret": MINE}, None, "exists with another secret than the given one"),
-        (ALWAYS, Rename, None),
-        ({**ALWAYS, "secret": MINE}, Rename, None),
+        (ALWAYS, Create, None),
+        ({**ALWAYS, "secret": MINE}, Create, None),
         ({**ALWAYS, "secret": OTHER}, None, "cannot be regenerated with the secret that it already has"),
     ],
 )
@@ -188,60 +197,148 @@ def test_no_error_contains_a_secret():
 
 
 def test_the_steps_of_a_replacement():
-    predecessor = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
-    marked = {"metadata": {REPLACED: ALIAS}}
-    renamed = replace(predecessor, alias=f"{ALIAS}.replaced", settings={**predecessor.settings, **marked})
-    new = key(MINE, expires=5 * DAY, models=["a"], age=timedelta(0))
-    assert planned(predecessor, **ALWAYS).step == Rename(OTHER.key_id, f"{ALIAS}.replaced", **marked)
-    created = planned(predecessors=[renamed], **ALWAYS).step
-    assert created == Create(ALIAS, {"models": ["a"], "metadata": SINCE_YESTERDAY}, NOW + 5 * DAY, 1.5)
-    assert planned(new, predecessors=[renamed], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
-    assert planned(new, created=MINE.key_id, **ALWAYS).step is None
+    old = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
+    new = successor_of(old, expires=5 * DAY, models=["a"])
+    metadata = {**SINCE_YESTERDAY, **REPLACES_OTHER}
+    assert planned(old, **ALWAYS).step == Create(SUCCESSOR, {"models": ["a"], "metadata": metadata}, NOW + 5 * DAY, 1.5)
+    assert planned(old, new, created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
+    assert planned(new, created=MINE.key_id, **ALWAYS).step == Rename(MINE.key_id, ALIAS)
+    assert planned(replace(new, alias=ALIAS), created=MINE.key_id, **ALWAYS).step is None
 
 
 def test_a_successor_gets_the_desired_settings_over_the_inherited_ones():
-    predecessor = key(models=["a"], tpm_limit=5, metadata={"a": 1, "tags": ["x"]}, blocked=False)
-    step = planned(
-        predecessors=[predecessor], **ALWAYS, settings={"models": [], "metadata": {"b": 2}}, lifetime=Lifetime(WEEK)
-    ).step
+    old = key(OTHER, models=["a"], tpm_limit=5, metadata={"a": 1, "tags": ["x"]}, blocked=False)
+    step = planned(old, **ALWAYS, settings={"models": [], "metadata": {"b": 2}}, lifetime=Lifetime(WEEK)).step
     assert isinstance(step, Create)
-    metadata = {"a": 1, "b": 2, "tags": ["x"], **SINCE_YESTERDAY}
+    metadata = {"a": 1, "b": 2, "tags": ["x"], **SINCE_YESTERDAY, **REPLACES_OTHER}
     assert step.settings == {"tpm_limit": 5, "metadata": metadata, "blocked": False}
     assert step.end == NOW + 6 * DAY  # a week from the creation of the first key
 
 
 def test_a_successor_inherits_budget_id_and_routes_but_not_soft_budget_and_key_type():
-    predecessor = key(budget_id="its-own", litellm_budget_table={"soft_budget": 5.0}, allowed_routes=["llm_api_routes"])
-    step = planned(predecessors=[predecessor], **ALWAYS).step
+    routes = ["llm_api_routes"]
+    old = key(OTHER, budget_id="its-own", litellm_budget_table={"soft_budget": 5.0}, allowed_routes=routes)
+    step = planned(old, **ALWAYS).step
     assert isinstance(step, Create)
-    assert step.settings == {"budget_id": "its-own", "allowed_routes": ["llm_api_routes"], "metadata": SINCE_YESTERDAY}
+    metadata = {**SINCE_YESTERDAY, **REPLACES_OTHER}
+    assert step.settings == {"budget_id": "its-own", "allowed_routes": routes, "metadata": metadata}
 
 
-def test_only_defaults_of_the_proxy_are_corrected_and_only_by_the_run_that_created_the_successor():
-    predecessor, successor = key(OTHER), key(MINE, user_id="somebody", model_max_budget={"a": {}})
-    assert planned(successor, predecessors=[predecessor], created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
-    successor = key(MINE, max_budget=5.0)
-    assert planned(successor, predecessors=[predecessor], **ALWAYS).step == Delete((OTHER.key_id,))
+def test_only_defaults_of_the_proxy_are_corrected():
+    old = key(OTHER)
+    new = successor_of(old, user_id="somebody", model_max_budget={"a": {}})
+    assert planned(old, new, created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
 
 
 @pytest.mark.parametrize(
     ("expires", "end"),
     [(5 * DAY, None), (5 * DAY + MINUTE, None), (DAY, NOW + 5 * DAY), (None, NOW + 5 * DAY)],
 )
-def test_the_expiry_of_a_successor_is_corrected_before_its_predecessor_is_deleted(expires, end):
-    predecessor, successor = key(OTHER, expires=5 * DAY), key(MINE, age=timedelta(0), expires=expires)
-    step = planned(successor, predecessors=[predecessor], created=MINE.key_id, **ALWAYS).step
+def test_the_expiry_of_a_successor_is_corrected_before_the_old_key_is_deleted(expires, end):
+    old = key(OTHER, expires=5 * DAY)
+    step = planned(old, successor_of(old, expires=expires), created=MINE.key_id, **ALWAYS).step
     assert step == (Delete((OTHER.key_id,)) if end is None else Update(MINE.key_id, {}, end))
 
 
-def test_the_newer_of_two_keys_is_deleted_by_the_run_that_created_it():
-    older, younger = key(OTHER, age=DAY), key(MINE, age=timedelta(0))
-    assert planned(older, younger, created=MINE.key_id).step == Delete((MINE.key_id,))
-    assert planned(older, younger, created=OTHER.key_id).step == Wait()
-    # The other run ended before it saw this key.
-    assert planned(older, younger, created=OTHER.key_id, waited=True).step == Delete((OTHER.key_id,))
-    # This run created neither.
-    assert planned(older, younger).step is None
+def test_a_change_of_the_old_key_is_made_to_its_successor_before_the_old_key_is_deleted():
+    old = key(OTHER, max_budget=5.0)
+    step = planned(old, successor_of(old, max_budget=1.0), created=MINE.key_id, **ALWAYS).step
+    assert step == Update(MINE.key_id, {"max_budget": 5.0}, None)
+
+
+@pytest.mark.parametrize("options", [{"settings": {"max_budget": 5.0}}, {"lifetime": Lifetime(WEEK)}], ids=str)
+def test_a_key_that_another_run_is_replacing_is_changed_and_so_is_its_successor(options):
+    old = key(OTHER, max_budget=1.0, expires=DAY)
+    new = successor_of(old, max_budget=1.0, expires=DAY)
+    first = planned(old, new, **options).step
+    assert isinstance(first, Update)
+    assert first.key_id == OTHER.key_id
+    changed = key(OTHER, max_budget=5.0, expires=6 * DAY)
+    second = planned(changed, new, **options).step
+    assert isinstance(second, Update)
+    assert (second.key_id, second.settings) == (MINE.key_id, first.settings)
+    assert planned(changed, successor_of(old, max_budget=5.0, expires=7 * DAY), **options).step is None
+
+
+@pytest.mark.parametrize("options", [{}, UNRECOVERABLE, ALWAYS, {"present": False}], ids=str)
+def test_a_replacement_that_was_killed_after_the_old_key_was_deleted_is_finished(options):
+    new = successor_of(key(OTHER))
+    step = Delete((MINE.key_id,)) if options == {"present": False} else Rename(MINE.key_id, ALIAS)
+    assert planned(new, **options).step == step
+
+
+def test_a_run_that_replaces_a_key_first_finishes_the_replacement_of_another_run():
+    old = key(OTHER, max_budget=5.0)
+    new, third = successor_of(old, max_budget=1.0), SECRETS[2]
+    assert planned(old, new, **ALWAYS).step == Update(MINE.key_id, {"max_budget": 5.0}, None)
+    new = successor_of(old, max_budget=5.0)
+    assert planned(old, new, **ALWAYS).step == Delete((OTHER.key_id,))
+    assert planned(new, before=old, **ALWAYS).step == Rename(MINE.key_id, ALIAS)
+    renamed = replace(new, alias=ALIAS)
+    step = planned(renamed, before=old, **ALWAYS).step
+    assert isinstance(step, Create)
+    assert (step.alias, step.settings["metadata"][REPLACES]) == (SUCCESSOR, MINE.key_id)
+    # The other run was faster, and reports its secret.
+    assert planned(old, new, created=third.key_id, before=old, **ALWAYS).step == Delete((OTHER.key_id,))
+    assert planned(renamed, created=third.key_id, before=old, **ALWAYS).step is None
+    # The other run was interrupted and has deleted its key.
+    assert isinstance(planned(old, created=third.key_id, before=old, **ALWAYS).step, Create)
+
+
+OLDEST, MIDDLE, YOUNGEST = (
+    key(secret, age=age * timedelta(seconds=1)) for secret, age in zip(SECRETS[:3], (3, 2, 1), strict=True)
+)
+IDS = [one.key_id for one in SECRETS]
+
+
+def test_the_oldest_of_several_keys_stays():
+    # A run deletes the key that it has created, unless it is the oldest one.
+    assert planned(OLDEST, MIDDLE, created=MIDDLE.key_id) == Plan("unchanged", OLDEST, Delete((MIDDLE.key_id,)))
+    assert planned(OLDEST, MIDDLE, created=OLDEST.key_id) == Plan("unchanged", OLDEST)
+    # Later runs delete what other runs have left.
+    assert planned(OLDEST, MIDDLE, YOUNGEST) == Plan("updated", OLDEST, Delete((MIDDLE.key_id, YOUNGEST.key_id)))
+    assert planned(OLDEST, MIDDLE, YOUNGEST, created=YOUNGEST.key_id).step == Delete((YOUNGEST.key_id,))
+    assert planned(OLDEST, MIDDLE, present=False).step == Delete((OLDEST.key_id, MIDDLE.key_id))
+
+
+def test_the_oldest_of_several_successors_stays():
+    old = key(SECRETS[2], age=DAY)
+    first, second = (successor_of(old, SECRETS[number], age=timedelta(seconds=2 - number)) for number in (0, 1))
+    assert planned(old, first, second, created=IDS[1], **ALWAYS).step == Delete((IDS[1],))
+    assert planned(old, first, second, created=IDS[0], **ALWAYS).step == Delete((old.key_id,))
+    assert planned(first, second, created=IDS[0], **ALWAYS).step == Rename(IDS[0], ALIAS)
+    assert planned(first, second, created=IDS[1], **ALWAYS).step == Delete((IDS[1],))
+    renamed = replace(first, alias=ALIAS)
+    assert planned(renamed, second, created=IDS[1], **ALWAYS).step == Delete((IDS[1],))
+    # A successor of a key that was replaced by another one is in the way of a new successor.
+    assert planned(renamed, second).step is None
+    assert planned(renamed, second, **ALWAYS) == Plan("regenerated", renamed, Delete((IDS[1],)))
+
+
+def test_a_key_in_the_way_of_an_older_successor_is_deleted():
+    successor = successor_of(key(SECRETS[2]), SECRETS[0], age=timedelta(seconds=2))
+    younger = key(SECRETS[1], age=timedelta(seconds=1))
+    for created in (None, *IDS[:2]):
+        assert planned(younger, successor, created=created, **ALWAYS).step == Delete((IDS[1],))
+    older = key(SECRETS[1], age=timedelta(seconds=3))
+    assert planned(older, successor, created=IDS[0], **ALWAYS).step == Delete((IDS[0],))
+
+
+def test_surplus_keys_are_deleted_before_the_key_is_replaced():
+    new = successor_of(OLDEST, OTHER)
+    keys = (OLDEST, replace(MIDDLE, key_id="0" * 64))
+    assert planned(*keys, new, created=OTHER.key_id, **ALWAYS).step == Delete(("0" * 64,))
+    assert planned(*keys, **ALWAYS).step == Delete(("0" * 64,))
+
+
+@given(st.permutations(range(3)), st.sampled_from([None, *IDS]))
+def test_all_runs_agree_which_key_stays(order, created):
+    """No run deletes the key that the others keep, whichever of them has created it."""
+    keys = sorted(
+        (key(SECRETS[number], age=(index + 1) * timedelta(seconds=1)) for index, number in enumerate(order)), key=by_age
+    )
+    step = planned(*keys, created=created).step
+    assert step is None or (isinstance(step, Delete) and keys[0].key_id not in step.key_ids)
 
 
 @pytest.mark.parametrize("desired", [UNRECOVERABLE, ALWAYS])
@@ -250,8 +347,8 @@ def test_a_key_that_a_concurrent_run_created_is_not_replaced(desired):
 
 
 def test_a_deletion_deletes_all_keys_of_the_alias():
-    keys = [key(secret) for secret in SECRETS]
-    assert planned(*keys[:2], predecessors=keys[2:], present=False).step == Delete(tuple(one.key_id for one in SECRETS))
+    keys = [OLDEST, MIDDLE, successor_of(OLDEST, SECRETS[2])]
+    assert planned(*keys, present=False).step == Delete(tuple(IDS[:3]))
     assert planned(present=False) == Plan("absent")
 
 
@@ -265,11 +362,6 @@ def test_a_known_secret_is_recognized_but_not_used_for_a_new_key():
     assert planned(key(MINE), **options).problem is None
     assert "its secret is not known" in str(planned(key(OTHER), **options).problem)
     assert isinstance(planned(**options).step, Create)
-
-
-def test_several_keys_with_one_alias_are_not_replaced():
-    problem = planned(key(MINE), key(OTHER), **ALWAYS).problem
-    assert "2 keys have this alias" in str(problem)
 
 
 # Properties, with a proxy that processes every step at once and exactly
@@ -342,15 +434,15 @@ def with_settings(row, values):
 
 def snapshot_of(rows) -> Snapshot:
     keys = [ObservedKey.from_row(row) for row in sorted(rows, key=lambda row: row["created_at"])]
-    predecessors = tuple(one for one in keys if one.alias != ALIAS)
-    return Snapshot(tuple(one for one in keys if one.alias == ALIAS), NOW, predecessors)
+    successors = tuple(one for one in keys if one.alias != ALIAS)
+    return Snapshot(tuple(one for one in keys if one.alias == ALIAS), NOW, successors)
 
 
 def rows_after(step, rows, secret):
     """Return the rows after a step."""
     if isinstance(step, Create):
         end = step.end.after(NOW) if isinstance(step.end, Duration) else None if step.end is NEVER else step.end
-        new = {"token": secret.key_id, "key_alias": ALIAS, "created_at": NOW, "expires": end, "metadata": {}}
+        new = {"token": secret.key_id, "key_alias": step.alias, "created_at": NOW, "expires": end, "metadata": {}}
         return [*rows, with_settings({**new, "spend": step.spend or 0.0}, step.settings)]
     if isinstance(step, Delete):
         return [row for row in rows if row["token"] not in step.key_ids]
@@ -391,7 +483,7 @@ def test_after_all_steps_the_key_is_as_desired_and_nothing_is_left_to_do(desired
 
 
 @property_test
-@given(desired_keys(regenerate="never"), key_rows(least=1))
+@given(desired_keys(regenerate="never"), key_rows(least=1, most=1))
 def test_only_desired_settings_are_changed(desired, rows):
     step = plan(desired, snapshot_of(rows)).step
     assert isinstance(step, Update | None)
@@ -465,8 +557,9 @@ def test_the_prediction_of_check_mode_is_correct(desired, rows):
 
 def successor(**options) -> Create:
     """Return the creation of a replacement for a key that was created ten days ago and expires in five days."""
-    step = planned(predecessors=[key(age=10 * DAY, expires=5 * DAY)], **ALWAYS, **options).step
+    step = planned(key(OTHER, age=10 * DAY, expires=5 * DAY), **ALWAYS, **options).step
     assert isinstance(step, Create)
+    assert step.settings["metadata"].pop(REPLACES) == OTHER.key_id
     return step
 
 
@@ -476,7 +569,7 @@ SINCE_TEN_DAYS = {LIFETIME_START: format_instant(NOW - 10 * DAY)}
 @pytest.mark.parametrize(
     ("lifetime", "end", "metadata"),
     [
-        # Without a lifetime, the successor expires with its predecessor.
+        # Without a lifetime, the successor expires when the old key would.
         (None, NOW + 5 * DAY, SINCE_TEN_DAYS),
         (Lifetime(Duration(30, "d")), NOW + 20 * DAY, SINCE_TEN_DAYS),
         (Lifetime(Duration(1, "mo")), datetime(2026, 12, 13, 8, tzinfo=NOW.tzinfo), SINCE_TEN_DAYS),
@@ -484,7 +577,7 @@ SINCE_TEN_DAYS = {LIFETIME_START: format_instant(NOW - 10 * DAY)}
         (Lifetime(None), NEVER, SINCE_TEN_DAYS),
         # The duration has passed: it counts from now, and so does every later lifetime.
         (Lifetime(WEEK), WEEK, {}),
-        # An earlier expiry than that of the predecessor, without shorten.
+        # An earlier expiry than that of the old key, without shorten.
         (Lifetime(Duration(12, "d"), shorten=False), NOW + 5 * DAY, SINCE_TEN_DAYS),
         (Lifetime(WEEK, shorten=False), WEEK, {}),
         (Lifetime(Duration(1, "h"), shorten=False), NOW + 5 * DAY, SINCE_TEN_DAYS),
@@ -497,10 +590,10 @@ def test_the_lifetime_of_a_successor_counts_from_the_first_creation(lifetime, en
 
 
 def test_a_second_replacement_hands_on_the_start_of_the_first_key():
-    first = key(age=DAY, expires=5 * DAY, metadata=SINCE_TEN_DAYS)
-    step = planned(predecessors=[first], **ALWAYS, lifetime=Lifetime(Duration(30, "d"))).step
+    first = key(OTHER, age=DAY, expires=5 * DAY, metadata={**SINCE_TEN_DAYS, REPLACES: MINE.key_id})
+    step = planned(first, **ALWAYS, lifetime=Lifetime(Duration(30, "d"))).step
     assert isinstance(step, Create)
-    assert (step.end, step.settings["metadata"]) == (NOW + 20 * DAY, SINCE_TEN_DAYS)
+    assert (step.end, step.settings["metadata"]) == (NOW + 20 * DAY, {**SINCE_TEN_DAYS, **REPLACES_OTHER})
 
 
 def test_clearing_metadata_in_a_replacement_keeps_the_start_of_the_lifetime():
@@ -572,11 +665,12 @@ def test_settings_at_creation_are_ignored_later():
 
 
 @pytest.mark.parametrize("options", [{}, ALWAYS, {"present": False}, {"settings": {"blocked": True}}], ids=str)
-@pytest.mark.parametrize("is_predecessor", [False, True])
-def test_a_key_of_another_environment_is_not_touched(options, is_predecessor):
+@pytest.mark.parametrize("is_successor", [False, True])
+def test_a_key_of_another_environment_is_not_touched(options, is_successor):
     foreign, own = key(metadata={"guid": "abc-1"}), key(metadata={"guid": "abc"})
     for one in (foreign, own):
-        found = planned(*([] if is_predecessor else [one]), predecessors=[one] * is_predecessor, owner="abc", **options)
+        claimant = successor_of(key(OTHER), metadata=dict(one.value("metadata"))) if is_successor else one
+        found = planned(claimant, owner="abc", **options)
         is_refused = "it belongs to environment abc-1 and not to abc" in str(found.problem)
         assert is_refused == (one is foreign)
         assert found.step is None or not is_refused
@@ -591,7 +685,7 @@ def test_a_key_whose_metadata_name_no_environment_can_be_managed():
 
 def test_the_proxy_generates_the_secret_if_it_accepts_no_other():
     assert planned(server_secrets=True).step == Create(ALIAS, {}, NEVER, server_secret=True)
-    step = planned(predecessors=[key()], server_secrets=True, **ALWAYS).step
+    step = planned(key(), server_secrets=True, **ALWAYS).step
     assert isinstance(step, Create)
     assert step.server_secret
 
@@ -612,7 +706,7 @@ def test_a_desired_secret_is_an_error_if_the_proxy_generates_secrets(options, so
     assert planned(existing, server_secrets=True, **options).problem is None  # nothing is created
 
 
-@pytest.mark.parametrize("options", [{}, {"present": False}, ALWAYS, {"settings": {"tpm_limit": 1}}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"present": False}, {"settings": {"tpm_limit": 1}}], ids=str)
 def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
     assert planned(key(), server_secrets=True, **options) == planned(key(), **options)
 
@@ -629,20 +723,17 @@ def test_a_proxy_that_generates_secrets_makes_no_other_difference(options):
         ({"allowed_routes": ["info_routes"]}, {"allowed_routes": []}),
     ],
 )
-def test_defaults_of_the_proxy_are_removed_from_a_successor_before_its_predecessor_is_deleted(row, changes):
-    successor = key(OTHER, **row)
-    predecessor = key(models=[], metadata={})
-    snapshot = Snapshot((successor,), NOW, (predecessor,))
-    desired = DesiredKey(ALIAS, regenerate="always")
-    step = plan(desired, snapshot, OTHER.key_id).step
+def test_defaults_of_the_proxy_are_removed_from_a_successor_before_the_old_key_is_deleted(row, changes):
+    old = key(OTHER, models=[], metadata={})
+    step = planned(old, successor_of(old, **row), created=MINE.key_id, **ALWAYS).step
     assert isinstance(step, Update)
-    assert (step.key_id, step.settings) == (OTHER.key_id, changes)
+    assert (step.key_id, step.settings) == (MINE.key_id, changes)
 
 
 def test_a_default_duration_of_the_proxy_is_removed_from_a_successor():
-    successor, predecessor = key(OTHER, expires=14 * DAY), key(expires=None)
-    step = plan(DesiredKey(ALIAS, regenerate="always"), Snapshot((successor,), NOW, (predecessor,)), OTHER.key_id)
-    assert step.step == Update(OTHER.key_id, {}, NEVER)
+    old = key(OTHER, expires=None)
+    step = planned(old, successor_of(old, expires=14 * DAY), created=MINE.key_id, **ALWAYS).step
+    assert step == Update(MINE.key_id, {}, NEVER)
 
 
 def test_a_seed_that_is_added_later_accepts_the_saved_secret_until_the_key_is_replaced():
@@ -652,5 +743,5 @@ def test_a_seed_that_is_added_later_accepts_the_saved_secret_until_the_key_is_re
     assert plan(desired, Snapshot((present,), NOW)) == Plan("unchanged", key=present)
     again = replace(desired, regenerate="if_unrecoverable")
     assert plan(again, Snapshot((present,), NOW)) == Plan("unchanged", key=present)
-    assert isinstance(plan(replace(desired, regenerate="always"), Snapshot((present,), NOW)).step, Rename)
+    assert isinstance(plan(replace(desired, regenerate="always"), Snapshot((present,), NOW)).step, Create)
     assert plan(replace(desired, known_secrets=()), Snapshot((present,), NOW)).problem

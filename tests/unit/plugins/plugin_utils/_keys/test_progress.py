@@ -128,7 +128,7 @@ def test_the_secret_in_a_response_is_not_unconfirmed(proxy):
 def test_an_unknown_secret_of_the_proxy_is_not_unconfirmed(proxy):
     proxy.custom_keys = False
     proxy.fault(GENERATE, Fault("nothing"), Fault("close", commit=True))
-    proxy.fault(LIST, *fail_after(3))
+    proxy.fault(LIST, *fail_after(4))
     outcome = run_one(proxy)
     assert outcome.error
     assert (outcome.secret, outcome.unconfirmed_secret) == (None, None)

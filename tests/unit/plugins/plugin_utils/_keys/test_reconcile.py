@@ -16,7 +16,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACED, setting
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES, setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import Fault
@@ -172,7 +172,7 @@ def test_an_unknown_field_is_an_error_that_names_it(proxy, fields):
     outcome = run_one(proxy, settings=fields)
     assert "tomorrows_field" in str(outcome.error)
     assert is_secret_of_its_key(proxy, outcome)
-    assert len(proxy.requests) <= 8
+    assert len(proxy.requests) <= 9
 
 
 def test_an_ignored_setting_is_an_error_that_names_it(proxy):
@@ -358,7 +358,7 @@ def test_the_secret_of_another_key_is_an_error(proxy):
     outcome = run_one(proxy, secret=MINE)
     assert outcome.error == f"Virtual key {ALIAS} cannot be created: its secret already belongs to key virtkey-first"
     assert (outcome.secret, proxy.aliases()) == (None, ["virtkey-first"])
-    assert len(proxy.requests) <= 7
+    assert len(proxy.requests) <= 9
 
 
 def test_a_key_whose_required_secret_is_not_known_is_not_changed(proxy):
@@ -376,14 +376,14 @@ def test_every_key_of_the_alias_is_deleted_and_no_other(proxy):
     proxy.add(ALIAS)
     proxy.add(ALIAS)
     proxy.add(f"{ALIAS}-user1")
-    proxy.add(f"{ALIAS}.replaced")
+    proxy.add(f"{ALIAS}.replacement")
     succeeded(run_one(proxy, present=False), "deleted")
-    assert sorted(proxy.aliases()) == [f"{ALIAS}-user1", f"{ALIAS}.replaced"]
-    assert list(proxy.counts().elements()) == [LIST, LIST, LIST, DELETE]
+    assert sorted(proxy.aliases()) == [f"{ALIAS}-user1", f"{ALIAS}.replacement"]
+    assert proxy.counts() == {LIST: 2, DELETE: 1}
 
 
 def test_a_key_whose_replacement_was_not_finished_is_deleted_too(proxy):
-    proxy.add(f"{ALIAS}.replaced", metadata={REPLACED: ALIAS})
+    proxy.add(f"{ALIAS}.replacement", metadata={REPLACES: MINE.key_id})
     succeeded(run_one(proxy, present=False), "deleted")
     assert proxy.rows == {}
 

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, ObservedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import result_entry
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACED
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import Fault
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._keys.engine import (
     ALIAS,
@@ -46,7 +46,8 @@ def test_a_replaced_key_keeps_alias_settings_spend_and_expiry(proxy, predecessor
     assert {name: after[name] for name in ("models", "max_budget", "spend")} == {
         name: before[name] for name in ("models", "max_budget", "spend")
     }
-    assert after["metadata"] == {**before["metadata"], LIFETIME_START: format_instant(instant(before, "created_at"))}
+    start = format_instant(instant(before, "created_at"))
+    assert after["metadata"] == {**before["metadata"], LIFETIME_START: start, REPLACES: predecessor}
     assert abs(instant(after) - instant(before)) < SECONDS
 
 
@@ -72,28 +73,27 @@ def test_a_missing_key_is_created_instead_of_replaced(proxy, regenerate):
     assert is_secret_of_its_key(proxy, succeeded(replace_key(proxy, regenerate=regenerate), "created"))
 
 
-@pytest.mark.parametrize("created", [True, False])
-def test_a_run_finishes_the_replacement_of_another(proxy, created):
-    """The other run ended after the predecessor was renamed, or after its successor was created."""
-    proxy.add(f"{ALIAS}.replaced", max_budget=3.0, age=DAY, metadata={"a": 1, REPLACED: ALIAS})
-    if created:
-        proxy.add(ALIAS, MINE.value, max_budget=3.0)
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_run_finishes_the_replacement_of_another(proxy, deleted):
+    """The other run was killed after it had created the new key, or after it had deleted the old one."""
+    if not deleted:
+        proxy.add(ALIAS, OTHER.value, max_budget=3.0, age=DAY)
+    proxy.add(f"{ALIAS}.replacement", max_budget=3.0, metadata={"a": 1, REPLACES: OTHER.key_id})
     outcome = replace_key(proxy, regenerate="if_unrecoverable", secret=MINE)
     assert outcome.error is None
     assert is_secret_of_its_key(proxy, outcome)
     assert (proxy.aliases(), proxy.row(ALIAS)["max_budget"]) == ([ALIAS], 3.0)
 
 
-@pytest.mark.parametrize("alias", [f"{ALIAS}.replaced", None])
+@pytest.mark.parametrize("alias", [f"{ALIAS}.replacement", None])
 def test_keys_that_the_caller_found_are_the_first_snapshot_only(proxy, alias):
-    proxy.add(alias or ALIAS, metadata={REPLACED: ALIAS} if alias else {})
+    proxy.add(alias or ALIAS, metadata={REPLACES: OTHER.key_id} if alias else {})
     found = ObservedKey.from_row(proxy.row(alias or ALIAS))
     other = replace(found, alias="virtkey-abcd", key_id="0" * 64)
     (outcome,) = run(proxy, DesiredKey(ALIAS, settings={"tpm_limit": 5}), found=[other, found])
     succeeded(outcome, "updated")
-    changes = 2 if alias else 1
     assert [request for request, _params in proxy.requests[:2]] == [UPDATE, LIST]
-    assert proxy.counts() == {UPDATE: changes, LIST: changes}
+    assert proxy.counts()[UPDATE] == (2 if alias else 1)
     assert proxy.row(ALIAS)["tpm_limit"] == 5
 
 
@@ -102,14 +102,14 @@ def test_if_the_caller_found_no_keys_there_are_none(proxy):
     assert next(request for request, _params in proxy.requests) == GENERATE
 
 
-def test_a_replacement_that_another_run_started_is_undone(proxy):
-    proxy.add(f"{ALIAS}.replaced", OTHER.value, age=DAY, metadata={"a": 1, REPLACED: ALIAS})
+def test_a_new_key_gets_its_alias_if_the_run_that_created_it_was_killed(proxy):
+    proxy.add(f"{ALIAS}.replacement", OTHER.value, age=DAY, metadata={"a": 1, REPLACES: MINE.key_id})
     predicted = succeeded(run_one(proxy, settings={"tpm_limit": 5}, options={"check_mode": True}), "updated")
     assert (predicted.after.alias, predicted.after.value("tpm_limit"), predicted.secret) == (ALIAS, 5, None)
     outcome = succeeded(run_one(proxy, known_secrets=(OTHER,), settings={"tpm_limit": 5}), "updated")
     assert (outcome.secret, list(proxy.rows)) == (OTHER, [OTHER.key_id])
     row = proxy.row(ALIAS)
-    assert (row["metadata"], row["tpm_limit"]) == ({"a": 1}, 5)
+    assert (row["metadata"]["a"], row["tpm_limit"]) == (1, 5)
     succeeded(run_one(proxy, settings={"tpm_limit": 5}), "unchanged")
     assert list(proxy.counts().elements()) == [LIST]
 
@@ -117,7 +117,7 @@ def test_a_replacement_that_another_run_started_is_undone(proxy):
 def test_unfinished_replacements_among_many_keys_cost_no_additional_listing(proxy):
     names = [f"virtkey-abc-user{number}" for number in range(40)]
     for name in names[:5]:
-        proxy.add(f"{name}.replaced", metadata={REPLACED: name})
+        proxy.add(f"{name}.replacement", metadata={REPLACES: OTHER.key_id})
     for name in names[5:]:
         proxy.add(name)
     outcomes = run(proxy, *map(DesiredKey, names))
@@ -126,10 +126,10 @@ def test_unfinished_replacements_among_many_keys_cost_no_additional_listing(prox
     assert proxy.counts() == {LIST: 2, UPDATE: 5}
 
 
-def test_an_alias_alone_does_not_make_a_key_a_predecessor(proxy):
-    proxy.add(f"{ALIAS}.replaced")
+def test_an_alias_alone_does_not_make_a_key_a_replacement(proxy):
+    proxy.add(f"{ALIAS}.replacement")
     succeeded(run_one(proxy), "created")
-    assert proxy.aliases() == [ALIAS, f"{ALIAS}.replaced"]
+    assert proxy.aliases() == [ALIAS, f"{ALIAS}.replacement"]
 
 
 @pytest.mark.parametrize("expires", [None, timedelta(days=-1)])
@@ -159,25 +159,44 @@ def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(p
     predecessor = proxy.add(ALIAS, rpm_limit=7)
     proxy.defaults = {"max_budget": 1.0, "models": ["gpt-4o"], "rpm_limit": 5, "duration": "1d"}
     exists: list[bool] = []
-    proxy.fault(UPDATE, Fault("nothing"), Fault("nothing", before=lambda: exists.append(predecessor in proxy.rows)))
+    proxy.fault(UPDATE, Fault("nothing", before=lambda: exists.append(predecessor in proxy.rows)))
     succeeded(replace_key(proxy), "regenerated")
     row = proxy.row(ALIAS)
     assert (row["max_budget"], row["models"], row["rpm_limit"], row["expires"]) == (None, [], 7, None)
     assert exists == [True]
 
 
-def test_a_predecessor_that_was_not_deleted_is_warned_about(proxy, predecessor):
-    proxy.undeletable.add(predecessor)
-    assert "still exists" in str(replace_key(proxy).error)
+def test_a_replacement_that_another_run_has_not_finished_is_warned_about(proxy):
+    old = [proxy.add(name) for name in ("virtkey-a", "virtkey-b")]
+    proxy.add("virtkey-a.replacement", metadata={REPLACES: old[0]})
     warnings: list[str] = []
-    succeeded(run_one(proxy, options={"warn": warnings.append}), "unchanged")
+    for outcome in run(proxy, DesiredKey("virtkey-a"), DesiredKey("virtkey-b"), warn=warnings.append):
+        succeeded(outcome, "unchanged")
     assert warnings == [
-        f"Virtual key {ALIAS} was replaced, but the old secret still works, because key {ALIAS}.replaced was not "
-        "deleted. Delete it, or replace the key again (regenerate)"
+        "Another run has started to replace virtual key virtkey-a and has not finished: key virtkey-a.replacement "
+        "exists. If no run is active, replace the key again (regenerate)"
     ]
-    proxy.undeletable.clear()
-    succeeded(replace_key(proxy, regenerate="if_unrecoverable"), "regenerated")
-    assert proxy.aliases() == [ALIAS]
+    for outcome in run(proxy, *(DesiredKey(name, regenerate="always") for name in ("virtkey-a", "virtkey-b"))):
+        assert is_secret_of_its_key(proxy, succeeded(outcome, "regenerated"))
+    assert proxy.aliases() == ["virtkey-a", "virtkey-b"]
+
+
+def test_surplus_keys_are_deleted_and_reported(proxy):
+    """A run was killed before it could delete the key that it had created beside another one."""
+    proxy.unique_aliases = False
+    oldest = proxy.add(ALIAS, age=DAY)
+    proxy.add(ALIAS)
+    predicted = succeeded(run_one(proxy, options={"check_mode": True}), "updated")
+    assert (predicted.after.key_id, len(proxy.rows)) == (oldest, 2)
+    warnings: list[str] = []
+    succeeded(run_one(proxy, options={"warn": warnings.append}), "updated")
+    assert (list(proxy.rows), warnings) == (
+        [oldest],
+        [
+            f"Several keys had the alias {ALIAS}, because concurrent runs created them or a run was killed. "
+            "The oldest one stays; deleted: 1"
+        ],
+    )
 
 
 # The lifetime of a replacement

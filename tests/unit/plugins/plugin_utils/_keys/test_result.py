@@ -16,7 +16,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     Lifetime,
     ObservedKey,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.progress import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
     describe_key,
     difference,

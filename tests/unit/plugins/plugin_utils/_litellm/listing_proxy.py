@@ -41,9 +41,11 @@ class Proxy:
         self.rows = list(rows)
         self.requests: list[str] = []
         self.before_page_2: Callable[[list[Row]], object] = len
+        self.before_request: Callable[[str], object] = len
 
     def __call__(self, request: Request) -> Response:
         self.requests.append(f"{request.path}?{request.query_string.decode()}")
+        self.before_request(self.requests[-1])
         try:
             response = self._list(request.args) if request.path == "/key/list" else self._info(request.args["key"])
         except ErrorResponse as error:

@@ -19,7 +19,6 @@ import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.members import discover_members
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError, OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import apply
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile as reconcile_module
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
@@ -109,7 +108,6 @@ class FakeClient(Client):
 def _no_pauses() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reconcile_module, "_pause", lambda attempt: None)
-        patched.setattr(apply, "RACE_GRACE_SECONDS", 0)
         yield
 
 

@@ -77,10 +77,39 @@ def test_a_common_prefix_of_too_many_keys_is_tried_once(listing: Listing) -> Non
     assert len(proxy.requests) == 1 + 3 * len(names)
 
 
-def test_a_key_and_its_predecessor_are_listed_one_by_one(listing: Listing) -> None:
-    proxy = Proxy((1, 106), [key("virtkey-a"), *(key(f"virtkey-a{number}") for number in range(1000))])
-    listing(proxy).with_aliases(["virtkey-a", "virtkey-a.replaced"])
-    assert len(proxy.requests) == 2
+FIRST, SECOND = "virtkey-a", "virtkey-a.replacement"
+
+
+def test_a_second_alias_is_looked_up_if_there_is_no_key_with_the_first(listing: Listing) -> None:
+    proxy = Proxy((1, 106), [key(FIRST), key("virtkey-b.replacement"), key("virtkey-c.replacement")])
+    names = {name: f"{name}.replacement" for name in (FIRST, "virtkey-b")}
+    assert of_names(listing(proxy).with_aliases([FIRST], names), names.values()) == []
+    assert len(proxy.requests) == 1
+    assert of_names(listing(proxy).with_aliases(["virtkey-b"], names), names.values()) == ["virtkey-b.replacement"]
+    assert len(proxy.requests) == 1 + 2
+
+
+@pytest.mark.parametrize(("others", "requests"), [(0, 1), (98, 1), (1000, 1 + 3)])
+def test_two_aliases_are_as_they_were_at_one_time(listing: Listing, others: int, requests: int) -> None:
+    proxy = Proxy((1, 106), [key(FIRST), key(SECOND), *(key(f"virtkey-a{number}") for number in range(others))])
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    assert sorted(of_names(found, [FIRST, SECOND])) == [FIRST, SECOND]
+    assert len(proxy.requests) == requests
+
+
+def test_two_aliases_are_listed_again_if_a_key_changes_meanwhile(listing: Listing) -> None:
+    proxy = Proxy((1, 80), [key(FIRST)])
+
+    def change(_query: str) -> None:
+        """Replace the key after the first listing, and give the alias to the new key before the next one."""
+        if len(proxy.requests) == 4:
+            proxy.rows[:] = [key(SECOND)]
+        elif len(proxy.requests) == 5:
+            proxy.rows[:] = [{**proxy.rows[0], "key_alias": FIRST}]
+
+    proxy.before_request = change
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    assert of_names(found, [FIRST, SECOND])[-1] == FIRST
 
 
 @pytest.mark.parametrize("release", [(1, 83), (1, 90), (1, 106)])

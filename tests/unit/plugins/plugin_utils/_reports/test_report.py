@@ -81,7 +81,7 @@ def test_keys_with_the_same_alias_are_duplicates_but_keys_without_an_alias_are_n
         # A key with an alias in another format, and one that is being replaced.
         (key("lab/of/abc", metadata={"guid": "abc"}), ["abc"], None),
         (key("lab_abc_1", metadata={"guid": "gone"}), ["abc"], None),
-        (key("virtkey-abc.replaced"), ["abc"], None),
+        (key("virtkey-abc.replacement"), ["abc"], None),
         (key("virtkeyabc", guid="abc"), ["abc"], None),
         # Guids that consist of digits are numbers in YAML, and in the JSON of the metadata.
         (key("virtkey-12345"), [12345], None),
