@@ -166,7 +166,7 @@ class _Client:
     def now(self) -> datetime:
         return START
 
-    def get(self, path: str, query: Any = None) -> Any:
+    def get(self, path: str, query: Any = None, check_size: Any = None) -> Any:
         return self._send("GET", path, dict(query or {}))
 
     def post(self, path: str, body: Any) -> Any:

@@ -21,7 +21,7 @@ from .lifetimes import resolve_lifetime
 from .model import DesiredKey, ObservedKey, Snapshot
 from .outcome import Outcome
 from .plan import plan, predict
-from .secrets import Secret
+from .secrets import Secret, generate
 from .steps import Create, Delete, Operation, Plan, Rename, Step, Update
 
 _VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
@@ -37,6 +37,7 @@ class KeyProgress:
     :ivar snapshot: the last observed state.
     :ivar first_plan: the plan after the first snapshot.
     :ivar created: the id of the key that this run has created, as far as it knows.
+    :ivar was_created: LiteLLM has reported that it created the key.
     :ivar attempted: the steps that were attempted.
     :ivar last_error: the error of the last attempt.
     :ivar failed_rounds: the number of rounds with a transient error.
@@ -51,6 +52,7 @@ class KeyProgress:
     plan: Plan = field(default_factory=lambda: Plan("unchanged"))
     first_plan: Plan | None = None
     created: str | None = None
+    was_created: bool = False
     attempted: list[Step] = field(default_factory=list)
     last_error: LiteLLMError | None = None
     failed_rounds: int = 0
@@ -91,6 +93,8 @@ class KeyProgress:
     def start_attempt(self, step: Step) -> None:
         """Record that a step is about to be sent."""
         if isinstance(step, Create):
+            if self.was_created and self.secret and not self.desired.new_secret:
+                self.secret = generate()  # another run has deleted the key, perhaps to revoke its secret
             self.created = self.secret.key_id if self.secret else None
         self.attempted.append(step)
         self.observed_last_attempt = False
@@ -98,11 +102,11 @@ class KeyProgress:
     def finish_attempt(self, error: LiteLLMError | None = None, secret: Secret | None = None) -> None:
         """Record the result of a step.
 
-        :param secret: the secret that the proxy generated.
+        :param secret: the secret of the key that was created.
         """
         self.last_error = error
         if secret:
-            self.secret, self.created = secret, secret.key_id
+            self.secret, self.created, self.was_created = secret, secret.key_id, True
 
     def skip_attempt(self, reason: LiteLLMError) -> None:
         """Record that the step was not attempted in this round."""

@@ -117,16 +117,16 @@ class KeyListing:
             return rows
         rows = self._one_by_one(aliases, search)
         found = {row["key_alias"] for row in rows}
-        missing = [alias for alias in aliases if alias in second and alias not in found]
-        rows_of_second = self._one_by_one([second[alias] for alias in missing], search)
+        missing = [alias for alias in aliases if alias in second and alias not in found and alias not in always]
+        others = self._one_by_one([second[alias] for alias in missing], search)
+        rows_of_always: list[Row] = []
         for _attempt in range(_MAX_ATTEMPTS if always else 0):
             before = {row["token"] for row in rows if row["key_alias"] in always}
-            rows_of_second += self._one_by_one([second[alias] for alias in always if alias in found], search)
+            rows_of_always = self._one_by_one([second[alias] for alias in always], search)
             rows = [row for row in rows if row["key_alias"] not in always] + self._one_by_one(always, search)
-            found = {row["key_alias"] for row in rows}
             if before == {row["token"] for row in rows if row["key_alias"] in always}:
                 break
-        return rows_of_second + rows
+        return [*others, *rows_of_always, *rows]
 
     def with_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
         """Return the rows of all keys whose alias starts with a prefix; an empty prefix matches every key.
