@@ -37,7 +37,7 @@ class KeyProgress:
     :ivar snapshot: the last observed state.
     :ivar first_plan: the plan after the first snapshot.
     :ivar created: the id of the key that this run has created, as far as it knows.
-    :ivar was_created: LiteLLM has reported that it created the key.
+    :ivar was_created: the key was created, as LiteLLM has reported or a snapshot has shown.
     :ivar attempted: the steps that were attempted.
     :ivar last_error: the error of the last attempt.
     :ivar failed_rounds: the number of rounds with a transient error.
@@ -69,6 +69,7 @@ class KeyProgress:
         """Record a snapshot and plan the next step."""
         self.snapshot = snapshot
         self.observed_last_attempt = True
+        self.was_created |= self.created in snapshot.ids
         if self.first_plan is None:
             self.goal = resolve_lifetime(self.desired, snapshot.now)
         if self.last_error and self.last_error.refuses_custom_secrets and not self.server_secrets:
@@ -160,9 +161,9 @@ class KeyProgress:
     def settings_to_write(self) -> Mapping[str, Any]:
         """The settings that the planned step, or the replacement that it starts, will write."""
         step = self.plan.step
-        if isinstance(step, Create | Update):
-            return step.settings
-        return self.goal.settings if isinstance(step, Rename) else {}
+        if self.plan.operation == "regenerated":
+            return self.goal.settings  # the others are those of the key that is replaced
+        return step.settings if isinstance(step, Create | Update) else {}
 
     @property
     def not_converging(self) -> bool:

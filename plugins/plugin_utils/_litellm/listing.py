@@ -10,8 +10,6 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 from .._concurrency import run_concurrently
 from .._errors import LiteLLMError
 from .client import Client
+from .search import Keep, Row, Search
 
 # LiteLLM returns 422 for a larger page, in every release.
 _PAGE_SIZE = 100
@@ -26,13 +25,6 @@ _PAGE_SIZE = 100
 _MAX_ATTEMPTS = 3
 # A million keys. A proxy with more is not used for lab environments.
 _MAX_PAGES = 10_000
-# What one search for keys may cost, no matter how many pages a proxy announces: bytes and seconds. A key has about
-# 3 kB, and a proxy sends a page in about a second.
-_MAX_BYTES = 512 << 20
-_MAX_SECONDS = 600.0
-
-Row = dict[str, Any]
-Keep = Callable[[str], bool]
 
 
 class _Page(NamedTuple):
@@ -52,40 +44,6 @@ class _Page(NamedTuple):
     has_other_alias: bool
 
 
-class _Search:
-    """The aliases that are searched for, and what the search may still cost. Safe to share between threads."""
-
-    def __init__(self, url: str, keep: Keep) -> None:
-        self._url = url
-        self._keep = keep
-        self._bytes_left = _MAX_BYTES
-        self._deadline = time.monotonic() + _MAX_SECONDS
-        self._lock = threading.Lock()
-
-    def keeps(self, row: Row) -> bool:
-        return self._keep(row.get("key_alias") or "")
-
-    def check(self, size: int = 0) -> None:
-        """Call before each request, and with the size of each response.
-
-        :raises LiteLLMError: if the search has cost too much.
-        """
-        with self._lock:
-            self._bytes_left -= size
-        if self._bytes_left < 0:
-            raise LiteLLMError(
-                f"{self._url} returned more than {_MAX_BYTES >> 20} MB of keys, which is more than this collection "
-                "reads",
-                transient=False,
-            )
-        if time.monotonic() > self._deadline:
-            raise LiteLLMError(
-                f"{self._url} did not list its keys within {_MAX_SECONDS / 60:g} minutes; check the proxy and its "
-                "database",
-                transient=False,
-            )
-
-
 class KeyListing:
     """The keys of one proxy as rows of LiteLLM. Remembers which filters the release supports."""
 
@@ -94,6 +52,7 @@ class KeyListing:
         self._concurrency = client.connection.concurrency
         self._has_substring_filter: bool | None = None
         self._common_prefixes: set[str] = set()
+        self._long_listings: set[str] = set()  # parts of aliases that more keys have than fit on a page
         self._is_complete = True  # the last listing had as many keys as the proxy announced
 
     def with_aliases(
@@ -115,18 +74,33 @@ class KeyListing:
         rows = self._with_common_prefix(names, search) if len(names) > 1 else None
         if rows is not None:
             return rows
-        rows = self._one_by_one(aliases, search)
+        if always:
+            rows = self._stable({alias: second[alias] for alias in always}, search)
+            others = [alias for alias in aliases if alias not in always]
+            return rows + (self.with_aliases(others, second) if others else [])
+        if len(names) == 1 and second:
+            rows = self._with_extensions(aliases[0], search)
+        if rows is None:
+            rows = self._one_by_one(aliases, search)
         found = {row["key_alias"] for row in rows}
-        missing = [alias for alias in aliases if alias in second and alias not in found and alias not in always]
-        others = self._one_by_one([second[alias] for alias in missing], search)
-        rows_of_always: list[Row] = []
-        for _attempt in range(_MAX_ATTEMPTS if always else 0):
-            before = {row["token"] for row in rows if row["key_alias"] in always}
-            rows_of_always = self._one_by_one([second[alias] for alias in always], search)
-            rows = [row for row in rows if row["key_alias"] not in always] + self._one_by_one(always, search)
-            if before == {row["token"] for row in rows if row["key_alias"] in always}:
+        missing = [alias for alias in second if alias in aliases and not {alias, second[alias]} & found]
+        return rows + self._one_by_one([second[alias] for alias in missing], search)
+
+    def _stable(self, second: Mapping[str, str], search: Search) -> list[Row]:
+        """Return the rows of aliases and of their second ones, as they were at one time.
+
+        The second ones are listed first, because a key may get the first alias meanwhile. If no key has a second alias,
+        and each first alias has one, then so it was at the time of the last listing.
+        """
+        before: list[Row] | None = None
+        for _attempt in range(_MAX_ATTEMPTS):
+            rows = self._one_by_one(list(second.values()), search)
+            is_simple = not rows
+            rows += self._one_by_one(list(second), search)
+            if rows == before or (is_simple and {row["key_alias"] for row in rows} >= set(second)):
                 break
-        return [*others, *rows_of_always, *rows]
+            before = rows
+        return rows
 
     def with_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
         """Return the rows of all keys whose alias starts with a prefix; an empty prefix matches every key.
@@ -144,7 +118,10 @@ class KeyListing:
         :raises LiteLLMError: if the keys cannot be listed.
         """
         search = self._search(lambda alias: alias.startswith(prefix))
-        return self._with_substring(prefix, search, max_pages=max_pages)
+        rows = self._with_substring(prefix, search, max_pages=max_pages)
+        if rows is None:
+            self._common_prefixes.add(prefix)
+        return rows
 
     def with_id(self, key_id: str) -> Row | None:
         """Return the row of the key with this id, or None.
@@ -166,20 +143,20 @@ class KeyListing:
         # LiteLLM 1.103 and later keep deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
-    def _search(self, keep: Keep) -> _Search:
-        return _Search(self._client.connection.url, keep)
+    def _search(self, keep: Keep) -> Search:
+        return Search(self._client.connection.url, keep)
 
-    def _one_by_one(self, names: Collection[str], search: _Search) -> list[Row]:
+    def _one_by_one(self, names: Collection[str], search: Search) -> list[Row]:
         pages = run_concurrently(lambda name: self._list({"key_alias": name}, search), list(names), self._concurrency)
         return [row for page in pages for row in page or ()]
 
-    def _with_common_prefix(self, names: Sequence[str], search: _Search) -> list[Row] | None:
+    def _with_common_prefix(self, names: Sequence[str], search: Search) -> list[Row] | None:
         """Return one listing of the keys that contain the common prefix; None if it is unsupported or too long."""
         prefix = _common_prefix(names)
-        if prefix in self._common_prefixes:
-            return None
         # The common prefix of an alias and its second one may be that of many other environments.
         is_one_key = len(names) == 2 and prefix in names
+        if prefix in self._common_prefixes or (is_one_key and self._is_long(prefix)):
+            return None
         max_pages = 1 if is_one_key else 2 + 2 * (len(names) // _PAGE_SIZE)
         rows = self._with_substring(prefix, search, max_pages=max_pages)
         if rows is None:
@@ -189,21 +166,39 @@ class KeyListing:
             rows += self._one_by_one([name for name in names if name not in found], search)
         return rows
 
+    def _is_long(self, part: str) -> bool:
+        """Return whether more keys are known to contain the text than fit on a page."""
+        return any(part in longer for longer in self._long_listings)
+
+    def _with_extensions(self, alias: str, search: Search) -> list[Row] | None:
+        """Return the keys whose alias contains this one, from one page; None if there are more pages.
+
+        A release that compares whole aliases returns only those of this one.
+        """
+        if self._is_long(alias):
+            return None
+        return self._with_substring(alias, search, max_pages=1, verify=False)
+
     def _with_substring(
         self,
         part: str,
-        search: _Search,
+        search: Search,
         query: Mapping[str, str] = MappingProxyType({}),
         max_pages: int | None = None,
+        *,
+        verify: bool = True,
     ) -> list[Row] | None:
-        """Return the keys whose alias contains the text; None if that is unsupported or more than `max_pages` pages."""
+        """Return the keys whose alias contains the text; None if that is unsupported or more than `max_pages` pages.
+
+        :param verify: find out whether it is supported.
+        """
         part = part.strip()
         # A backslash is an escape character to the database.
         if not part or "\\" in part or self._has_substring_filter is False:
             return None
         rows = self._list({**query, "key_alias": part, "substring_matching": "true"}, search, max_pages)
-        if rows is None:
-            return None
+        if rows is None or not verify:
+            return rows
         if self._has_substring_filter is None:
             # The listing may be complete, or this release compares whole aliases.
             self._has_substring_filter = self._validates_substring_filter()
@@ -217,12 +212,14 @@ class KeyListing:
             return error.status == 422
         return False
 
-    def _list(self, query: Mapping[str, str], search: _Search, max_pages: int | None = None) -> list[Row] | None:
+    def _list(self, query: Mapping[str, str], search: Search, max_pages: int | None = None) -> list[Row] | None:
         """Return the searched keys on all pages of a listing; None if there are more than `max_pages`."""
         rows: list[Row] = []
         for _attempt in range(_MAX_ATTEMPTS):
             first = self._page(query, 1, search)
             numbers = range(2, 1 + (first.total_pages if first.tokens else 1))
+            if numbers and "substring_matching" in query:
+                self._long_listings.add(query["key_alias"])
             is_short = max_pages is None or len(numbers) < max_pages
             further = run_concurrently(
                 lambda number: self._page(query, number, search), numbers if is_short else (), self._concurrency
@@ -241,7 +238,7 @@ class KeyListing:
                 break
         return list({row["token"]: row for row in rows if search.keeps(row)}.values())
 
-    def _page(self, query: Mapping[str, str], number: int, search: _Search) -> _Page:
+    def _page(self, query: Mapping[str, str], number: int, search: Search) -> _Page:
         search.check()
         listing = self._listing(query, number, search.check)
         keys = listing["keys"]
@@ -279,7 +276,7 @@ class KeyListing:
             )
         return {"keys": keys, **counts}
 
-    def _complete(self, key_id: str, search: _Search) -> Row | None:
+    def _complete(self, key_id: str, search: Search) -> Row | None:
         search.check()
         return self._info(key_id, search.check)
 
