@@ -58,10 +58,10 @@ def test_ansible_doc_shows_the_role(ansible):
         assert re.search(rf"^[-=] {name}\b", run.stdout, re.MULTILINE), name
 
 
-def examples(ansible: Ansible, kind: str, name: str) -> str:
-    """Return the examples of a plugin as YAML text."""
-    run = ansible.run("ansible-doc", "-t", kind, "--json", f"{COLLECTION}.{name}")
-    return str(json.loads(run.stdout)[f"{COLLECTION}.{name}"]["examples"])
+def examples(ansible: Ansible, kind: str, *names: str) -> dict[str, str]:
+    """Return the examples of plugins as YAML text."""
+    run = ansible.run("ansible-doc", "-t", kind, "--json", *(f"{COLLECTION}.{name}" for name in names))
+    return {name: str(json.loads(run.stdout)[f"{COLLECTION}.{name}"]["examples"]) for name in names}
 
 
 def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, guid: str):
@@ -71,6 +71,7 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
         "guid": guid,
         "litellm_url": proxy.url,
         "vaulted_seed": "a seed that is good for running the examples only",
+        "virtual_key": {"key": "sk-the-key-of-an-example"},
     }
     provision: list[Json] = [
         {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "provision"}},
@@ -92,10 +93,13 @@ def test_the_examples_of_the_documentation_run(ansible: Ansible, proxy: Proxy, g
         },
     ]
     texts = {
-        "lookup": examples(ansible, "lookup", "litellm_key"),
-        "filter": examples(ansible, "filter", "litellm_user_data"),
-        **{name: examples(ansible, "module", name) for name in PAGES["module"]},
+        "lookup": examples(ansible, "lookup", "litellm_key")["litellm_key"],
+        "filter": examples(ansible, "filter", "litellm_user_data")["litellm_user_data"],
+        **examples(ansible, "module", *PAGES["module"]),
     }
+    # The user of this example does not exist here.
+    own_file = texts["private_file"].replace("/home/user1/.env", str(ansible.folder / "private.env"))
+    texts["private_file"] = own_file.replace("    owner: user1\n", "")
     # Each page gets guids of its own for user123 and the like: other test sessions may use the proxy, too.
     texts = {page: re.sub(r"\buser(?=12[0-9]\b)", f"{guid}-{page}-", text) for page, text in texts.items()}
     tasks: list[Json] = [task for text in texts.values() for task in yaml.safe_load(text)]
