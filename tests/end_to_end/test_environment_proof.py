@@ -404,7 +404,8 @@ def test_a_release_that_cannot_delete_keys(ansible: Ansible, proxy: Proxy, guid:
     alias = f"virtkey-{guid}"
     assert set(before.rows) == {alias, f"{alias}.replacement"}
     assert key_id(before.data["litellm_virtual_key"]) == before.rows[alias]["token"]
-    assert f"{alias} was replaced, but the old secret still works" in run.text
+    assert f"the key {alias}.replacement that this run created could not be deleted" in str(run.task_msg("replaced"))
+    assert f"Another run has started to replace virtual key {alias} and has not finished" in run.text
     assert "500" in str(run.task_msg("without force"))
     assert after.rows == {}
     assert after.facts["litellm_key_deleted"] is True

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import histories, laws
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
@@ -33,16 +34,28 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story impor
 # Operations that behave differently; the others are variants of them.
 _DISTINCT = ("provision", "provision-seed", "recover", "regenerate-bare", "extend", "budget", "destroy")
 _FEW = ("provision", "recover", "regenerate-bare", "destroy")
-# (operations, number of controllers, keys, faults, preemptions)
+
+
+class Group(NamedTuple):
+    """Scenarios that are explored: every start state, with every combination of the operations."""
+
+    operations: Sequence[str]
+    controllers: int = 2
+    keys: int = 1
+    faults: int = 0
+    preemptions: int | None = None
+    exact: bool = False
+
+
 PLAN = (
-    (tuple(OPERATIONS), 2, 1, 0, 2),
-    (tuple(OPERATIONS), 2, 1, 1, 1),
-    (_DISTINCT, 2, 1, 1, 2),
-    (_FEW, 2, 1, 2, 1),
-    (_DISTINCT, 2, 2, 0, 2),
-    (_DISTINCT, 2, 2, 1, 1),
-    (_DISTINCT, 3, 1, 0, 2),
-    (_FEW, 3, 1, 1, 1),
+    Group(tuple(OPERATIONS)),
+    Group(_DISTINCT, exact=True),
+    Group(_DISTINCT, faults=1),
+    Group(_FEW, faults=2, preemptions=1),
+    Group(_DISTINCT, keys=2, preemptions=2),
+    Group(_FEW, keys=2, faults=1, preemptions=1),
+    Group(_DISTINCT, controllers=3, preemptions=2),
+    Group(_FEW, controllers=3, faults=1, preemptions=1),
 )
 
 
@@ -78,9 +91,9 @@ class Totals:
 
 def scenarios(state: str) -> Iterator[Scenario]:
     """Return every scenario of the plan that starts with a state."""
-    for operations, count, keys, faults, preemptions in PLAN:
-        for chosen in itertools.combinations_with_replacement(operations, count):
-            yield Scenario(state, chosen, faults, keys, preemptions=preemptions)
+    for group in PLAN:
+        for chosen in itertools.combinations_with_replacement(group.operations, group.controllers):
+            yield Scenario(state, chosen, group.faults, group.keys, exact=group.exact, preemptions=group.preemptions)
 
 
 def random_scenario(dice: random.Random) -> Scenario:
