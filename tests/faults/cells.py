@@ -25,7 +25,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
@@ -228,7 +228,7 @@ class Case:
             return
         (row,) = rows[alias]
         # A key that replaces another has one more entry in its metadata: when its lifetime started.
-        metadata = {name: value for name, value in row["metadata"].items() if name != LIFETIME_START}
+        metadata = {name: value for name, value in row["metadata"].items() if name not in (LIFETIME_START, REPLACES)}
         stored = {**row, "metadata": metadata}
         different = {name: stored[name] for name, value in self.operation.settings.items() if stored[name] != value}
         if different:
