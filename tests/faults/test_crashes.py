@@ -177,5 +177,5 @@ def test_interrupted_during_regeneration(
             lost += 1
         untouched += code == 130 and all(case.works(case.known_secrets[alias][0]) for alias in case.aliases)
         finish(case)
-    assert untouched >= 4
+    assert untouched >= 3
     assert lost > 0
