@@ -133,6 +133,10 @@ class DesiredKey:
             return self.proven_ids is not None and key.key_id not in self.proven_ids
         return str(guid) != self.owner
 
+    def owns(self, key: ObservedKey) -> bool:
+        """Return whether the metadata of an observed key name the owner, if there is one: an alias is no proof."""
+        return self.owner is None or str((key.value("metadata") or {}).get("guid")) == self.owner
+
     def secret_of(self, key: ObservedKey) -> Secret | None:
         """Return the secret of an observed key, if it is known."""
         candidates = (self.secret, *self.known_secrets)

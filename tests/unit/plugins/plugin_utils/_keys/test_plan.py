@@ -301,6 +301,12 @@ def test_the_oldest_of_several_keys_stays():
     assert planned(OLDEST, MIDDLE, present=False).step == Delete((OLDEST.key_id, MIDDLE.key_id))
 
 
+def test_a_surplus_key_without_the_guid_of_its_owner_is_not_deleted():
+    own = key(SECRETS[2], metadata={"guid": "abc"}, age=timedelta(seconds=1))
+    assert planned(OLDEST, MIDDLE, own, owner="abc").step == Delete((own.key_id,))
+    assert planned(OLDEST, MIDDLE, owner="abc") == Plan("unchanged", OLDEST)
+
+
 def test_the_oldest_of_several_successors_stays():
     old = key(SECRETS[2], age=DAY)
     first, second = (successor_of(old, SECRETS[number], age=timedelta(seconds=2 - number)) for number in (0, 1))
