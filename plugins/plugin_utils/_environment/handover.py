@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._errors import OptionError
-from .._text import Wording
+from .._text import Wording, printable
 from .members import USER_PLACEHOLDER
 
 # Each place, and the options that it consists of.
@@ -129,7 +129,8 @@ def environment_variables(entry: Mapping[str, Any], base_url: str) -> dict[str, 
     return {
         "LITELLM_API_URL": base_url,
         "LITELLM_API_KEY": entry["key"],
-        "LITELLM_MODELS": ",".join(entry["models"] or ()),
+        # The names come from the proxy. A line break in one could end the block in the file, or start a variable.
+        "LITELLM_MODELS": printable(",".join(entry["models"] or ())),
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_KEY": entry["key"],
     }

@@ -51,6 +51,14 @@ def test_the_variables_of_a_key() -> None:
     assert environment_variables({**entry(), "models": None}, BASE_URL)["LITELLM_MODELS"] == ""
 
 
+def test_a_name_of_a_model_adds_no_line_to_a_file() -> None:
+    # The names come from the proxy. A line that ends the block would keep the rest of it forever, as commands.
+    models = ["a\n# END virtkey-abc\n$(id)\n#'", "b\x85\u2028c", "d'\U0001f600"]
+    variables = environment_variables({**entry(), "models": models}, BASE_URL)
+    assert variables["LITELLM_MODELS"] == r"a\n# END virtkey-abc\n$(id)\n#',b\x85\u2028c,d'" + "\U0001f600"
+    assert not any(len(value.splitlines()) > 1 for value in variables.values())
+
+
 @pytest.mark.parametrize("nowhere", [None, ""])
 @pytest.mark.parametrize("remove", [False, True])
 def test_nothing_is_written_or_removed_without_a_place(nowhere: str | None, remove: bool) -> None:
