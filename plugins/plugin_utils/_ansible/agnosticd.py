@@ -141,8 +141,12 @@ def _delegate(action: ControllerAction, arguments: Mapping[str, Any], task_vars:
     prefix = {name: own[name] for name in own if name == "data_prefix"}
     each = [{"user": user, "data": data, **prefix} for user, data in (arguments.get("users") or {}).items()]
     calls = [own, *each] if own.keys() & {"msg", "body", "data", "user"} else each
-    name = arguments.get("action")
-    variables = {**task_vars, "ACTION": name} if name else task_vars
+    # It would also read them from `hostvars`, where facts replace variables.
+    variables = {
+        **task_vars,
+        "ACTION": arguments.get("action") or str(action.platform_variable("ACTION", task_vars, "provision")),
+        "output_dir": str(output_folder(action, task_vars)),
+    }
     return all(_call(action, one, variables) for one in calls)
 
 
@@ -161,10 +165,7 @@ def _call(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Map
     if theirs is None:
         return False
     # It would follow links, and new files would get the mode of the umask.
-    protect(
-        output_folder(action, task_vars),
-        _files_of(arguments, str(action.platform_variable("ACTION", task_vars, "provision"))),
-    )
+    protect(Path(task_vars["output_dir"]), _files_of(arguments, task_vars["ACTION"]))
     result = theirs.run(task_vars=task_vars)
     if result.get("failed"):
         reason = result.get("error") or result.get("msg") or "it gives no reason"

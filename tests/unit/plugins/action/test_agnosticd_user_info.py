@@ -257,6 +257,7 @@ class FakeAction:
     """Replaces AgnosticD's action: records its arguments, and returns these results."""
 
     calls: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    folders: list[Any] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     found: bool = True
     write: Callable[[], object] = lambda: None
@@ -266,6 +267,7 @@ class FakeAction:
 
     def run(self, task: Task, task_vars: dict[str, Any]) -> Result:
         self.calls.append((task.args, task_vars.get("ACTION")))
+        self.folders.append(task_vars.get("output_dir"))
         self.write()
         return self.results.pop(0) if self.results else {}
 
@@ -296,6 +298,19 @@ def test_the_action_of_agnosticd_is_called_for_each_user(run: RunTask, tmp_path:
         ({"user": "bob", "data": {"b": 3}, "data_prefix": "hub_"}, "provision"),
     ]
     assert saved(tmp_path) == {"provision-user-data.yaml": None}  # prepared for AgnosticD's action
+
+
+@pytest.mark.parametrize("variables", [{"output_dir": "own", "ACTION": "start"}, {}])
+def test_the_action_of_agnosticd_gets_the_folder_and_the_action_that_were_found(
+    run: RunTask, tmp_path: Path, agnosticd: FakeAction, variables: dict[str, Any]
+) -> None:
+    """It would look for them in `hostvars`, where a fact of localhost replaces a variable."""
+    folders = {name: str(tmp_path / name) for name in ("own", "of localhost")}
+    expected = (folders["own"], "start") if variables else (folders["of localhost"], "stop")
+    variables = {name: folders.get(value, value) for name, value in variables.items()}
+    of_localhost = {"output_dir": folders["of localhost"], "ACTION": "stop"}
+    run({"data": {"a": 1}}, **{"output_dir": None, **variables}, hostvars={"localhost": of_localhost})
+    assert (agnosticd.folders, agnosticd.calls) == ([expected[0]], [({"data": {"a": 1}}, expected[1])])
 
 
 @pytest.mark.parametrize(
@@ -362,7 +377,7 @@ def test_the_action_of_agnosticd_gets_only_its_own_options(
     run: RunTask, agnosticd: FakeAction, arguments: dict[str, Any], calls: list[Any]
 ) -> None:
     run(arguments)
-    assert agnosticd.calls == [(call, None) for call in calls]
+    assert agnosticd.calls == [(call, "provision") for call in calls]
 
 
 @pytest.mark.parametrize(
