@@ -17,7 +17,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Variables of the platform that the roles read. Those of this collection are recognized by their prefix.
+# Variables of the platform that the roles read, and the one of a playbook that an inventory can set. Those of this
+# collection are recognized by their prefix.
 PLATFORM_VARIABLES = {
     "ACTION",
     "agnosticd_action",
@@ -32,6 +33,7 @@ PLATFORM_VARIABLES = {
     "ocp4_workload_user_base",
     "ocp4_workload_user_count",
     "output_dir",
+    "report_guids",
     "requester",
     "requester_email",
 }

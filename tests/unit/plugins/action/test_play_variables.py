@@ -85,7 +85,7 @@ def test_include_vars_and_a_registered_result_count(one_task) -> None:
     assert task.run()["variables"] == {"read": "ours ours"}
 
 
-@pytest.mark.parametrize("name", ["litellm_url", "guid", "output_dir", ROLE_VARIABLE])
+@pytest.mark.parametrize("name", ["litellm_url", "guid", "output_dir", "report_guids", ROLE_VARIABLE])
 def test_a_variable_of_the_collection_is_undefined_if_only_a_fact_sets_it(one_task, name, shown) -> None:
     task = one_task(read=f"{{{{ {name} | default('none') }}}}")
     task.return_facts(**{name: "theirs", f"ansible_{name}": "another fact with the same short name"})
