@@ -17,7 +17,8 @@ description:
   - Every part of O(path) must belong to root, to the user that runs the module, or to O(owner), or be in a directory
     that nobody else can change. Symbolic links are followed only if they belong to root or to the user that runs the
     module, in a directory where no other user could have put them. The module fails otherwise, and changes nothing.
-  - Unlike the other modules of this collection, it runs on the managed node. It requires Python 3.6 or later.
+  - Unlike the other modules of this collection, it runs on the managed node. It requires Python 3.6 or later. Facts and
+    statistics that the node returns are dropped.
 options:
   path:
     description: The file. Its directory must exist.

@@ -81,7 +81,7 @@ def test_an_action_does_not_import_the_reports(action: str) -> None:
         for module in modules_of(imported(path, ast.parse(path.read_text(encoding="utf-8")).body)) - seen:
             seen.add(module)
             waiting.append(UTILS / f"{module.replace('.', '/')}.py")
-    assert len(seen) > 5
+    assert len(seen) > 5 or action == "private_file"  # which imports nothing
     assert not [module for module in seen if module.startswith("_reports")]
 
 
