@@ -19,6 +19,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import handover
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import printable
 
 try:
     from ansible.template import trust_as_template
@@ -107,4 +108,4 @@ def test_a_file_with_a_key_assigns_the_text(tmp_path: Path, text: str, content: 
     (one,) = handover(defaultdict(str, env_file="/.env"), [entry], text, print, remove=False)
     (tmp_path / "file").write_text(one[content], encoding="utf-8")
     script = '. ./file; printf "%s|%s|%s" "$OPENAI_BASE_URL" "$OPENAI_API_KEY" "$LITELLM_MODELS"'
-    assert output_of_shell(script, tmp_path) == f"{text}|sk-a|{text},granite"
+    assert output_of_shell(script, tmp_path) == f"{text}|sk-a|{printable(text)},granite"
