@@ -18,6 +18,7 @@ import argparse
 import ast
 import collections
 import difflib
+import gc
 import importlib
 import os
 import shutil
@@ -39,10 +40,12 @@ PACKAGES = Path("plugins", "plugin_utils")
 
 # The modules, and the unit tests that must kill their mutants.
 MODULES = {
-    "_keys/plan": ("_keys/test_plan.py", "_keys/test_lifetimes.py"),
-    "_keys/durations": ("_keys/test_durations.py",),
-    "_keys/settings": ("_keys/test_settings.py", "_keys/test_plan.py"),
-    **{f"_reports/{name}": (f"_reports/test_{name}.py",) for name in ("guids", "report", "sweep", "table", "page")},
+    "_keys/plan": ("_keys/test_plan.py",),
+    "_keys/durations": ("_keys/test_durations.py", "_keys/test_request.py"),
+    "_keys/settings": ("_keys/test_settings.py", "_keys/test_model.py", "_keys/test_plan.py"),
+    "_keys/lifetimes": ("_keys/test_lifetimes.py", "_keys/test_plan.py"),
+    **{f"_reports/{name}": (f"_reports/test_{name}.py",) for name in ("guids", "report", "table", "page")},
+    "_reports/sweep": ("_reports/test_sweep.py", "_reports/test_guids.py"),
     "_environment/request": ("_environment/test_request.py",),
     "_environment/desired": ("_environment/test_request.py",),
 }
@@ -59,6 +62,8 @@ OTHER_OPERATORS = (
     *("ReplaceContinueWithBreak", "NumberReplacer", "RemoveDecorator", "ZeroIterationForLoop"),
 )
 TIMEOUT = 120  # seconds for the tests of one mutant
+# Hypothesis draws the same examples for each mutant, and does not shrink the one that kills it.
+PROFILE = "mutants"
 
 
 class Mutant(NamedTuple):
@@ -69,12 +74,12 @@ class Mutant(NamedTuple):
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Yield the mutants of a module, without those that change only annotations, which are not evaluated."""
+    """Yield the mutants of a module, without those that change only what mypy checks."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
     code = path.read_text(encoding="utf-8")
-    seen = {_without_annotations(code)}
+    seen = {_at_run_time(code)}
     for name in operator_names():
         short = name.rpartition("/")[2]
         if short not in OTHER_OPERATORS and not short.endswith(tuple(f"Operator_{one}" for one in REPLACEMENTS)):
@@ -83,7 +88,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         while (mutated := mutate_code(code, operator, occurrence)) is not None:
             occurrence += 1
             try:
-                meaning = _without_annotations(mutated)
+                meaning = _at_run_time(mutated)
             except SyntaxError:  # `not` before an assignment expression
                 continue
             if meaning not in seen:
@@ -91,13 +96,18 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
                 yield Mutant(mutated, _change(code, mutated))
 
 
-def _without_annotations(code: str) -> str:
+def _at_run_time(code: str) -> str:
+    """Return the syntax tree without annotations, and without the marks `*` and `/` between parameters."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg | ast.AnnAssign):
             node.annotation = ast.Constant(None)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
+        elif isinstance(node, ast.arguments):
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [one or ast.Constant(None) for one in node.kw_defaults]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
     return ast.dump(tree)
 
 
@@ -131,7 +141,7 @@ def passes(tests: list[str]) -> bool:
         import pytest
 
         signal.alarm(TIMEOUT)  # ends the process: an endless loop counts as killed
-        os._exit(pytest.main(["-x", "-q", *tests]))
+        os._exit(pytest.main(["-x", "-q", f"--hypothesis-profile={PROFILE}", *tests]))
     return os.waitpid(process, 0)[1] == 0
 
 
@@ -178,9 +188,22 @@ def main() -> None:
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(COPY))
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COPY)
-    for name in ("ansible.template", "hypothesis", "pytest_httpserver"):  # once, before the first fork
-        importlib.import_module(name)
+    import hypothesis
+    from _pytest.config import default_plugins
 
+    # Once, before the first fork.
+    for name in ("ansible.template", "pytest_httpserver", "urllib3", *(f"_pytest.{one}" for one in default_plugins)):
+        importlib.import_module(name)
+    gc.freeze()
+
+    hypothesis.settings.register_profile(
+        PROFILE,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    )
     is_bad = False
     for name in names:
         started = time.monotonic()

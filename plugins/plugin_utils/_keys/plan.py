@@ -84,7 +84,7 @@ def _plan(desired: DesiredKey, snapshot: Snapshot, created: str | None, before: 
     key, successor = claims.key, claims.successor
     if created in {one.key_id for one in claims.surplus}:
         return Plan("unchanged", key=key, step=Delete((str(created),)))
-    is_ours = created is not None and created in {one.key_id for one in (key, successor) if one}
+    is_ours = created in {one.key_id for one in (key, successor) if one}
     # Other runs delete their own surplus keys, unless these keep the key or its successor from the alias.
     in_the_way = [one.key_id for one in claims.surplus if one in snapshot.keys and desired.owns(one)]
     if in_the_way and (key not in snapshot.keys or key.key_id != created):

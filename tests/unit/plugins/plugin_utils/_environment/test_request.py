@@ -460,7 +460,7 @@ def test_a_key_that_expires_now_has_expired() -> None:
     assert extended(saved).on_missing == "recreate"
 
 
-@pytest.mark.parametrize("operation", ["provision", "extend"])
+@pytest.mark.parametrize("operation", ["provision", "extend", "rotate"])
 def test_a_seed_derives_the_secret_of_a_new_and_of_a_replaced_key(operation: str) -> None:
     (key,) = desired(Member("virtkey-abc"), operation=operation, runtime=24, key_seed=SEED, regenerate="always")
     assert key.secret == derive(SEED, "virtkey-abc")

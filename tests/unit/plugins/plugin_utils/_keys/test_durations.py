@@ -98,6 +98,7 @@ INVALID = [
     ("-1", "it must be more than zero"),
     ("-60s", "it must be more than zero"),
     ("1d-12h", "it must be more than zero"),
+    ("1d-0.5h", "it must be more than zero"),
     (timedelta(days=-1), "it must be more than zero"),
     (str(timedelta(hours=-1)), "it must be more than zero"),
     ("1.5s", "it is not a whole number of seconds"),
@@ -199,10 +200,22 @@ def test_zero_seconds_are_not_a_duration(seconds):
         from_seconds(seconds)
 
 
-def test_a_long_value_is_not_quoted_completely():
-    with pytest.raises(DurationError) as error:
-        parse("x" * 10_000)
-    assert len(str(error.value)) < 200
+@pytest.mark.parametrize("longest", ["84000mo", "2556750d", "61362000h", "3681720000m", "220903200000s"])
+def test_the_longest_durations(longest):
+    duration = parse(longest)
+    assert str(duration) == longest
+    with pytest.raises(DurationError, match=r"^it must not be longer than 7000 years$"):
+        Duration(duration.amount + 1, duration.unit)
+
+
+def test_the_longest_text_and_the_longest_quotation():
+    assert str(parse("1d".zfill(100))) == "1d"
+    for value in ("1d".zfill(101), "x" * 10_000):
+        with pytest.raises(DurationError) as error:
+            parse(value)
+        assert str(error.value) == f"{repr(value)[:100]}... is not a duration: it is longer than 100 characters"
+    with pytest.raises(DurationError, match=f"^'{'x' * 98}' is not a duration"):
+        parse("x" * 98)
 
 
 @pytest.mark.parametrize(

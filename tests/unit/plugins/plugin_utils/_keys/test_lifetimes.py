@@ -9,12 +9,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
+    Duration,
+    format_instant,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import (
     end_from,
     instant_of,
     is_later,
     resolve_lifetime,
+    time_until,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import NEVER
@@ -70,3 +74,28 @@ def test_which_end_is_later(one, other, expected):
 )
 def test_a_duration_that_has_passed_starts_again(end, start, expected):
     assert end_from(end, start, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("remaining", "text"),
+    [
+        (timedelta(days=2, minutes=59), "in 2 days"),
+        (timedelta(days=1, hours=1, minutes=59), "in 1 day 1 hour"),
+        (timedelta(days=1, minutes=1), "in 1 day"),
+        (timedelta(days=1), "in 1 day"),
+        (timedelta(hours=23, minutes=59, seconds=59), "in 23 hours 59 minutes"),
+        (timedelta(seconds=60), "in 1 minute"),
+        (timedelta(seconds=59), "in less than a minute"),
+        (timedelta(seconds=1), "in less than a minute"),
+        (timedelta(0), "less than a minute ago"),
+        (-timedelta(seconds=61), "1 minute ago"),
+        (-timedelta(hours=23, minutes=1, seconds=30), "23 hours 1 minute ago"),
+        (-timedelta(days=1, hours=1, minutes=1), "1 day 1 hour ago"),
+    ],
+)
+def test_time_until_is_rounded_down_to_hours_after_a_day(remaining, text):
+    assert time_until(format_instant(NOW + remaining), NOW) == text
+
+
+def test_time_until_the_end_of_a_key_that_never_expires():
+    assert time_until(None, NOW) == "never"

@@ -150,8 +150,9 @@ def test_the_expiry_of_an_existing_key(lifetime, age, expires, end):
 
 
 @pytest.mark.parametrize("keys", [[], [key()], [key(expires=5 * DAY)]])
-def test_an_expiry_in_the_past_is_refused(keys):
-    result = planned(*keys, lifetime=Lifetime(NOW - DAY), settings={"tpm_limit": 1})
+@pytest.mark.parametrize("end", [NOW, NOW - DAY], ids=str)
+def test_an_expiry_in_the_past_is_refused(keys, end):
+    result = planned(*keys, lifetime=Lifetime(end), settings={"tpm_limit": 1})
     assert (result.step, "is in the past" in str(result.problem)) == (None, True)
 
 
@@ -202,8 +203,19 @@ def test_the_steps_of_a_replacement():
     metadata = {**SINCE_YESTERDAY, **REPLACES_OTHER}
     assert planned(old, **ALWAYS).step == Create(SUCCESSOR, {"models": ["a"], "metadata": metadata}, NOW + 5 * DAY, 1.5)
     assert planned(old, new, created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
-    assert planned(new, created=MINE.key_id, **ALWAYS).step == Rename(MINE.key_id, ALIAS)
+    rename = Rename(MINE.key_id, ALIAS)
+    assert planned(new, created=MINE.key_id, **ALWAYS) == Plan("regenerated", new, rename)
+    assert planned(new) == Plan("updated", new, rename)  # the key of another run
     assert planned(replace(new, alias=ALIAS), created=MINE.key_id, **ALWAYS).step is None
+
+
+@pytest.mark.parametrize("expires", [timedelta(0), -DAY], ids=str)
+def test_an_expired_key_is_replaced_only_with_a_new_lifetime(expires):
+    old = key(OTHER, expires=expires)
+    for keys, before in (((old,), None), ((), old)):  # by this run, and after a concurrent run deleted it
+        result = planned(*keys, before=before, **ALWAYS)
+        assert (result.step, "expired at" in str(result.problem)) == (None, True)
+        assert isinstance(planned(*keys, before=before, **ALWAYS, lifetime=Lifetime(WEEK)).step, Create)
 
 
 def test_a_successor_gets_the_desired_settings_over_the_inherited_ones():
@@ -238,6 +250,14 @@ def test_the_expiry_of_a_successor_is_corrected_before_the_old_key_is_deleted(ex
     old = key(OTHER, expires=5 * DAY)
     step = planned(old, successor_of(old, expires=expires), created=MINE.key_id, **ALWAYS).step
     assert step == (Delete((OTHER.key_id,)) if end is None else Update(MINE.key_id, {}, end))
+
+
+@pytest.mark.parametrize(("age", "expires"), [(timedelta(hours=2), 7 * DAY - timedelta(hours=2)), (None, 7 * DAY)])
+def test_a_duration_that_starts_again_counts_from_the_creation_of_the_successor(age, expires):
+    old = key(OTHER, age=30 * DAY, expires=-DAY)
+    new = successor_of(old, age=age, expires=expires)
+    step = planned(old, new, created=MINE.key_id, **ALWAYS, lifetime=Lifetime(WEEK)).step
+    assert step == Delete((OTHER.key_id,))
 
 
 def test_a_change_of_the_old_key_is_made_to_its_successor_before_the_old_key_is_deleted():
@@ -354,8 +374,15 @@ def test_a_key_that_a_concurrent_run_created_is_not_replaced(desired):
 
 def test_a_deletion_deletes_all_keys_of_the_alias():
     keys = [OLDEST, MIDDLE, successor_of(OLDEST, SECRETS[2])]
-    assert planned(*keys, present=False).step == Delete(tuple(IDS[:3]))
+    assert planned(*keys, present=False) == Plan("deleted", OLDEST, Delete(tuple(IDS[:3])))
     assert planned(present=False) == Plan("absent")
+
+
+def test_check_mode_predicts_which_key_a_deletion_leaves():
+    surplus, absent = DesiredKey(ALIAS), DesiredKey(ALIAS, present=False)
+    snapshot = Snapshot((OLDEST, MIDDLE), NOW)
+    assert predict(surplus, plan(surplus, snapshot), NOW) == OLDEST
+    assert predict(absent, plan(absent, snapshot), NOW) is None
 
 
 def test_an_id_without_a_key_is_an_error_unless_the_key_should_be_absent():
@@ -368,6 +395,17 @@ def test_a_known_secret_is_recognized_but_not_used_for_a_new_key():
     assert planned(key(MINE), **options).problem is None
     assert "its secret is not known" in str(planned(key(OTHER), **options).problem)
     assert isinstance(planned(**options).step, Create)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_created"),
+    [({}, False), (UNRECOVERABLE, True), (ALWAYS, True), ({"known_secrets": (MINE,)}, True)],
+    ids=str,
+)
+def test_a_key_is_recreated_with_its_known_secret_or_if_it_may_be_replaced(options, is_created):
+    result = planned(on_missing="recreate", **options)
+    assert isinstance(result.step, Create) == is_created
+    assert ("cannot be recreated, because its secret is not known" in str(result.problem)) != is_created
 
 
 # Properties, with a proxy that processes every step at once and exactly
@@ -691,6 +729,7 @@ def test_a_key_whose_metadata_name_no_environment_can_be_managed():
 
 def test_the_proxy_generates_the_secret_if_it_accepts_no_other():
     assert planned(server_secrets=True).step == Create(ALIAS, {}, NEVER, server_secret=True)
+    assert plan(DesiredKey(ALIAS), Snapshot((), NOW)).step == Create(ALIAS, {}, NEVER)
     step = planned(key(), server_secrets=True, **ALWAYS).step
     assert isinstance(step, Create)
     assert step.server_secret

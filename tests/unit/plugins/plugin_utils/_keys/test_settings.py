@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     LIFETIME_START,
     SETTINGS,
+    fits,
     setting,
 )
 
@@ -99,6 +102,13 @@ def test_values_that_match(name, desired, present):
         ("a_field", {"a": 0}, {"a": False}),
         ("a_field", False, None),
         ("a_field", 1, None),
+        ("metadata", {"a": 1}, {"a": 1, "b": 2}),
+        ("metadata", {"a": {"b": 1}}, {"a": 1}),
+        ("metadata", {"a": 1}, {"a": {"b": 1}}),
+        ("metadata", {"a": [1]}, {"a": 1}),
+        ("metadata", {"a": 1}, {"a": [1]}),
+        ("metadata", {"a": [1]}, {"a": [1, 2]}),
+        ("metadata", {"a": [1, 2]}, {"a": [2, 1]}),
     ],
 )
 def test_values_that_differ(name, desired, present):
@@ -151,3 +161,18 @@ def test_object_permissions_are_cleared_part_by_part():
     cleared = {**present, **emptied}
     assert permission.matches(permission.merge({}, cleared), cleared)
     assert permission.merge({"agents": ["a"]}, present) == {"agents": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "others"),
+    [
+        ("str", ["", "a"], [1, ["a"]]),
+        ("int", [0, -5, 5.0, 10**18 - 1], ["5", 10**18, -(10**18), math.inf, math.nan, 2**2000]),
+        ("float", [0, -0.5, 1e17], ["0.5", 1e18, -1e18, -math.inf, math.nan]),
+        ("bool", [True, False], [0, "true"]),
+        ("dict", [{}, {"a": 1}], [[], "{}"]),
+        ("list of str", [[], ["a", "b"]], [["a", 1], "a", {}]),
+    ],
+)
+def test_the_values_of_a_kind(kind, values, others):
+    assert [value for value in [None, *values, *others] if fits(value, kind)] == [None, *values]

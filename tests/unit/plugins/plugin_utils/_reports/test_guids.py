@@ -195,6 +195,11 @@ def test_a_guid_that_looks_like_another_is_refused(guid):
     assert plan_sweep(keys, NOW, "expired", guids=parse_guids(f"{guid}\ndef"))["refusal"] is None
 
 
+def test_the_start_of_a_long_guid_is_quoted():
+    plan = plan_sweep([key()], NOW, "orphaned", guids=parse_guids(["abc", "\u0430" * 61]))
+    assert plan["refusal"].startswith("The listed guid '" + r"\u0430" * 60 + "' matches no key")
+
+
 def test_a_guid_with_letters_outside_ascii_is_compared_in_any_composition_and_case():
     keys = [key("virtkey-müller", metadata={"guid": "müller"}), key("virtkey-gone", metadata={"guid": "gone"})]
     for guid in ("müller", "mu\u0308ller", "MÜLLER"):

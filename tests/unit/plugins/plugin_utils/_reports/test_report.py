@@ -44,7 +44,8 @@ def findings(*keys, guids=None, soon=DAY) -> list[list[str]]:
         (key(max_budget=10, spend=7.99), []),
         (key(max_budget=10, spend=8), ["near_budget"]),
         (key(max_budget=10, spend=10), ["over_budget"]),
-        (key(max_budget=10, spend=None), []),
+        (key(max_budget=1, spend=None), []),
+        (key(max_budget=0, spend=None), ["over_budget"]),
         (key(max_budget=0, spend=0), ["over_budget"]),
         (key(max_budget=None, spend=1e6), []),
     ],
@@ -158,6 +159,10 @@ def test_report_without_keys():
     assert report["summary"] == "There are no virtual keys"
 
 
+def test_the_summary_of_one_key():
+    assert build_report([key(spend=1.0)], NOW, soon=DAY)["summary"] == "1 virtual key: 1 active; 1.00 spent"
+
+
 @given(keys=st.lists(KEYS), soon=st.integers(1, 2000))
 def test_report_contains_every_key_and_counts_every_finding(keys, soon):
     report = build_report(keys, NOW, soon=parse(soon))
@@ -191,7 +196,7 @@ def test_a_report_of_one_environment(entry, is_included):
 
 
 def test_a_report_of_the_keys_that_end_soon():
-    keys = [key("a", 24), key("b", 25), key("c", -1), key("d", None), key("e", 1)]
+    keys = [key("a", 24), key("b", 25), key("c", -1), key("d", None), key("e", 1), key("f", 0)]
     assert aliases(*keys, ending_within=DAY) == ["e", "a"]
 
 
@@ -202,8 +207,9 @@ def test_a_report_of_one_environment_still_finds_duplicates():
 
 def test_keys_can_be_sorted_by_spend():
     keys = [key("a", 1, spend=1.0), key("b", 2, spend=None), key("c", 3, spend=2.0), key("d", 2, spend=1.0)]
-    assert aliases(*keys, sort="spend") == ["c", "a", "d", "b"]
-    assert aliases(*keys, sort="end") == ["a", "b", "d", "c"]
+    keys += [key("e", 1, spend=0.0), key("f", 4, spend=0.0)]
+    assert aliases(*keys, sort="spend") == ["c", "a", "d", "e", "b", "f"]
+    assert aliases(*keys, sort="end") == ["a", "e", "b", "d", "c", "f"]
     with pytest.raises(OptionError, match=r"^Cannot sort keys by 'size'; choose end or spend$"):
         aliases(sort="size")
 
@@ -214,27 +220,31 @@ def test_a_report_sums_up_each_environment_and_each_user():
         key("virtkey-a-2", metadata={"guid": "a"}, spend=0.2, user_id="bob"),
         key("virtkey-b", spend=1.0, user_id="ann"),
         key(None, spend=None),
+        key(None, user_id="zoe"),
     ]
     report = build_report(keys, NOW, soon=DAY)
+    assert report["totals"]["spend"] == pytest.approx(1.3)
     assert report["environments"] == [
         {"guid": "b", "keys": 1, "spend": 1.0},
         {"guid": "a", "keys": 2, "spend": pytest.approx(0.3)},
-        {"guid": None, "keys": 1, "spend": 0.0},
+        {"guid": None, "keys": 2, "spend": 0.0},
     ]
     assert report["users"] == [
         {"user_id": "ann", "keys": 2, "spend": pytest.approx(1.1)},
         {"user_id": "bob", "keys": 1, "spend": 0.2},
+        {"user_id": "zoe", "keys": 1, "spend": 0.0},
         {"user_id": None, "keys": 1, "spend": 0.0},
     ]
     assert format_sums(report) == [
         "ENVIRONMENT  KEYS  SPENT",
         "b            1     1.00",
         "a            2     0.30",
-        "-            1     0.00",
+        "-            2     0.00",
         "",
         "USER  KEYS  SPENT",
         "ann   2     1.10",
         "bob   1     0.20",
+        "zoe   1     0.00",
         "-     1     0.00",
     ]
     assert format_sums(build_report(keys[:1], NOW, soon=DAY)) == []

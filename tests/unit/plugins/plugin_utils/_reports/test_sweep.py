@@ -96,6 +96,23 @@ def test_unsafe_sweep_is_refused(choice, arguments, message):
     assert message in plan["refusal"]
 
 
+def test_a_sweep_deletes_at_most_a_hundred_keys_by_default():
+    keys = [key(f"virtkey-{number}", -1) for number in range(101)]
+    assert plan_sweep(keys[:100], NOW, "expired")["refusal"] is None
+    refusal = plan_sweep(keys, NOW, "expired")["refusal"]
+    assert refusal.startswith("101 keys would be deleted, which is more than at_most (100)")
+
+
+def test_a_key_that_expires_now_has_expired():
+    assert len(plan_sweep([key("a", 0), key("b", 0.001)], NOW, "expired")["removals"]) == 1
+
+
+@pytest.mark.parametrize("keys", [[], [key("alice", None)]], ids=["no key", "no key with a guid"])
+def test_guids_are_not_wrong_if_no_key_has_a_guid(keys):
+    plan = plan_sweep(keys, NOW, "orphaned", guids=parse_guids("abc"))
+    assert (plan["removals"], plan["refusal"]) == ([], None)
+
+
 def test_unknown_choice_is_refused():
     with pytest.raises(
         OptionError, match="Cannot select 'blocked' keys for deletion; choose expired, orphaned or possibly_orphaned"

@@ -7,12 +7,9 @@
 from __future__ import annotations
 
 import csv
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import time_until
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
@@ -28,27 +25,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
     NOW,
     key,
 )
-
-
-@pytest.mark.parametrize(
-    ("remaining", "text"),
-    [
-        (timedelta(days=2, minutes=59), "in 2 days"),
-        (timedelta(days=1, hours=1, minutes=59), "in 1 day 1 hour"),
-        (timedelta(days=1, minutes=1), "in 1 day"),
-        (timedelta(days=1), "in 1 day"),
-        (timedelta(hours=23, minutes=59, seconds=59), "in 23 hours 59 minutes"),
-        (timedelta(seconds=60), "in 1 minute"),
-        (timedelta(seconds=59), "in less than a minute"),
-        (timedelta(seconds=1), "in less than a minute"),
-        (timedelta(0), "less than a minute ago"),
-        (-timedelta(seconds=61), "1 minute ago"),
-        (-timedelta(hours=23, minutes=1, seconds=30), "23 hours 1 minute ago"),
-        (-timedelta(days=1, hours=1, minutes=1), "1 day 1 hour ago"),
-    ],
-)
-def test_time_until_is_rounded_down_to_hours_after_a_day(remaining: timedelta, text: str):
-    assert time_until(format_instant(NOW + remaining), NOW) == text
 
 
 def test_title_of_a_key_is_its_alias_its_name_or_its_id():
