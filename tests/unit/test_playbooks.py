@@ -36,6 +36,7 @@ def test_every_playbook_reads_its_variables() -> None:
     assert names - other_names == set(PLAYBOOKS)
     for name in names - other_names - set(ENVIRONMENT_PLAYBOOKS):
         assert load(name)[0]["tasks"][0][READS] == {"playbook": name}
+        assert load(name)[0]["vars"]["litellm_playbook_name"] == name  # messages then name variables instead of options
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT_PLAYBOOKS)

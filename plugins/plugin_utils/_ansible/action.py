@@ -40,6 +40,8 @@ from .options import (
 Result = dict[str, Any]
 
 COLLECTION = "rhpds.litellm_virtual_keys"
+# The variable that each playbook of this collection sets.
+_PLAYBOOK_NAME = "litellm_playbook_name"
 _GROUP = f"group/{COLLECTION}.litellm"
 
 _SECONDS_BETWEEN_REPORTS = 5.0
@@ -113,6 +115,8 @@ class ControllerAction(ActionBase):
         variables = [name for option in options.values() for name in option.environment]
         complete, names = with_sources(options, given, variable, {**os.environ, **task_environment(self, variables)})
         self._arguments = complete
+        if _PLAYBOOK_NAME in task_vars:  # its user sets no options
+            names = {**{name: str(options[name].variable) for name in options if is_empty(complete[name])}, **names}
         self.wording = Wording(names)
         if warning := warning_about_sources(complete, names):
             self.warn(warning)

@@ -118,12 +118,16 @@ def warning_about_sources(given: Mapping[str, Any], names: Mapping[str, str]) ->
     if len(inherited) != 1:
         return None
     url, master_key = (
-        f"the environment variable {inherited[name]}" if name in inherited else "the play or the inventory"
+        f"the environment variable {inherited[name]}"
+        if name in inherited
+        else f"the variable {names[name]}"
+        if names.get(name) == CONNECTION_OPTIONS[name].variable
+        else "the play"
         for name in both
     )
     return (
-        f"url comes from {url}, but master_key from {master_key}. Check that they belong to the same proxy, and set "
-        "both in one place"
+        f"The URL of the proxy comes from {url}, but the master key from {master_key}. Check that they belong "
+        "together, and set both in one place"
     )
 
 

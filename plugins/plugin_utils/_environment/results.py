@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._keys.durations import format_instant
+from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
@@ -139,11 +141,12 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
         result.report = messages.no_keys(request.guid)
     if result.error:
         return result
-    result.summary = summarize(request, existing, removed, run.place)
+    now = run.client.now()
+    ends = [end for one in outcomes if one.desired.present and (end := earlier_end(one.desired, one.after, now))]
+    result.summary = summarize(request, existing, removed, run.place, format_instant(min(ends)) if ends else None)
     result.handover = handover(options, removed, base_url, run.warn, remove=True)
     if not existing or request.operation == "stop":
         return result
-    now = run.client.now()
     for problem in messages.unusable(existing, now, request.wording):
         run.warn(problem)
     if request.operation == "start":

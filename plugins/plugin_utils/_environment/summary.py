@@ -41,6 +41,7 @@ _UNCHANGED = {
     "stop": "already blocked",
     "start": "not blocked",
 }
+_HANDOVER_OPTIONS = ("env_file", "profile_file", "secret_name")
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ class Place:
     check_mode: bool
 
 
-def summarize(request: Request, entries: Sequence[Entry], removed: Sequence[Entry], place: Place) -> list[str]:
+def summarize(
+    request: Request, entries: Sequence[Entry], removed: Sequence[Entry], place: Place, earlier_end: str | None = None
+) -> list[str]:
     """Return the lines of the summary.
 
     :param entries: entries of the result for the keys that exist now; they contain the secrets that are known.
     :param removed: entries for keys that were deleted.
+    :param earlier_end: the expiry that was requested, if keys were not shortened to it.
     """
     lines = [*_actions(request, entries, removed, place)]
     if request.operation == "status":
@@ -76,6 +80,8 @@ def summarize(request: Request, entries: Sequence[Entry], removed: Sequence[Entr
     if request.operation in ("provision", "rotate"):
         lines.append(_models(entries))
     lines.append(_expiry(entries, place))
+    if earlier_end and request.operation == "provision":
+        lines.append(f"Not shortened to {earlier_end}: to shorten, set {request.wording.setting('shorten', 'true')}")
     lines += unusable(entries, place.now, request.wording)
     if not place.check_mode and request.operation != "extend":
         lines += _saved(request, entries, place)
@@ -155,9 +161,11 @@ def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator
         yield f"List of all keys: {place.keys_file}"
     elif entries[0].get("user") and request.operation == "provision":
         yield f"For a list of all keys, run again with {request.wording.setting('keys_file', 'keys.csv')}"
-    for option in ("env_file", "profile_file", "secret_name"):
-        if request.options[option]:
-            yield f"Written to: {request.options[option]}"
+    places = [request.options[option] for option in _HANDOVER_OPTIONS if request.options[option]]
+    yield from (f"Written to: {one}" for one in places)
+    if request.operation == "rotate" and not places:
+        options = listed([request.wording.option(option) for option in _HANDOVER_OPTIONS])
+        yield f"Not written elsewhere: what an earlier run wrote with {options} still contains the old secret"
 
 
 def _command(request: Request, entries: Sequence[Entry], place: Place) -> str | None:

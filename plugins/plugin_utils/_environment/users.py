@@ -20,7 +20,11 @@ Options = Mapping[str, Any]
 
 
 def warnings_about(options: Options, wording: Wording) -> list[str]:
-    """Return warnings about options that have no effect."""
+    """Return warnings about numbers of users without effect."""
+    users: list[str] = options["users"] or []
+    if wording.in_playbook and options["operation"] == "provision" and len(users) == 1 and users[0].isdecimal():
+        advice = wording.setting("user_count", users[0])
+        return [f"{wording.option('users')} names one user, {users[0]}; for {users[0]} users, set {advice} instead"]
     count = str(options["user_count"] or "").strip()
     if not options["users"] and not is_multi_user(options) and count not in ("", "0", "1"):
         advice = wording.setting("multi_user", "true")

@@ -51,6 +51,15 @@ def new_end(lifetime: Lifetime, key: ObservedKey, now: datetime) -> datetime | N
     return end
 
 
+def earlier_end(desired: DesiredKey, key: ObservedKey | None, now: datetime) -> datetime | None:
+    """Return the expiry that the key does not get because it would be shortened; None if there is none."""
+    lifetime = desired.lifetime
+    if lifetime is None or lifetime.shorten or key is None or new_end(lifetime, key, now) is not None:
+        return None
+    end = new_end(replace(lifetime, shorten=True), key, now)
+    return end if isinstance(end, datetime) else None
+
+
 def is_later(one: End, other: End, now: datetime) -> bool:
     first, second = instant_of(one, now), instant_of(other, now)
     return second is not None and (first is None or first > second)

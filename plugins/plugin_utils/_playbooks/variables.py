@@ -22,6 +22,8 @@ from .._errors import OptionError
 # A platform that passes these as extra variables also passes those of all its workloads, so no short name is read.
 PLATFORM_VARIABLES = frozenset({"__meta__", "ACTION", "agnosticd_action", "cloud_provider"})
 
+# Where Ansible puts what is on the command line without a name.
+_UNNAMED = "_raw_params"
 # What people write for a variable whose name is not similar.
 _SYNONYMS = {
     "budget": "max_budget",
@@ -88,6 +90,11 @@ def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collectio
     typed = {short: long if long in extra else short for short, long in names.short.items()}
     if PLATFORM_VARIABLES & set(extra):
         return Translation(typed=typed)
+    if _UNNAMED in extra:
+        raise OptionError(
+            "A value of -e has a space and no quotes, so that only its first part was read; write lists without spaces "
+            "(-e models=a,b), and other values in quotes of their own (-e \"duration='7 days'\")"
+        )
     for name in sorted(set(extra) - names.all - set(known_elsewhere)):
         if similar := similar_name(name, names):
             raise OptionError(f"There is no variable {name}; did you mean {similar}?")
@@ -98,6 +105,12 @@ def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collectio
         if long in extra:
             raise OptionError(f"{short} and {long} are the same variable; set one of them")
         variables[long] = extra[short]
+    if names.short.get("user_count") in variables and not set(extra) & {
+        "multi_user",
+        "ocp4_workload_multi_user",
+        names.short["multi_user"],
+    }:
+        variables[names.short["multi_user"]] = True
     if settings := {name: extra[name] for name in names.settings if name in extra}:
         variables[names.settings_variable] = _merged_settings(extra, names, settings)
     return Translation(variables, typed)

@@ -63,6 +63,31 @@ def test_a_misspelled_variable_fails(run):
     assert run(guid="abc", model="a")["msg"] == "There is no variable model; did you mean models?"
 
 
+def test_a_value_with_a_space_and_without_quotes_fails(run):
+    # ansible-playbook -e guid=abc -e models='a, b'
+    assert run(guid="abc", models="a,", _raw_params="b")["msg"] == (
+        "A value of -e has a space and no quotes, so that only its first part was read; write lists without spaces "
+        "(-e models=a,b), and other values in quotes of their own (-e \"duration='7 days'\")"
+    )
+    assert run(guid="abc", ACTION="provision", _raw_params="b")["variables"] == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "is_implied"),
+    [
+        ({"user_count": "3"}, True),
+        ({"user_count": "3", "multi_user": "false"}, False),
+        ({"user_count": "3", f"{PREFIX}multi_user": "false"}, False),
+        ({"user_count": "3", "ocp4_workload_multi_user": "false"}, False),
+        ({f"{PREFIX}user_count": "3"}, False),
+        ({"users": "ann"}, False),
+    ],
+    ids=str,
+)
+def test_a_number_of_users_implies_that_each_gets_a_key(run, extra, is_implied):
+    assert (run(guid="abc", **extra)["variables"].get(f"{PREFIX}multi_user") is True) == is_implied
+
+
 def test_an_added_user_gets_what_the_others_have(run, tmp_path):
     record = {"guid": "abc", "key_id": "0" * 64, "user": "ann", "expires": "2099-01-01T00:00:00Z"}
     settings = {"models": ["granite"], "max_budget": 5.0, "rpm_limit": 60}

@@ -51,6 +51,28 @@ def test_a_proxy_is_described(run, httpserver, responses, version):
     ]
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "url is not set; set the option, the variable litellm_url or the environment variable LITELLM_URL"),
+        (
+            {"litellm_playbook_name": "check_connection"},
+            "litellm_url is not set; set the variable litellm_url or the environment variable LITELLM_URL",
+        ),
+        (
+            {"litellm_playbook_name": "check_connection", "litellm_url": "https://proxy.example.com"},
+            "litellm_master_key is not set; set the variable litellm_master_key or the environment variable "
+            "LITELLM_MASTER_KEY",
+        ),
+    ],
+    ids=str,
+)
+def test_a_playbook_names_the_variables_that_are_not_set(run_action, monkeypatch, variables, message):
+    for name in ("LITELLM_URL", "LITELLM_PROXY_URL", "LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert run_action(NAME, {}, variables=variables)["msg"] == message
+
+
 def test_a_key_that_is_not_accepted_is_an_error(run_action, httpserver):
     httpserver.expect_request("/key/list").respond_with_json({"detail": "no"}, 401)
     variables = {"litellm_url": httpserver.url_for(""), "litellm_master_key": MASTER_KEY, "litellm_retries": 0}

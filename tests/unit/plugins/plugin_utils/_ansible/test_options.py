@@ -86,12 +86,13 @@ def test_a_variable_that_is_not_needed_is_not_read() -> None:
         (
             "option",
             "environment",
-            "url comes from the play or the inventory, but master_key from the environment ",
+            "The URL of the proxy comes from the play, but the master key from the environment variable LITELLM_PROX",
         ),
         (
             "environment",
             "variable",
-            "url comes from the environment variable LITELLM_PROXY_URL, but master_key from the play",
+            "The URL of the proxy comes from the environment variable LITELLM_PROXY_URL, but the master key from the "
+            "variable litellm_master_key. ",
         ),
         (None, "environment", None),
         ("environment", None, None),

@@ -194,6 +194,24 @@ def test_a_number_of_users_without_effect_is_warned_about(arguments: dict[str, A
     assert warnings_about(coerced(arguments), Wording()) == warnings
 
 
+@pytest.mark.parametrize(
+    ("users", "operation", "in_playbook", "warnings"),
+    [
+        (["3"], "provision", True, ["users names one user, 3; for 3 users, set -e user_count=3 instead"]),
+        (["3"], "destroy", True, []),
+        (["3"], "provision", False, []),
+        (["3", "4"], "provision", True, []),
+        (["ann"], "provision", True, []),
+    ],
+    ids=str,
+)
+def test_a_number_instead_of_names_is_warned_about(
+    users: list[str], operation: str, in_playbook: bool, warnings: list[str]
+) -> None:
+    options = coerced({"users": users, "operation": operation})
+    assert warnings_about(options, Wording(in_playbook=in_playbook)) == warnings
+
+
 @given(USERS, NAMES)
 def test_each_user_has_an_own_alias_in_the_order_of_the_users(users: list[str], guid: str) -> None:
     keys = desired(guid=guid, users=users)

@@ -44,13 +44,14 @@ def lines(
     file: str = FILE,
     keys_file: str = "",
     users: tuple[str, ...] = (),
+    earlier_end: str | None = None,
     **options: Any,
 ) -> list[str]:
     all_options = {"display_key": True, "env_file": "", "profile_file": "", "secret_name": "", **options}
     request = Request(
         operation, "abc", "virtkey-abc", users, False, all_options, {}, {}, wording=Wording(in_playbook=True)
     )
-    return summarize(request, entries, removed, Place(URL, file, keys_file, NOW, check_mode))
+    return summarize(request, entries, removed, Place(URL, file, keys_file, NOW, check_mode), earlier_end)
 
 
 def test_the_summary_of_a_new_key_has_a_command_that_tries_it() -> None:
@@ -94,6 +95,23 @@ def test_only_what_was_created_is_called_created() -> None:
 def test_check_mode_promises_nothing() -> None:
     summary = lines("provision", entry(key=None), check_mode=True)
     assert summary == ["Would create virtual key virtkey-abc", "Models: granite, with no budget limit", END]
+
+
+def test_an_expiry_that_is_not_shortened_is_explained() -> None:
+    line = "Not shortened to 2026-11-25T08:00:00Z: to shorten, set -e shorten=true"
+    summary = lines("provision", entry(operation="unchanged"), earlier_end="2026-11-25T08:00:00Z")
+    assert summary[2:4] == [END, line]
+    assert line not in lines("extend", entry(operation="unchanged"), earlier_end="2026-11-25T08:00:00Z")
+
+
+def test_a_replacement_says_where_the_old_secret_remains() -> None:
+    line = (
+        "Not written elsewhere: what an earlier run wrote with env_file, profile_file, secret_name still contains the "
+        "old secret"
+    )
+    assert line in lines("rotate", entry(operation="regenerated"))
+    assert line not in lines("rotate", entry(operation="regenerated"), secret_name="litellm")
+    assert line not in lines("provision", entry())
 
 
 def test_places_of_the_keys() -> None:

@@ -14,13 +14,18 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
     format_instant,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import (
+    earlier_end,
     end_from,
     instant_of,
     is_later,
     resolve_lifetime,
     time_until,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+    DesiredKey,
+    Lifetime,
+    ObservedKey,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.steps import NEVER
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=timezone(timedelta(0)))
@@ -60,6 +65,26 @@ def test_an_end_as_an_instant(end, instant):
 )
 def test_which_end_is_later(one, other, expected):
     assert is_later(one, other, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "expires", "expected"),
+    [
+        (Lifetime(WEEK, shorten=False), NOW + 9 * DAY, NOW + 7 * DAY),
+        (Lifetime(NOW - 9 * DAY, shorten=False), NOW + 9 * DAY, NOW - 9 * DAY),
+        (Lifetime(WEEK, shorten=False), None, NOW + 7 * DAY),
+        (Lifetime(WEEK, shorten=False), NOW + 7 * DAY, None),
+        (Lifetime(WEEK, shorten=False), NOW + 3 * DAY, None),  # it is extended
+        (Lifetime(None, shorten=False), NOW + 7 * DAY, None),
+        (Lifetime(WEEK), NOW + 9 * DAY, None),
+        (None, NOW + 9 * DAY, None),
+    ],
+    ids=str,
+)
+def test_the_expiry_to_which_a_key_is_not_shortened(lifetime, expires, expected):
+    key = ObservedKey("0" * 64, "a", created_at=NOW, expires=expires)
+    assert earlier_end(DesiredKey("a", lifetime=lifetime), key, NOW) == expected
+    assert earlier_end(DesiredKey("a", lifetime=lifetime), None, NOW) is None
 
 
 @pytest.mark.parametrize(
