@@ -257,7 +257,7 @@ def test_an_instant_after_the_calendar_is_an_error(value):
 
 
 def test_the_seconds_of_months_depend_on_the_start():
-    assert parse("1mo").seconds(datetime(2026, 2, 1, tzinfo=UTC)) == 28 * 86400
+    assert repr(parse("1mo").seconds(datetime(2026, 2, 1, tzinfo=UTC))) == "2419200"  # 28 days, as an integer
     assert 28 * 86400 <= parse("1mo").seconds() <= 31 * 86400
 
 
