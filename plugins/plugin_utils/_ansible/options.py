@@ -78,15 +78,17 @@ def with_sources(
     options: Options,
     given: Mapping[str, Any],
     variable: Callable[[str], Any],
-    environment: Mapping[str, Any] = os.environ,
+    environment: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the given values, completed from Ansible variables and then from the environment. Empty means not given.
 
     :param variable: returns the value of an Ansible variable, or None.
+    :param environment: environment variables; None for those of the process.
     :returns: the values, and the names of the variables that set them.
     """
     complete = dict(given)
     names: dict[str, str] = {}
+    environment = os.environ if environment is None else environment
     for name, option in options.items():
         if not is_empty(complete.get(name)):
             continue

@@ -514,7 +514,8 @@ def test_a_value_that_the_proxy_ignores_is_named_and_the_secret_is_saved(run, pr
         "mcp_servers of object_permission is [] instead of ['nope']"
     )
     (key,) = run()["virtual_keys"]
-    assert key["key"] == result["virtual_keys"][0]["key"] is not None
+    assert key["key"]
+    assert key["key"] == result["virtual_keys"][0]["key"]
 
 
 # Users who come and go
