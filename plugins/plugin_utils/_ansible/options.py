@@ -94,10 +94,9 @@ def with_sources(
             continue
         sources = [(option.variable, variable(option.variable))] if option.variable else []
         sources += [(source, environment.get(source)) for source in option.environment]
-        found = next(((source, value) for source, value in sources if not is_empty(value)), None)
-        complete[name] = found[1] if found else None
-        if found:
-            names[name] = found[0]
+        complete[name] = None
+        for source, value in reversed([one for one in sources if not is_empty(one[1])]):
+            names[name], complete[name] = source, value
     return complete, names
 
 
