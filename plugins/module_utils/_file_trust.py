@@ -63,6 +63,15 @@ def is_controlled(status: os.stat_result, uids: FrozenSet[int], is_private: Call
     )
 
 
+def is_kept(entry: os.stat_result, folder: os.stat_result, uids: FrozenSet[int], is_exclusive: bool) -> bool:
+    """Return whether nobody but these users can remove or replace an entry of a directory.
+
+    :param is_exclusive: whether only they can change the entries of the directory.
+    """
+    is_sticky = bool(folder.st_mode & stat.S_ISVTX) and folder.st_uid in uids
+    return is_exclusive or (is_sticky and entry.st_uid in uids)
+
+
 def link_problem(link: os.stat_result, folder: os.stat_result, uids: FrozenSet[int], is_exclusive: bool) -> str:
     """Return why a symbolic link must not be followed; empty if it may be.
 
@@ -72,8 +81,7 @@ def link_problem(link: os.stat_result, folder: os.stat_result, uids: FrozenSet[i
     """
     if link.st_uid not in uids:
         return "is a symbolic link of another user; remove it, or use another path"
-    is_fixed = folder.st_mode & stat.S_ISVTX and folder.st_uid in uids and link.st_nlink <= 1
-    if is_exclusive or is_fixed:
+    if is_exclusive or (is_kept(link, folder, uids, is_exclusive) and link.st_nlink <= 1):
         return ""
     return "is a symbolic link in a directory that other users can change; use another path"
 

@@ -4,8 +4,7 @@
 
 """Open, read and replace files that another user of the machine must not be able to forge, to redirect or to read.
 
-A path is opened part by part, each relative to the directory before it, so that nobody can replace a part meanwhile.
-The module `_file_trust` decides about each part.
+The module `_paths` opens a path part by part, and `_file_trust` decides about each part.
 
 Managed nodes run this module, too: it uses nothing but the standard library of Python 3.6.
 
@@ -17,7 +16,7 @@ import errno
 import os
 import secrets
 import stat
-from typing import Callable, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Callable, FrozenSet, List, Optional, Tuple
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_trust import (
     Trust,
@@ -25,11 +24,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_t
     directory_problem,
     file_problem,
     is_controlled,
+    is_kept,
     is_private_to,
     link_problem,
 )
 
-MAX_LINKS = 40  # as Linux
 # Temporary files are named `.<file>.rhpds-litellm-<8 random characters>.tmp`, so that no backup, and no temporary file
 # of another program, is taken for one of them.
 TEMPORARY_MARKER = "rhpds-litellm-"
@@ -43,17 +42,21 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Folder:
-    """An open directory. Its entries are opened relative to it, so that nobody can replace a part of its path."""
+    """An open directory. Its entries are opened relative to it, so that nobody can replace a part of its path.
 
-    def __init__(self, handle: int, path: str, trust: Trust, uids: FrozenSet[int]) -> None:
+    :ivar is_fixed: no other user can make its path lead elsewhere.
+    """
+
+    def __init__(self, handle: int, path: str, trust: Trust, uids: FrozenSet[int], is_fixed: bool = True) -> None:
         self.handle = handle
         self.path = path
         self.trust = trust
+        self.is_fixed = is_fixed
         self._uids = uids  # the users who are trusted up to here
         self._status = os.fstat(handle)
 
     def copy(self) -> "Folder":
-        return Folder(os.dup(self.handle), self.path, self.trust, self._uids)
+        return Folder(os.dup(self.handle), self.path, self.trust, self._uids, self.is_fixed)
 
     def close(self) -> None:
         os.close(self.handle)
@@ -71,6 +74,11 @@ class Folder:
     def is_exclusive_to(self, uids: FrozenSet[int]) -> bool:
         """Return whether only these users can change the entries."""
         return is_controlled(self._status, uids, is_private_to(uids, self.handle))
+
+    def is_kept(self, entry: os.stat_result) -> bool:
+        """Return whether no other user can make the path of an entry lead elsewhere."""
+        uids = self.trust.uids
+        return self.is_fixed and is_kept(entry, self._status, uids, self.is_exclusive_to(uids))
 
     def status(self, name: str) -> Optional[os.stat_result]:
         """Return what an entry is, and None if there is none."""
@@ -127,21 +135,22 @@ class Folder:
         finally:
             os.close(handle)
 
-    def protect(self, name: str) -> None:
+    def protect(self, name: str, max_bytes: int) -> bool:
         """Make a file readable by its owner only, before another program writes to it. Create it if there is none.
+
+        Return whether the path leads that program to this file, whatever other users do.
 
         :raises UnsafeFileError: if it is not a regular file of a trusted user.
         """
         with contextlib.suppress(FileExistsError):
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self.handle))
-        handle = self._open(name)
-        if handle is None:  # removed meanwhile
+        found = self.read(name, max_bytes)
+        if found and found[1].st_mode & 0o077:
+            self.replace(name, found[0])  # others could have opened the old one
+        status = self.check(name)
+        if status is None:  # removed meanwhile
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        try:
-            if os.fstat(handle).st_uid == os.geteuid():
-                os.fchmod(handle, 0o600)
-        finally:
-            os.close(handle)
+        return self.is_kept(status)
 
     def check_writable(self) -> None:
         """Check that a file can be created.
@@ -229,84 +238,14 @@ class Folder:
                 os.mkdir(name, dir_fd=self.handle)
             handle = os.open(name, _PASSED, dir_fd=self.handle)
         try:
-            if name == ".":
-                return Folder(handle, self.path, self.trust, self._uids)
-            if name == "..":
-                return Folder(handle, os.path.dirname(self.path), self.trust, self._uids)
+            if name in (".", ".."):
+                path = self.path if name == "." else os.path.dirname(self.path)
+                return Folder(handle, path, self.trust, self._uids, self.is_fixed)
             path, status = self.path_of(name), os.fstat(handle)
             problem = directory_problem(status, self._uids, self.is_exclusive_to(self._uids))
             if problem:
                 raise UnsafeFileError(f"{path} {problem}")
-            return Folder(handle, path, self.trust, self._uids | {status.st_uid})
+            return Folder(handle, path, self.trust, self._uids | {status.st_uid}, self.is_kept(status))
         except BaseException:
             os.close(handle)
             raise
-
-
-@contextlib.contextmanager
-def open_folder(path: str, trust: Trust, create: bool = False) -> Iterator[Folder]:
-    """Open a directory.
-
-    :param create: create it, and the directories above it, if they do not exist.
-    :raises UnsafeFileError: if another user could have put a part of the path there.
-    """
-    parent, name = _walk(None, os.path.join(os.getcwd(), path), trust, create)
-    with contextlib.closing(parent), contextlib.closing(parent.enter(name, create)) as folder:
-        folder.make_listable()
-        yield folder
-
-
-@contextlib.contextmanager
-def open_parent(path: str, trust: Trust) -> Iterator[Tuple[Folder, str]]:
-    """Open the directory of a file, which need not exist, and return it with the file's name in it.
-
-    :raises UnsafeFileError: if another user could have put a part of the path there.
-    """
-    folder, name = _walk(None, os.path.join(os.getcwd(), path), trust)
-    with contextlib.closing(folder):
-        yield folder, name
-
-
-@contextlib.contextmanager
-def locate(folder: Folder, name: str) -> Iterator[Tuple[Folder, str]]:
-    """Return the directory and the name of a file: others than these if the file is a symbolic link."""
-    found, its_name = _walk(folder, name, folder.trust)
-    with contextlib.closing(found):
-        found.make_listable()
-        yield found, its_name
-
-
-def _root(trust: Trust) -> Folder:
-    uids = trust.uids if trust.owner is None else trust.uids | {trust.owner}
-    return Folder(os.open("/", _DIRECTORY), "/", trust, uids)
-
-
-def _parts(path: str) -> List[str]:
-    return [part for part in path.split("/")[::-1] if part not in ("", ".")]
-
-
-def _walk(start: Optional[Folder], path: str, trust: Trust, create: bool = False) -> Tuple[Folder, str]:
-    """Return the directory that contains the last part of a path, and the name of that part."""
-    folder = start.copy() if start else _root(trust)
-    waiting = _parts(path)
-    links = 0
-    try:
-        while waiting:
-            name = waiting.pop()
-            target = None if name == ".." else folder.target_of(name)
-            if target is not None:
-                links += 1
-                if links > MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                waiting.extend(_parts(target))
-                following = _root(trust) if target.startswith("/") else folder.copy()
-            elif not waiting and name != "..":
-                return folder, name
-            else:
-                following = folder.enter(name, create)
-            folder.close()
-            folder = following
-        return folder, "."
-    except BaseException:
-        folder.close()
-        raise

@@ -113,7 +113,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_t
     UnsafeFileError,
     own_uids,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import Folder, open_parent
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import Folder
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._paths import open_parent
 
 MAX_BYTES = 4 << 20
 

@@ -131,7 +131,7 @@ def _warn_about_lost_secrets(
 
 
 def _delegate(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:
-    """Call AgnosticD's own action, and return whether it is installed.
+    """Call AgnosticD's own action, and return whether it is installed and no other user can lead it astray.
 
     :raises UserDataError: if it fails.
     """
@@ -164,8 +164,10 @@ def _call(action: ControllerAction, arguments: Mapping[str, Any], task_vars: Map
     )
     if theirs is None:
         return False
-    # It would follow links, and new files would get the mode of the umask.
-    protect(Path(task_vars["output_dir"]), _files_of(arguments, task_vars["ACTION"]))
+    # It would follow links, new files would get the mode of the umask, and in a directory that others can change, they
+    # could replace a file before it is opened.
+    if not protect(Path(task_vars["output_dir"]), _files_of(arguments, task_vars["ACTION"])):
+        return False
     result = theirs.run(task_vars=task_vars)
     if result.get("failed"):
         reason = result.get("error") or result.get("msg") or "it gives no reason"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils._file_trust import Trust, own_uids
-from ...module_utils._files import open_parent
+from ...module_utils._paths import open_parent
 from .._errors import OptionError, UserDataError
 from .._text import csv_text
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils._file_trust import Trust, own_uids
-from ...module_utils._files import TEMPORARY_MARKER, TEMPORARY_SUFFIX, Folder, locate, open_folder
+from ...module_utils._files import TEMPORARY_MARKER, TEMPORARY_SUFFIX, Folder
+from ...module_utils._paths import locate, open_folder
 from .._errors import UserDataError
 from .documents import MAX_BYTES, DocumentError, format_document, format_list, parse
 from .lock import lock_folder
@@ -144,15 +145,19 @@ def check_writable(folder: Path, action: str) -> None:
             files.write(name, present)
 
 
-def protect(folder: Path, names: Collection[str]) -> None:
+def protect(folder: Path, names: Collection[str]) -> bool:
     """Make files readable by their owner only, before another program writes to them. Create those that do not exist.
+
+    Return whether the paths lead that program to these files, whatever other users do.
 
     :raises UserDataError: if another user could have put one of them there, or it cannot be created.
     """
     with _locked(folder) as files:
+        is_kept = True
         for name in names:
             with locate(files.folder, name) as (parent, own_name):
-                parent.protect(own_name)
+                is_kept &= parent.protect(own_name, MAX_BYTES)
+    return is_kept
 
 
 def remove_messages(folder: Path, action: str, texts: Collection[str]) -> None:

@@ -348,6 +348,20 @@ def test_only_the_owner_can_read_what_the_action_of_agnosticd_writes(
     assert names(tmp_path) == [name]
 
 
+@pytest.mark.parametrize(("mode", "calls"), [(0o777, 0), (0o1777, 1), (0o755, 1)])
+def test_the_action_of_agnosticd_is_not_called_where_others_can_replace_the_file(
+    run: RunTask, tmp_path: Path, agnosticd: FakeAction, mode: int, calls: int
+) -> None:
+    """It would open the path again, which could lead to a file of somebody else by then."""
+    tmp_path.chmod(mode)
+    result = run({"data": {"key": SECRET}, "users": {"ann": {"a": 1}}})
+    assert not result.get("failed"), result
+    assert len(agnosticd.calls) == 2 * calls
+    expected = None if calls else {"key": SECRET, "users": {"ann": {"a": 1}}}
+    assert saved(tmp_path) == {"provision-user-data.yaml": expected}
+    assert stat.S_IMODE((tmp_path / "provision-user-data.yaml").stat().st_mode) == 0o600
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a link of another user")
 def test_the_action_of_agnosticd_is_not_called_to_write_to_the_file_of_somebody_else(
     run: RunTask, tmp_path: Path, agnosticd: FakeAction

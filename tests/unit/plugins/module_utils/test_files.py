@@ -28,12 +28,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_t
     link_problem,
     own_uids,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import (
-    Folder,
-    locate,
-    open_folder,
-    open_parent,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._files import Folder
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._paths import locate, open_folder, open_parent
 
 PLUGINS = Path(__file__).parents[4] / "plugins"
 ROOT, OWN, OTHER = 0, 1000, 12345
@@ -363,14 +359,35 @@ def test_a_new_file_has_its_mode_before_its_content(tmp_path: Path, monkeypatch:
 def test_files_are_protected_before_another_program_writes_to_them(tmp_path: Path) -> None:
     (tmp_path / "present").write_text("content")
     (tmp_path / "present").chmod(0o644)
-    with opened(tmp_path) as folder:
-        folder.protect("present")
-        folder.protect("new")
-    assert (tmp_path / "present").read_text() == "content"
+    with (tmp_path / "present").open() as opened_before, opened(tmp_path) as folder:
+        assert folder.protect("present", 100)
+        assert folder.protect("new", 100)
+        (tmp_path / "present").write_text("secret")  # as the other program does
+        assert opened_before.read() == "content"
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {
         "present": 0o600,
         "new": 0o600,
     }
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o777])
+@pytest.mark.parametrize("where", ["here", "above", "at a link", "behind a link"])
+def test_whether_others_can_replace_a_protected_file(tmp_path: Path, mode: int, where: str) -> None:
+    (tmp_path / "private").mkdir()
+    changed = tmp_path / "changed"
+    (changed / "inner").mkdir(parents=True)
+    folder = {"here": changed, "above": changed / "inner"}.get(where, tmp_path / "private")
+    if where == "at a link":
+        folder = changed / "link"
+        folder.symlink_to(tmp_path / "private")
+    elif where == "behind a link":
+        folder = tmp_path / "link"
+        folder.symlink_to("changed")
+    changed.chmod(mode)
+    is_kept = mode != 0o777
+    is_refused = where == "at a link" and not is_kept
+    with pytest.raises(UnsafeFileError) if is_refused else contextlib.nullcontext(), opened(folder) as one:
+        assert one.protect("file", 100) is is_kept
 
 
 @as_root
@@ -396,7 +413,10 @@ def test_directories_that_cannot_be_listed_can_be_passed() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("path", ["module_utils/_files.py", "module_utils/_file_trust.py", "modules/private_file.py"])
+@pytest.mark.parametrize(
+    "path",
+    ["module_utils/_files.py", "module_utils/_paths.py", "module_utils/_file_trust.py", "modules/private_file.py"],
+)
 def test_managed_nodes_with_an_old_python_can_compile_it(path: str) -> None:
     source = (PLUGINS / path).read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 6))
