@@ -115,4 +115,7 @@ def localhost_variable(name: str, variables: Mapping[str, Any]) -> Any:
     """Return a variable of localhost, where AgnosticD runs its own plays, or None."""
     manager = manager_of(variables)
     hostvars = manager._hostvars if manager else variables.get("hostvars", {})
-    return hostvars.get("localhost", {}).get(name)
+    of_localhost = hostvars.get("localhost", {})
+    if not manager and name in (of_localhost.get("ansible_facts") or ()):
+        return None
+    return of_localhost.get(name)
