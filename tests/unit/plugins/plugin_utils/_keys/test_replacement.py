@@ -18,6 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm impo
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_utils._keys.engine import (
     ALIAS,
     DAY,
+    DELETE,
     GENERATE,
     LIST,
     MINE,
@@ -164,6 +165,15 @@ def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(p
     row = proxy.row(ALIAS)
     assert (row["max_budget"], row["models"], row["rpm_limit"], row["expires"]) == (None, [], 7, None)
     assert exists == [True]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_new_secret_is_returned_if_the_proxy_fails_after_the_old_key_was_deleted(proxy, predecessor, refused):
+    proxy.fault(DELETE, Fault(status=503, commit=not refused))
+    proxy.fault(LIST, *(Fault("nothing") for _unused in range(3)), *(Fault(status=503) for _unused in range(40)))
+    outcome = replace_key(proxy)
+    assert "The state of virtual key virtkey-abc is unknown" in str(outcome.error)
+    assert outcome.secret.key_id == proxy.row(f"{ALIAS}.replacement")["token"]
 
 
 def test_a_replacement_that_another_run_has_not_finished_is_warned_about(proxy):
