@@ -74,7 +74,8 @@ def test_other_environments_with_the_same_prefix(send: Send, guid: str):
     others = [f"{name}{number}" for number in range(3)] + [f"{name}-user{number}" for number in range(3)]
     run_others = send_steps(send, others)
     run_others({"duration": "1d"})
-    assert [len(run(options)) for options in steps] == alone
+    # Other keys in a listing can save the probe of the filters that the release supports.
+    assert all(len(run(options)) <= most for options, most in zip(steps, alone, strict=True))
     run_others({"state": "absent"})
 
 
@@ -89,9 +90,11 @@ def test_an_environment_beside_another_one_with_the_same_prefix(send: Send, guid
         return send(ENVIRONMENT, {"operation": operation, "guid": name, "duration": "7d", **options})
 
     # A destroy deletes every key of the environment, so it must list those of users that nobody names, too.
-    assert environment_over_budget(run, users, STEPS_BESIDE, extra={"destroy": 2}) == []
+    # An extension looks for replacements that other runs have started.
+    extra = {"destroy": 4, "extend": 2, "nothing to extend": 1}
+    assert environment_over_budget(run, users, STEPS_BESIDE, extra=extra) == []
     destroyed = send(ENVIRONMENT, {**others, "operation": "destroy"})
-    assert excess("destroy", destroyed, many, extra=2) == []
+    assert excess("destroy", destroyed, many, extra=4) == []
 
 
 def test_the_role_within_the_same_limits(ansible: Ansible, relay: Relay, guid: str):
