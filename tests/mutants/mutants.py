@@ -106,7 +106,7 @@ def _at_run_time(code: str) -> str:
             node.returns = None
         elif isinstance(node, ast.arguments):
             node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
-            node.defaults += [one or ast.Constant(None) for one in node.kw_defaults]
+            node.defaults += filter(None, node.kw_defaults)
             node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
     return ast.dump(tree)
 
