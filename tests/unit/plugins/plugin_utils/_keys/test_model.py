@@ -146,3 +146,20 @@ def test_the_start_of_a_lifetime(metadata, created_at, start):
 )
 def test_a_key_that_replaces_another_gets_its_alias(metadata, alias, final_alias):
     assert key_with_metadata(metadata, key_alias=alias).final_alias == final_alias
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"models": "a secret"}, "models is str"),
+        ({"aliases": ["a"]}, "aliases is list"),  # the field of model_aliases
+        ({"org_id": 5}, "org_id is 5"),
+        ({"max_budget": "5", "blocked": 1}, "max_budget is str; blocked is 1"),
+        # What is not a setting there is not read, and any client can write anything into the metadata.
+        ({"tags": "a", "metadata": {"tags": "a"}}, None),
+    ],
+)
+def test_fields_that_a_row_should_not_contain_are_a_problem(row, problem):
+    key = ObservedKey.from_row({"token": "0" * 64, "key_alias": "virtkey-abc", **row})
+    assert key.problem == (problem and f"The proxy returned unexpected data for key virtkey-abc: {problem}")
+    assert (key.value("models"), key.value("max_budget"), key.value("tags")) == (None, None, None)

@@ -25,6 +25,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
         ("tags", {"metadata": {"tags": ["a"]}}, ["a"]),
         ("tags", {"metadata": None}, None),
         ("model_rpm_limit", {"metadata": {"model_rpm_limit": {"a": 1}}}, {"a": 1}),
+        ("model_tpm_limit", {"metadata": {"model_tpm_limit": {"a": 1}}}, {"a": 1}),
+        ("guardrails", {"metadata": {"guardrails": ["a"]}}, ["a"]),
         ("organization_id", {"org_id": "o"}, "o"),  # in /key/list
         ("organization_id", {"organization_id": "o"}, "o"),  # in /key/info
         ("soft_budget", {"soft_budget": None, "litellm_budget_table": {"soft_budget": 5.0}}, 5.0),
