@@ -98,6 +98,7 @@ class DesiredKey:
     :ivar creation_settings: settings for a new key, which are not reconciled later.
     :ivar lifetime_start: the time that the lifetime of a recreated key counts from; None for its creation.
     :ivar secret: the secret that the key must have; None if any will do.
+    :ivar later_ids: the ids of the key with later secrets from the same seed: it must not be replaced by an older one.
     :ivar known_secrets: secrets that the key may have, by which it is recognized.
     :ivar secret_required: report an error for a key whose secret is not known.
     :ivar on_missing: what to do without a key: create one, recreate it with its known secret, or nothing.
@@ -115,6 +116,7 @@ class DesiredKey:
     lifetime: Lifetime | None = None
     lifetime_start: datetime | None = None
     secret: Secret | None = None
+    later_ids: frozenset[str] = frozenset()
     known_secrets: tuple[Secret, ...] = ()
     secret_required: bool = False
     regenerate: Regenerate = "never"

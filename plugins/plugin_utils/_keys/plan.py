@@ -196,6 +196,8 @@ def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) ->
     """Return the first step of a replacement: create the new key beside the old one, which works meanwhile."""
     if desired.secret and desired.secret.key_id == key.key_id:
         return Plan("unchanged", key=key, problem=problems.same_secret(desired))
+    if key.key_id in desired.later_ids:
+        return Plan("unchanged", key=key, problem=problems.older_secret(desired))
     if not desired.lifetime and key.expires and key.expires <= now:
         return Plan("unchanged", key=key, problem=problems.expired(desired, key.expires))
     step = _successor(desired, key, now)

@@ -81,6 +81,13 @@ def same_secret(desired: DesiredKey) -> str:
     )
 
 
+def older_secret(desired: DesiredKey) -> str:
+    return (
+        f"Virtual key {desired.name} has the secret of a later key_version, and would be replaced by one with an older "
+        "secret. Set key_version to a number that was not used before"
+    )
+
+
 def expired(desired: DesiredKey, expires: datetime) -> str:
     return (
         f"Virtual key {desired.name} expired at {format_instant(expires)}, and a replacement would expire at the same "

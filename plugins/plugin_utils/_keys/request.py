@@ -15,7 +15,7 @@ from typing import Any
 from .._errors import OptionError
 from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime, checked_alias, checked_id
-from .secrets import Secret, derive, given
+from .secrets import Secret, derive, given, later_key_ids
 from .settings import MAX_NUMBER, SETTINGS, setting
 
 IDENTITY_OPTIONS = ("guid", "key_alias", "key_id")
@@ -80,6 +80,7 @@ def desired_key(options: KeyOptions, master_key: str | None) -> DesiredKey:
         creation_settings=_given_settings(options["on_create"], "on_create: "),
         lifetime=_lifetime(options),
         secret=_secret(options, alias, master_key),
+        later_ids=_later_ids(options, alias),
         secret_required=options["on_unknown_key"] == "fail",
         regenerate=options["regenerate"],
         on_missing=options["on_missing_key"],
@@ -128,6 +129,12 @@ def _secret(options: KeyOptions, alias: str | None, master_key: str | None) -> S
     if alias is None:
         raise OptionError("key_seed needs guid or key_alias: the secret is derived from the alias")
     return derive(options["key_seed"], alias, options["key_version"], master_key=master_key)
+
+
+def _later_ids(options: KeyOptions, alias: str | None) -> frozenset[str]:
+    if options["regenerate"] == "never" or not options["key_seed"] or alias is None:
+        return frozenset()
+    return later_key_ids(options["key_seed"], alias, options["key_version"])
 
 
 def _lifetime(options: KeyOptions) -> Lifetime | None:

@@ -32,6 +32,8 @@ MIN_SEED_LENGTH = 32
 # A random seed of 32 hexadecimal digits has about 110, by the estimate of `_estimate_bits`.
 MIN_SEED_BITS = 64
 _MAX_EXAMINED = 200
+# A replacement must not bring back the secret of a version before that of the key, which is looked for among so many.
+_LATER_VERSIONS = 50
 _MIN_REPETITION = 3
 
 # Letters and digits only, so that a double click selects the whole secret. 32 of them hold 190 bits.
@@ -96,6 +98,16 @@ def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = 
         )
     if version < 1:
         raise OptionError(f"key_version is {version}; it must be 1 or more")
+    return _derived(seed, alias, version)
+
+
+def later_key_ids(seed: str, alias: str, version: int) -> frozenset[str]:
+    """Return the ids of the keys with the secrets of the next versions."""
+    later = range(version + 1, version + 1 + _LATER_VERSIONS)
+    return frozenset(_derived(seed, alias, one).key_id for one in later)
+
+
+def _derived(seed: str, alias: str, version: int) -> Secret:
     # The purpose comes first (domain separation): no other use of the same seed yields the same secret.
     message = "\0".join(("rhpds.litellm_virtual_keys", "virtual key", alias, str(version)))
     return Secret(_encode(hmac.digest(seed.encode(), message.encode(), "sha256")), "derived")

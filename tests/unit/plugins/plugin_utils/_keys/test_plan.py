@@ -182,6 +182,17 @@ ALWAYS = {"regenerate": "always"}
         (ALWAYS, Create, None),
         ({**ALWAYS, "secret": MINE}, Create, None),
         ({**ALWAYS, "secret": OTHER}, None, "cannot be regenerated with the secret that it already has"),
+        (
+            {**ALWAYS, "secret": MINE, "later_ids": frozenset({OTHER.key_id})},
+            None,
+            "would be replaced by one with an old",
+        ),
+        (
+            {**UNRECOVERABLE, "secret": MINE, "later_ids": frozenset({OTHER.key_id})},
+            None,
+            "secret of a later key_version",
+        ),
+        ({**ALWAYS, "secret": MINE, "later_ids": frozenset({MINE.key_id})}, Create, None),
     ],
 )
 def test_the_plan_depends_on_the_secret_of_the_key(desired, step, problem):

@@ -116,6 +116,14 @@ def test_the_desired_secret(arguments: dict[str, Any], secret: Any) -> None:
     assert desired(guid="abc", **arguments).secret == secret
 
 
+def test_later_secrets_are_known_where_a_key_may_be_replaced() -> None:
+    arguments = {"guid": "abc", "key_seed": SEED, "key_version": 2}
+    ids = desired(**arguments, regenerate="always").later_ids
+    assert {derive(SEED, "virtkey-abc", version).key_id: version for version in (3, 9)}.keys() <= ids
+    assert not {derive(SEED, "virtkey-abc", version).key_id for version in (1, 2)} & ids
+    assert desired(**arguments).later_ids == desired(guid="abc", regenerate="always").later_ids == frozenset()
+
+
 def test_the_seed_must_differ_from_the_master_key() -> None:
     options = coerce_key_options({"guid": "abc", "key_seed": SEED})
     with pytest.raises(OptionError, match="key_seed must not be the master key"):
