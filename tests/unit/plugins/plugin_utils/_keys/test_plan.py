@@ -109,7 +109,7 @@ def test_the_expiry_of_a_new_key(lifetime, end):
         (Lifetime(WEEK), DAY, 6 * DAY - MINUTE, None),
         (Lifetime(INSTANT), DAY, 10 * DAY, None),
         # It moves in both directions, and is set if there was none.
-        (Lifetime(WEEK), DAY, 6 * DAY + 2 * MINUTE, NOW + 6 * DAY),
+        (Lifetime(WEEK), DAY, 6 * DAY + MINUTE + timedelta(seconds=1), NOW + 6 * DAY),
         (Lifetime(WEEK), DAY, 2 * DAY, NOW + 6 * DAY),
         (Lifetime(WEEK), DAY, None, NOW + 6 * DAY),
         (Lifetime(INSTANT), DAY, 20 * DAY, INSTANT),
@@ -125,6 +125,9 @@ def test_the_expiry_of_a_new_key(lifetime, end):
         (Lifetime(WEEK), 30 * DAY, None, NOW + 7 * DAY),  # one that never expires gets an expiry
         (Lifetime(WEEK, shorten=False), 30 * DAY, None, None),
         (Lifetime(WEEK, shorten=False), 30 * DAY, -DAY, NOW + 7 * DAY),
+        (Lifetime(WEEK), 7 * DAY, timedelta(0), NOW + 7 * DAY),
+        # An expired key is renewed within the tolerance, too.
+        (Lifetime(NOW + MINUTE / 2), DAY, timedelta(0), NOW + MINUTE / 2),
         # The key expired before its duration has passed.
         (Lifetime(WEEK), DAY, -timedelta(hours=1), NOW + 6 * DAY),
         # From now, in every run.
@@ -156,8 +159,9 @@ def test_an_expiry_in_the_past_is_refused(keys, end):
     assert (result.step, "is in the past" in str(result.problem)) == (None, True)
 
 
-def test_an_expiry_in_the_past_that_the_key_already_has_is_accepted():
-    assert planned(key(expires=-DAY), lifetime=Lifetime(NOW - DAY)) == Plan("unchanged", key(expires=-DAY))
+@pytest.mark.parametrize(("end", "expires"), [(NOW - DAY, -DAY), (NOW, -MINUTE / 2)], ids=str)
+def test_an_expiry_in_the_past_that_the_key_already_has_is_accepted(end, expires):
+    assert planned(key(expires=expires), lifetime=Lifetime(end)) == Plan("unchanged", key(expires=expires))
 
 
 UNRECOVERABLE = {"regenerate": "if_unrecoverable"}
