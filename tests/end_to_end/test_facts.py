@@ -88,11 +88,13 @@ def attack(ansible: Ansible, proxy: Proxy, relay: Relay, guid: str, tmp_path_fac
     places = {"models": [GRANITE], "env_file": str(folder / "env"), "handover_host": "attacker"}
     lookup = f"{{{{ lookup('{COLLECTION}.litellm_key', guid) }}}}"
     hostile = {"ansible.builtin.ping": {}, "vars": {"ansible_python_interpreter": str(interpreter)}}
+    delegated = {"ansible.builtin.ping": {}, "delegate_to": "attacker"}  # its facts become those of localhost
     bastion_role = {"ansible.builtin.include_role": {"name": BASTION_ROLE}}
     show = {"name": "Show a fact", "ansible.builtin.debug": {"msg": "{{ litellm_url }}"}}
     on_controller = {"hosts": "localhost", "vars": {"guid": guid, "output_dir": str(folder / "ours")}}
     provision: list[Json] = [
         role(ACTION="provision", **places),
+        delegated,
         show,
         role(ACTION="provision", **places),
         {"ansible.builtin.copy": {"dest": str(folder / "read"), "content": lookup}},
