@@ -135,8 +135,8 @@ class KeyProgress:
         is_final = isinstance(step, Create) and step.alias == self.desired.alias
         if is_final and not self.last_error and expected and self.created:
             self.plan = Plan("created", key=replace(expected, key_id=self.created))
-        elif isinstance(step, Delete) and step in self.attempted and self.snapshot:
-            # The new key works whether the old one was deleted or not.
+        elif isinstance(step, Delete) and step in self.attempted and not self.last_error and self.snapshot:
+            # The old key is deleted, and the new one has not got its alias yet.
             new = next((key for key in self.snapshot.successors if key.key_id == self.created), None)
             self.plan = Plan("regenerated", key=new) if new else self.plan
 
