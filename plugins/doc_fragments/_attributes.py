@@ -18,6 +18,19 @@ attributes:
     support: none
 """
 
+    INFO = r"""
+attributes:
+  check_mode:
+    description: This action does not modify anything.
+    support: full
+  diff_mode:
+    description: This action does not modify anything.
+    support: none
+  idempotent:
+    description: This action does not modify anything.
+    support: full
+"""
+
     ACTIONGROUP_LITELLM = r"""
 attributes:
   action_group:

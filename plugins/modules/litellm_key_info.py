@@ -45,19 +45,10 @@ options:
     description: Return only keys that are usable (V(active)), expired, or blocked.
     type: str
     choices: [active, expired, blocked]
-attributes:
-  check_mode:
-    description: This action does not modify anything.
-    support: full
-  diff_mode:
-    description: This action does not modify anything.
-    support: none
-  idempotent:
-    description: This action does not modify anything.
-    support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes
+  - rhpds.litellm_virtual_keys._attributes.info
   - rhpds.litellm_virtual_keys._attributes.actiongroup_litellm
 """
 

@@ -30,18 +30,9 @@ options:
       - report_keys
       - sweep_keys
       - check_connection
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes
+  - rhpds.litellm_virtual_keys._attributes.info
 """
 
 EXAMPLES = r"""

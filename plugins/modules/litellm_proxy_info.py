@@ -17,19 +17,10 @@ description:
 options: {}
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key_info
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no difference.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes
+  - rhpds.litellm_virtual_keys._attributes.info
   - rhpds.litellm_virtual_keys._attributes.actiongroup_litellm
 """
 

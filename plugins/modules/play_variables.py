@@ -21,18 +21,9 @@ options:
     description: The values to return, usually templates that contain variables.
     type: dict
     default: {}
-attributes:
-  check_mode:
-    description: Changes nothing in any case.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is no diff.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes
+  - rhpds.litellm_virtual_keys._attributes.info
 """
 
 EXAMPLES = r"""
