@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell the variables of the play from facts: any module on a managed host can return a fact with any name.
+"""Distinguish the variables of the play from facts: any module on a managed host can return a fact with any name.
 
 ansible-core also sets facts as variables (INJECT_FACTS_AS_VARS), and they replace variables of the inventory and the
 defaults of roles. They do not replace the variables of plays, roles and tasks, `include_vars`, `set_fact`, registered

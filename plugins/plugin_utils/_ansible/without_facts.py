@@ -27,7 +27,7 @@ def variables_without_facts(task: Any, variables: Mapping[str, Any]) -> tuple[di
     A fact neither replaces a variable nor counts as one that this collection reads. Templates of the user can still
     read other facts.
 
-    :raises OptionError: if a fact replaces the name of the host, or facts cannot be told from variables.
+    :raises OptionError: if a fact replaces the name of the host, or facts cannot be distinguished from variables.
     """
     if "inventory_hostname" in variables["ansible_facts"]:
         raise OptionError("The facts of a host contain inventory_hostname; do not run modules that return such a fact")
@@ -81,7 +81,7 @@ def _variables_from_play(task: Any, variables: Mapping[str, Any]) -> Mapping[str
     manager = manager_of(variables)
     if manager is None:
         raise OptionError(
-            "This ansible-core does not tell facts from variables; set inject_facts_as_vars = false in ansible.cfg"
+            "This ansible-core does not distinguish facts from variables; set inject_facts_as_vars = false in ansible.cfg"
         )
     host = manager._inventory.get_host(variables["inventory_hostname"])
     found: Mapping[str, Any] = manager.get_vars(play=task.get_play(), host=host, task=task)

@@ -166,7 +166,7 @@ def test_facts_are_refused_if_ansible_core_does_not_tell_them_from_variables(one
     task = one_task({"guid": "ours"}, read="{{ guid }}")
     task.return_facts(guid="theirs")
     del task.manager._hostvars._variable_manager
-    assert task.run()["msg"].startswith("This ansible-core does not tell facts from variables")
+    assert task.run()["msg"].startswith("This ansible-core does not distinguish facts from variables")
 
 
 @pytest.mark.parametrize("part", ["vars.guid", "vars['guid']"])

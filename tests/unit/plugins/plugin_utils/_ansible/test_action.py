@@ -206,7 +206,7 @@ def test_an_ad_hoc_command_displays_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         ({"name": "own", "hostvars": {"localhost": {"name": "other"}}}, "own"),
         ({"hostvars": {"localhost": {"name": "other"}}}, "other"),
         ({"name": "", "hostvars": {"localhost": {"name": "other"}}}, "default"),
-        # A fact, where ansible-core does not tell facts from variables.
+        # A fact, where ansible-core does not distinguish facts from variables.
         ({"hostvars": {"localhost": {"name": "theirs", "ansible_facts": {"name": "theirs"}}}}, "default"),
         ({"hostvars": {}}, "default"),
         ({}, "default"),
