@@ -267,10 +267,10 @@ class KeyProgress:
     def _lost_server_secret(self) -> bool:
         """Whether the proxy created the key with a secret of its own and the response was lost."""
         is_refused = self.last_error and self.last_error.status and self.last_error.status < 500
-        found = self.snapshot is not None and bool(self.snapshot.keys)
-        return bool(
-            self.created is None and self.secret is None and found and self._has_attempted(Create) and not is_refused
-        )
+        if self.created or self.secret or is_refused or not self.snapshot:
+            return False
+        created = {step.alias for step in self.attempted if isinstance(step, Create)}
+        return any(key.alias in created for key in self.snapshot.all)
 
     def _end_set(self) -> bool:
         desired_end = self.goal.lifetime.end if self.goal.lifetime else None

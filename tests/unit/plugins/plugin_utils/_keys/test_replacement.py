@@ -167,6 +167,18 @@ def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(p
     assert exists == [True]
 
 
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_lost_secret_of_the_proxy_is_an_error_only_if_the_new_key_exists(proxy, predecessor, commit):
+    proxy.custom_keys = False
+    proxy.fault(GENERATE, Fault("nothing"), Fault("close", commit=commit))
+    outcome = replace_key(proxy)
+    if commit:
+        assert "its secret was lost with the response" in str(outcome.error)
+        assert predecessor in proxy.rows
+    else:
+        assert is_secret_of_its_key(proxy, succeeded(outcome, "regenerated"))
+
+
 @pytest.mark.parametrize("refused", [True, False])
 def test_no_secret_is_lost_if_the_proxy_fails_when_the_old_key_is_deleted(proxy, predecessor, refused):
     proxy.fault(DELETE, *([Fault(status=503)] * 20 if refused else []))
