@@ -81,7 +81,8 @@ def _variables_from_play(task: Any, variables: Mapping[str, Any]) -> Mapping[str
     manager = manager_of(variables)
     if manager is None:
         raise OptionError(
-            "This ansible-core does not distinguish facts from variables; set inject_facts_as_vars = false in ansible.cfg"
+            "This ansible-core does not distinguish facts from variables; "
+            "set inject_facts_as_vars = false in ansible.cfg"
         )
     host = manager._inventory.get_host(variables["inventory_hostname"])
     found: Mapping[str, Any] = manager.get_vars(play=task.get_play(), host=host, task=task)
