@@ -33,6 +33,7 @@ COLLECTIONS = CACHE / "collections"
 COLLECTION = Path("ansible_collections", "rhpds", "litellm_virtual_keys")
 FOR_PYTEST = {
     "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+    "FAILED_TESTS": str(CACHE / "failed-tests"),
     "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
     "PYTHONPATH": str(COLLECTIONS),
 }
@@ -74,6 +75,8 @@ os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path.home().glob(".pyenv/versions/3.1?.*/bin"))])
 
 if IS_FIRST:
+    Path(FOR_PYTEST["FAILED_TESTS"]).unlink(missing_ok=True)
+
     # Exit normally on SIGTERM, so that the atexit handlers run.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
@@ -208,6 +211,14 @@ def sandbox(session: nox.Session) -> None:
 
 
 @atexit.register
+def list_failed_tests() -> None:
+    """Repeat at the end which tests failed: the output of a test may be thousands of lines above."""
+    failed = Path(FOR_PYTEST["FAILED_TESTS"])
+    if IS_FIRST and failed.exists():
+        print(f"Failed tests:\n{failed.read_text()}", end="", file=sys.stderr)
+
+
+@atexit.register
 def stop_sandbox() -> None:
     """Stop the sandbox at exit, and keep its logs until the next run."""
     instance = CACHE / "sandbox" / "instances" / SANDBOX
@@ -266,7 +277,7 @@ def sanity(session: nox.Session, core: str) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Run tests/simulation: found histories of concurrent controllers, and a minute of random ones."""
+    """Run tests/simulation: found histories of concurrent controllers, and 2000 random ones."""
     install(session, "tests")
     session.run(*("pytest", *(session.posargs or ["tests/simulation"])), env=FOR_PYTEST)
 

@@ -49,7 +49,8 @@ LAWS = {
     "secrets work": "A secret that is returned without an error works, unless a later run removes it on purpose.",
     "secrets kept": "A run that is not killed returns the secret of every key that it creates and leaves behind.",
     "a key stays": "A run that was to create a key and reports no error leaves one, unless another run deletes it.",
-    "replaced": "A run with ``regenerate: always`` that reports no error has revoked the secret that it found.",
+    "replaced": "A run with ``regenerate: always`` that reports no error has revoked the secret, unless another run "
+    "was given it.",
     "recovered": "A run that needs the secret returns it, reports an error, or warns that a concurrent run has it.",
     "destroyed": "After a destroy that reports no error, every key that existed when it started is gone.",
     "not lost": "A change that was reported without an error is not undone by a run that replaces the key.",
@@ -105,6 +106,16 @@ class Ending:
 
     def operation(self, name: str) -> Operation:
         return OPERATIONS[self.scenario.operations["ABC".index(name)]]
+
+    def ids_others_may_recreate(self, name: str) -> set[str]:
+        """Return the ids of the secrets that other runs may use for a new key, because they were given these."""
+        others = [self.scenario.operations[number] for number in range(len(self.runners)) if "ABC"[number] != name]
+        is_destroyed = any(OPERATIONS[one].deletes for one in others)
+        ids = set()
+        for desired in (OPERATIONS[one].desired(self.scenario.aliases)[self.number] for one in others):
+            saved = desired.known_secrets if desired.on_missing == "recreate" and is_destroyed else ()
+            ids |= {secret.key_id for secret in (desired.secret, *saved) if secret}
+        return ids
 
     def results(self) -> Iterator[tuple[str, Operation, Outcome, Finished]]:
         """Return the runs that have ended normally."""
@@ -224,7 +235,8 @@ def _replaced(ending: Ending) -> Iterator[Broken]:
             continue
         must_replace = operation.options.get("regenerate") == "always"
         reports = outcome.operation == "regenerated"
-        if outcome.before and (must_replace or reports) and outcome.before.key_id in ending.ids:
+        revoked = {outcome.before.key_id} - ending.ids_others_may_recreate(name) if outcome.before else set()
+        if (must_replace or reports) and revoked & ending.ids:
             yield "replaced", f"{name} reports {outcome.operation}, and the secret that it found still works"
         must_know = operation.options.get("regenerate") or operation.options.get("secret_required")
         lost_race = any("concurrent run" in warning for warning in result.warnings)

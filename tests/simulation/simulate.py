@@ -109,24 +109,15 @@ def random_scenario(dice: random.Random) -> Scenario:
     )
 
 
-def sample(seed: int, seconds: float) -> Totals:
-    """Run random histories of random scenarios for some time."""
-    dice, totals, deadline = random.Random(seed), Totals(), time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def sample(seed: int) -> Totals:
+    """Run 20 random histories of each of 100 random scenarios."""
+    dice, totals = random.Random(seed), Totals()
+    for _scenario in range(100):
         scenario = random_scenario(dice)
-        totals.scenarios += 1
-        broken = set()
-        for _unused in range(20):
-            _numbers, violations = walk(scenario, dice, judge)
-            totals.histories += 1
-            for violation in violations:
-                broken.add(violation.law)
-                totals.add_violation(violation.law, violation)
-            if time.monotonic() > deadline:
-                break
-        totals.counts.update(broken)
-        if totals.scenarios % 200 == 0:
-            forget()
+        walks = [walk(scenario, dice, judge)[1] for _history in range(20)]
+        broken = {violation.law: violation for violations in walks for violation in violations}
+        totals.add(Totals(len(walks), 0, 1, broken, Counter(list(broken))))
+    forget()
     return totals
 
 
@@ -179,6 +170,21 @@ def _explore_all(processes: int, every: int) -> Totals:
     return totals
 
 
+def _sample_for(minutes: float, processes: int, seed: int) -> Totals:
+    totals, deadline = Totals(), time.monotonic() + minutes * 60
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        while (left := deadline - time.monotonic()) > 0:
+            print(
+                f"{totals.histories} random histories, {len(totals.violations)} laws broken; the next seed is {seed}, "
+                f"about {left / 60:.0f} min left",
+                flush=True,
+            )
+            for result in pool.map(sample, range(seed, seed + processes)):
+                totals.add(result)
+            seed += processes
+    return totals
+
+
 def _report(totals: Totals) -> None:
     alias = "virtkey-abc"
     for left in totals.shapes.keys() - {shape(start(state, (alias,)), alias) for state in STATES}:
@@ -192,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay", nargs="+", metavar=("SCENARIO", "NUMBER"), help="print one history")
     parser.add_argument("--explore", nargs="+", metavar="SCENARIO", help="explore these scenarios only")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="explore only one in N scenarios")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="explore only one in N scenarios; 0 for none")
     parser.add_argument("--minutes", type=float, default=5, help="how long to run random histories (default: 5)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -205,9 +211,8 @@ def main(arguments: Sequence[str]) -> int:
         for violation in totals.violations.values():
             print(f"{story_of(violation)}\n")
     else:
-        totals = _explore_all(options.processes, options.every)
-        print(f"{options.minutes:g} minutes of random histories with the seed {options.seed}", flush=True)
-        totals.add(sample(options.seed, options.minutes * 60))
+        totals = _explore_all(options.processes, options.every) if options.every else Totals()
+        totals.add(_sample_for(options.minutes, options.processes, options.seed))
         _report(totals)
     print(f"{totals.scenarios} scenarios, {totals.histories} histories, {totals.states} states")
     return 1 if totals.violations else 0

@@ -17,16 +17,15 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import OPERATIONS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
 
-SECONDS = 30
 ROOT = Path(__file__).parents[2]
 
 
-def test_random_histories_break_no_law():
-    seed = int(os.environ.get("SIMULATION_SEED") or random.SystemRandom().randrange(10**9))
-    totals = simulate.sample(seed, SECONDS)
-    stories = [story_of(violation) for violation in totals.violations.values()]
-    assert totals.histories > 100
-    assert not stories, "\n\n".join([f"SIMULATION_SEED={seed}", *stories])
+@pytest.mark.parametrize("seed", [int(os.environ.get("SIMULATION_SEED", "1"))])
+def test_random_histories_break_no_law(seed):
+    # Always the same ones: a commit passes or fails whenever it is tested. `make simulate` looks for new ones.
+    totals = simulate.sample(seed)
+    assert totals.histories == 2000
+    assert not totals.violations, "\n\n".join(map(story_of, totals.violations.values()))
 
 
 def test_every_operation_alone_breaks_no_law_from_nothing_and_from_a_key():

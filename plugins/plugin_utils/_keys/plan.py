@@ -86,7 +86,7 @@ def _plan(desired: DesiredKey, snapshot: Snapshot, created: str | None, before: 
         return Plan("unchanged", key=key, step=Delete((str(created),)))
     is_ours = created in {one.key_id for one in (key, successor) if one}
     # Other runs delete their own surplus keys, unless these keep the key or its successor from the alias.
-    in_the_way = [one.key_id for one in claims.surplus if one in snapshot.keys and desired.owns(one)]
+    in_the_way = [one.key_id for one in claims.surplus if desired.owns(one) and _is_in_the_way(one, claims, snapshot)]
     if in_the_way and (key not in snapshot.keys or key.key_id != created):
         return Plan("updated", key=key, step=Delete(tuple(in_the_way)))
     if desired.alias and key not in snapshot.keys:
@@ -123,6 +123,12 @@ def _plan_for_existing(
         # A concurrent run may have copied the settings before this run changed them.
         return replace(_update(desired, successor, now), operation="unchanged", key=key)
     return found
+
+
+def _is_in_the_way(surplus: ObservedKey, claims: Claims, snapshot: Snapshot) -> bool:
+    """Return whether a surplus key has the alias, or would get it instead of the successor."""
+    successor = claims.successor
+    return surplus in snapshot.keys or (successor is not None and by_age(surplus) < by_age(successor))
 
 
 def _is_accepted(desired: DesiredKey, key: ObservedKey) -> bool:

@@ -23,6 +23,8 @@ from .search import Keep, Row, Search
 _PAGE_SIZE = 100
 # How often a listing is repeated if keys are created or deleted while its pages are read.
 _MAX_ATTEMPTS = 3
+# How often the keys of two aliases are listed until two listings agree.
+_MAX_PASSES = 10
 # A million keys. A proxy with more is not used for lab environments.
 _MAX_PAGES = 10_000
 
@@ -65,8 +67,8 @@ class KeyListing:
 
         :param second: maps an alias to one that starts with it and is looked up if no key has the first.
         :param always: the aliases whose second one is looked up anyway. The rows of both are as they were at one time,
-            unless other clients change them again and again.
-        :raises LiteLLMError: if the keys cannot be listed.
+            as far as their aliases are concerned.
+        :raises LiteLLMError: if the keys cannot be listed, or other clients change them again and again.
         """
         aliases = list(dict.fromkeys(aliases))
         names = [*aliases, *(second[alias] for alias in always)]
@@ -90,17 +92,21 @@ class KeyListing:
         """Return the rows of aliases and of their second ones, as they were at one time.
 
         The second ones are listed first, because a key may get the first alias meanwhile. If no key has a second alias,
-        and each first alias has one, then so it was at the time of the last listing.
+        and each first alias has one, then so it was at the time of the last listing. Otherwise two passes must agree.
         """
-        before: list[Row] | None = None
-        for _attempt in range(_MAX_ATTEMPTS):
+        before: set[tuple[str, str]] | None = None
+        for _attempt in range(_MAX_PASSES):
             rows = self._one_by_one(list(second.values()), search)
             is_simple = not rows
             rows += self._one_by_one(list(second), search)
-            if rows == before or (is_simple and {row["key_alias"] for row in rows} >= set(second)):
-                break
-            before = rows
-        return rows
+            found = {(row["token"], row["key_alias"]) for row in rows}
+            if found == before or (is_simple and {alias for _token, alias in found} >= set(second)):
+                return rows
+            before = found
+        raise LiteLLMError(
+            f"other clients created, renamed or deleted {', '.join(second)} during each of {_MAX_PASSES} listings",
+            transient=True,
+        )
 
     def with_prefix(self, prefix: str, query: Mapping[str, str] = MappingProxyType({})) -> list[Row]:
         """Return the rows of all keys whose alias starts with a prefix; an empty prefix matches every key.

@@ -365,6 +365,20 @@ def test_a_key_in_the_way_of_an_older_successor_is_deleted():
     assert planned(older, successor, created=IDS[0], **ALWAYS).step == Delete((IDS[0],))
 
 
+def test_a_late_successor_of_a_key_that_is_gone_never_takes_the_alias_from_a_younger_successor():
+    # Its run, and every other one that sees the present key, deletes it, whether that key is replaced meanwhile or not.
+    late = successor_of(key(SECRETS[2]), SECRETS[0], age=timedelta(seconds=2))
+    present = key(SECRETS[3], age=timedelta(seconds=3))
+    younger = successor_of(present, SECRETS[1], age=timedelta(seconds=1))
+    assert planned(present, late, younger, created=IDS[0], **ALWAYS).step == Delete((IDS[0],))
+    assert planned(present, late, younger, created=IDS[1], **ALWAYS).step == Delete((IDS[0],))
+    assert planned(present, younger, created=IDS[1], **ALWAYS).step == Delete((IDS[3],))
+    # If it appears later, the younger one has the alias before it.
+    later = replace(late, created_at=NOW)
+    assert planned(present, later, younger, created=IDS[1], **ALWAYS).step == Delete((IDS[3],))
+    assert planned(later, younger, created=IDS[1], **ALWAYS).step == Rename(IDS[1], ALIAS)
+
+
 def test_surplus_keys_are_deleted_before_the_key_is_replaced():
     new = successor_of(OLDEST, OTHER)
     keys = (OLDEST, replace(MIDDLE, key_id="0" * 64))

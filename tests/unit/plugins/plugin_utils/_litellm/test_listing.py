@@ -115,6 +115,33 @@ def test_two_aliases_are_listed_again_if_a_key_changes_meanwhile(listing: Listin
     assert of_names(found, [FIRST, SECOND])[-1] == FIRST
 
 
+def test_a_key_that_is_used_while_it_is_listed_is_not_listed_again(listing: Listing) -> None:
+    proxy = Proxy((1, 80), [key(FIRST), key(SECOND)])
+
+    def spend(_query: str) -> None:
+        for row in proxy.rows:
+            row["spend"] = float(len(proxy.requests))
+
+    proxy.before_request = spend
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    assert sorted(of_names(found, [FIRST, SECOND])) == [FIRST, SECOND]
+    assert len(proxy.requests) == 2 + 2 * 2  # the common prefix and the probe, then both aliases twice
+
+
+def test_aliases_that_change_during_each_listing_are_not_guessed(listing: Listing) -> None:
+    proxy = Proxy((1, 80), [])
+
+    def replace_all(_query: str) -> None:
+        proxy.rows[:] = [key(alias, age=len(proxy.requests)) for alias in (FIRST, SECOND)]
+
+    proxy.before_request = replace_all
+    with pytest.raises(
+        LiteLLMError, match=r"other clients created, renamed or deleted virtkey-a during each"
+    ) as caught:
+        listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    assert caught.value.transient
+
+
 @pytest.mark.parametrize("release", [(1, 83), (1, 90), (1, 106)])
 def test_a_listing_with_other_aliases_proves_that_the_filter_is_supported(
     listing: Listing, release: tuple[int, int]
