@@ -69,6 +69,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import (
     EnvironmentRun,
     OperationResult,
+    without_empty,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
@@ -228,10 +229,10 @@ class ActionModule(ControllerAction):
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
+        if error := done.error or missing_collection:
+            result = {**without_empty(result, self.wording), "failed": True, "msg": self.masked(error)}
         if self._task.diff:
             result["diff"] = done.diff
-        if error := done.error or missing_collection:
-            result.update(failed=True, msg=self.masked(error))
         return result
 
     def _nothing_to_do(self, report: str) -> Result:

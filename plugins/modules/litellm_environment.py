@@ -282,7 +282,7 @@ virtual_keys:
   description:
     - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns. The key of a user also has the
       field C(user). With O(operation=status), each key has the field C(status) and does not contain the secret.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: dict
   sample: [{"key_alias": "virtkey-user123", "key": "sk-DHrMfs4TgkFoV0IrpOcQW1Yj8lQdHZ2b", "operation": "created"}]
@@ -297,32 +297,32 @@ facts:
   description:
     - Facts to set with M(ansible.builtin.set_fact). Facts that do not apply are empty. The action does not set them
       itself, because Ansible would store the secrets in the fact cache.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: dict
   sample: {"litellm_key_alias": "virtkey-user123"}
 user_data:
   description:
     - The AgnosticD user data of the keys, including the secrets, in the form in which a lab guide reads them. Below
       C(users), they contain the data of each user. They are empty after O(operation=destroy) and O(operation=status).
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: dict
   sample: {"litellm_key_alias": "virtkey-user123"}
 messages:
   description: Messages to show to the user with M(rhpds.litellm_virtual_keys.agnosticd_user_info).
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: str
   sample: ["LiteLLM API Endpoint: https://litellm.example.com/v1"]
 report:
   description: Information for the operator, as a string or as the lines of a table. It can be empty.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: raw
   sample: "Nothing is extended: the virtual keys already live that long, until 2026-11-30T08:00:00Z"
 summary:
   description:
     - What a person at a terminal wants to know, as lines of text. It contains the secret of the key if the environment
       has a single user and O(display_key=true).
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: str
   sample: ["Created virtual key virtkey-user123", "End: 2026-11-30T08:00:00Z, in 7 days"]
@@ -331,25 +331,25 @@ handover:
     - The files and Secrets to write for each key, and the environment variables that they contain. An entry with
       C(state) V(absent) is to be removed instead. The list is empty unless O(env_file), O(profile_file) or
       O(secret_name) is specified.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: dict
   sample: []
 not_deleted:
   description: The ids of the keys that still exist after LiteLLM was asked to delete them.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: str
   sample: []
 delete_statement:
   description:
     - The SQL statement that deletes the rows of the keys in RV(not_deleted). It is empty if there are no such keys.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: str
   sample: ""
 follow_up:
   description: The names of the task files that the role must run next.
-  returned: on success, or if some keys failed
+  returned: on success, or if some keys failed and it is not empty
   type: list
   elements: str
   sample: []

@@ -15,6 +15,8 @@ description:
     used only by these playbooks.
   - Only extra variables are translated. If extra variables show that AgnosticD runs the playbook (C(ACTION),
     C(agnosticd_action), C(cloud_provider) or C(__meta__)), no short name is translated.
+  - A playbook does what its name says. If C(ACTION) or C(agnosticd_action) is an extra variable that requests another
+    operation, this action fails.
 options:
   playbook:
     description: The name of the playbook. This option is required.
@@ -53,4 +55,14 @@ short_names:
   returned: success
   type: dict
   sample: {"duration": "duration"}
+operation:
+  description: The operation that the playbook runs.
+  returned: success, for a playbook that manages one environment
+  type: str
+  sample: provision
+output_dir:
+  description: The directory of the saved keys.
+  returned: success, for a playbook that manages one environment
+  type: str
+  sample: virtual_keys/user123
 """

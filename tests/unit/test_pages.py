@@ -56,6 +56,7 @@ NOT_MESSAGES = (
     "less than a minute",
     " with block_on_stop, or blocked: false",
     ", 1.60 or later",
+    ", or run …_key",
     "There are no virtual keys",
     "with a duplicate alias",
     "with the budget nearly spent",

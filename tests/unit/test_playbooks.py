@@ -43,8 +43,17 @@ def test_every_playbook_reads_its_variables() -> None:
 def test_a_playbook_for_an_environment_runs_its_operation(name: str) -> None:
     (play,) = load(name)
     assert play["vars"]["litellm_playbook_name"] == name
-    assert f"{OPERATIONS[play['vars']['ACTION']]}_key" == name
+    assert name.removesuffix("_key") in OPERATIONS
     assert [task["ansible.builtin.import_tasks"] for task in play["tasks"]] == ["tasks/environment.yml"]
+
+
+def test_the_operation_and_the_directory_come_from_the_action() -> None:
+    (role,) = (task for task in load("tasks/environment") if "ansible.builtin.include_role" in task)
+    # Not with set_fact, which would override the variables of later plays.
+    assert role["vars"] == {
+        "agnosticd_action": "{{ _litellm_playbook.operation }}",
+        "output_dir": "{{ _litellm_playbook.output_dir }}",
+    }
 
 
 def test_every_variable_of_the_role_is_set_if_it_was_typed() -> None:

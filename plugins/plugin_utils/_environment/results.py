@@ -20,6 +20,7 @@ from .._keys.outcome import Outcome
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
 from .._keys.secrets import Secret
 from .._litellm.client import Client
+from .._text import Wording
 from . import messages
 from .handover import handover
 from .members import discover_members
@@ -187,3 +188,16 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     if not entries:
         result.report = messages.no_keys(request.guid)
     return result
+
+
+def without_empty(result: Json, wording: Wording) -> Json:
+    """Return what a failed result contains: ansible-core prints all of it on one line, beside the message.
+
+    The message names the keys that failed, so that the user of a playbook does not need entries without a key.
+    """
+    kept = {name: value for name, value in result.items() if value not in ([], {}, "")}
+    if not any(kept.get("facts", {}).values()):
+        kept.pop("facts", None)
+    if wording.in_playbook and not any(entry["key_id"] for entry in kept.get("virtual_keys", ())):
+        return {name: kept[name] for name in ("changed", "operation")}
+    return kept

@@ -20,6 +20,7 @@ from typing import Any
 
 from .._keys.durations import parse_instant
 from .._keys.lifetimes import time_until
+from .._keys.result import unusable_key
 from .messages import listed, no_keys, nothing_extended, unusable
 from .request import Request
 
@@ -72,7 +73,7 @@ def summarize(
     if request.operation == "status":
         lines = [_status(request, entries)]
     if not entries or request.operation in ("stop", "start"):
-        lines += unusable(entries, place.now, request.wording) if request.operation == "start" else ()
+        lines += _problems(request, entries, place) if request.operation == "start" else ()
         lines += [f"To unblock, run {request.wording.operation('start')}"] * bool(
             request.operation == "stop" and entries
         )
@@ -82,7 +83,7 @@ def summarize(
     lines.append(_expiry(entries, place))
     if earlier_end and request.operation == "provision":
         lines.append(f"Not shortened to {earlier_end}: to shorten, set {request.wording.setting('shorten', 'true')}")
-    lines += unusable(entries, place.now, request.wording)
+    lines += _problems(request, entries, place)
     if not place.check_mode and request.operation != "extend":
         lines += _saved(request, entries, place)
         if command := _command(request, entries, place):
@@ -168,9 +169,16 @@ def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator
         yield f"Not written elsewhere: what an earlier run wrote with {options} still contains the old secret"
 
 
+def _problems(request: Request, entries: Sequence[Entry], place: Place) -> list[str]:
+    """Return why keys do not work; one line if all are blocked, as after a stop."""
+    if len(entries) > 1 and all(entry["blocked"] for entry in entries):
+        return [f"They do not work: all are blocked. Unblock them ({request.wording.operation('start')})"]
+    return unusable(entries, place.now, request.wording)
+
+
 def _command(request: Request, entries: Sequence[Entry], place: Place) -> str | None:
     """Return the command that tries a key. The secret of one of many users is not displayed."""
-    if not request.options["display_key"]:
+    if not request.options["display_key"] or all(unusable_key(one, place.now, request.wording) for one in entries):
         return None
     secret = entries[0].get("key") if len(entries) == 1 and not entries[0].get("user") else "KEY"
     if not secret:

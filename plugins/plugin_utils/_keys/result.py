@@ -100,7 +100,8 @@ def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> s
         how = "" if wording.in_playbook else " with block_on_stop, or blocked: false"
         reason = f"it is blocked. Unblock it ({wording.operation('start')}{how})"
     elif entry["expires"] and parse_instant(entry["expires"]) <= now:
-        reason = f"it expired at {entry['expires']}. Extend it"
+        how = f" ({wording.operation('extend')})" if wording.in_playbook else ""
+        reason = f"it expired at {entry['expires']}. Extend it{how}"
     elif budget is not None and (entry["spend"] or 0) >= budget:
         reason = f"its budget of {budget:g} is spent. Raise {wording.option('max_budget')}"
     return reason and printable(f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}")

@@ -13,6 +13,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,10 @@ from typing import Any
 from .._errors import OptionError
 
 # A platform that passes these as extra variables also passes those of all its workloads, so no short name is read.
-PLATFORM_VARIABLES = frozenset({"__meta__", "ACTION", "agnosticd_action", "cloud_provider"})
+_OF_CATALOG_ITEMS = frozenset({"__meta__", "cloud_provider"})
+# A file of a catalog item has these, too. The first one takes precedence.
+ACTION_VARIABLES = ("agnosticd_action", "ACTION")
+PLATFORM_VARIABLES = _OF_CATALOG_ITEMS | set(ACTION_VARIABLES)
 
 # Where Ansible puts what is on the command line without a name.
 _UNNAMED = "_raw_params"
@@ -74,10 +78,12 @@ class Translation:
 
     :ivar variables: the values of variables that were set by a short name.
     :ivar typed: for each short name, what messages call its variable.
+    :ivar unread: short names that were set and are not read.
     """
 
     variables: dict[str, Any] = field(default_factory=dict)
     typed: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
 
 def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collection[str] = ()) -> Translation:
@@ -89,7 +95,9 @@ def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collectio
     """
     typed = {short: long if long in extra else short for short, long in names.short.items()}
     if PLATFORM_VARIABLES & set(extra):
-        return Translation(typed=typed)
+        own = {*names.short, *names.settings} - set(names.short.values())
+        # With the variables of all workloads of a catalog item, those of others could have such a name.
+        return Translation(typed=typed, unread=[] if _OF_CATALOG_ITEMS & set(extra) else sorted(own & set(extra)))
     if _UNNAMED in extra:
         raise OptionError(
             "A value of -e has a space and no quotes, so that only its first part was read; write lists without spaces "
@@ -114,6 +122,31 @@ def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collectio
     if settings := {name: extra[name] for name in names.settings if name in extra}:
         variables[names.settings_variable] = _merged_settings(extra, names, settings)
     return Translation(variables, typed)
+
+
+def check_operation(extra: Mapping[str, Any], playbook: str, operations: Mapping[str, str]) -> str:
+    """Return the operation of a playbook for one environment, which its name says.
+
+    :param extra: the extra variables with their values; one that requests an operation would override the playbook.
+    :param operations: the operations, by the values of these variables.
+    :raises OptionError: if such a variable requests another operation.
+    """
+    operation = playbook.removesuffix("_key")
+    for name in ACTION_VARIABLES:
+        value = extra.get(name)
+        requested = operations.get(str(value))
+        if value is not None and requested != operation:
+            other = f", or run {requested}_key" if requested else ""
+            raise OptionError(
+                f"{name} is '{value}', but the playbook {playbook} runs {operation}. Remove it from the extra "
+                f"variables{other}"
+            )
+    return operation
+
+
+def default_output_dir(guid: str) -> str:
+    """Return the directory of the saved keys of an environment, relative to the current directory."""
+    return f"virtual_keys/{re.sub('[^A-Za-z0-9-]', '_', guid)}"
 
 
 def similar_name(name: str, names: Names) -> str | None:

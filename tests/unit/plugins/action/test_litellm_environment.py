@@ -14,10 +14,12 @@ from datetime import timedelta
 import pytest
 import yaml
 from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import without_empty
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
 NAME = "rhpds.litellm_virtual_keys.litellm_environment"
@@ -324,6 +326,13 @@ def test_if_one_key_fails_the_others_are_saved_and_the_next_run_creates_the_rest
     second = run(users=users)
     assert sorted(operations(second)) == ["created", "unchanged", "unchanged"]
     assert {entry["key_alias"]: entry["key"] for entry in second["virtual_keys"]}.items() >= secrets.items()
+
+
+def test_a_failed_result_has_no_empty_values_because_ansible_prints_all_of_it(run):
+    result = run(models=["unknown"], on_unknown_models="fail")
+    assert set(result) >= {"failed", "msg", "changed", "operation", "virtual_keys", "api_calls"}
+    assert not {name for name, value in result.items() if value in ([], {}, "")} | {"facts"} & set(result)
+    assert set(without_empty(result, Wording(in_playbook=True))) == {"changed", "operation"}
 
 
 @pytest.mark.parametrize("operation", ["provision", "destroy"])

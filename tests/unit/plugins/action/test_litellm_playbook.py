@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.utils import vars as ansible_vars
+from ansible.utils.display import Display
 
 try:
     from ansible.template import trust_as_template
@@ -23,10 +24,18 @@ PREFIX = "ocp4_workload_litellm_virtual_keys_"
 
 
 @pytest.fixture
+def warnings(monkeypatch):
+    texts = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: texts.append(text))
+    return texts
+
+
+@pytest.fixture
 def run(run_action, monkeypatch, tmp_path):
     def run_task(playbook: str = "provision_key", variables: dict[str, Any] | None = None, **extra: Any):
+        monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(ansible_vars.load_extra_vars, "extra_vars", extra, raising=False)
-        variables = {"output_dir": str(tmp_path), **(variables or {}), **extra}
+        variables = {**(variables or {}), **extra}
         return run_action(NAME, {"playbook": playbook}, variables=variables)
 
     return run_task
@@ -92,7 +101,9 @@ def test_an_added_user_gets_what_the_others_have(run, tmp_path):
     record = {"guid": "abc", "key_id": "0" * 64, "user": "ann", "expires": "2099-01-01T00:00:00Z"}
     settings = {"models": ["granite"], "max_budget": 5.0, "rpm_limit": 60}
     data = {"litellm_keys": {"virtkey-abc-ann": {**record, "settings": settings}}}
-    (tmp_path / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
+    folder = tmp_path / "virtual_keys" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "provision-user-data.yaml").write_text(yaml.safe_dump(data))
     assert run(guid="abc", add_users="bob", duration="7d")["variables"] == {
         f"{PREFIX}add_users": "bob",
         f"{PREFIX}duration": "7d",
@@ -107,3 +118,40 @@ def test_an_added_user_gets_what_the_others_have(run, tmp_path):
 def test_the_result_is_hidden_because_it_may_contain_a_seed(run):
     assert run(guid="abc", key_seed="a seed")["_ansible_no_log"] is True
     assert "_ansible_no_log" not in run(key_seed="a seed")
+
+
+@pytest.mark.parametrize("name", ["ACTION", "agnosticd_action"])
+def test_a_playbook_does_what_its_name_says(run, name):
+    assert run("provision_key", guid="abc", **{name: "remove"})["msg"] == (
+        f"{name} is 'remove', but the playbook provision_key runs provision. Remove it from the extra variables, or "
+        "run destroy_key"
+    )
+    assert run("status_key", guid="abc", **{name: "update"})["msg"] == (
+        f"{name} is 'update', but the playbook status_key runs status. Remove it from the extra variables"
+    )
+    assert run("provision_key", guid="abc", **{name: "create"})["operation"] == "provision"
+    assert run("extend_key", variables={"guid": "abc", name: "destroy"})["operation"] == "extend"
+    assert "msg" not in run("report_keys", **{name: "destroy"})
+
+
+def test_short_names_that_are_not_read_are_named(run, warnings):
+    run(guid="abc", ACTION="provision", models="a", rpm_limit=5, by="7d", ocp4_workload_litellm_virtual_keys_runtime=3)
+    assert warnings == [
+        "The short names by, models, rpm_limit are not read, because extra variables contain agnosticd_action or "
+        "ACTION; use the names of the role, which start with ocp4_workload_litellm_virtual_keys_"
+    ]
+    run(guid="abc", ACTION="provision", cloud_provider="none", users="of another workload")
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "extra", "expected"),
+    [
+        ({"guid": "a.b/../c"}, {}, "virtual_keys/a_b____c"),
+        ({"guid": "abc", "output_dir": "/of/the/inventory"}, {}, "virtual_keys/abc"),
+        ({"guid": "abc"}, {"output_dir": "/of/the/command/line"}, "/of/the/command/line"),
+    ],
+    ids=["default", "inventory", "command line"],
+)
+def test_keys_are_saved_in_a_directory_of_the_environment(run, variables, extra, expected):
+    assert run("destroy_key", variables=variables, **extra)["output_dir"] == expected

@@ -159,7 +159,8 @@ def test_the_end_of_the_keys(expiries: list[str | None], end: str) -> None:
             (),
             [
                 "Unblocked virtual key virtkey-abc",
-                "Virtual key virtkey-abc does not work: it expired at 2026-11-01T08:00:00Z. Extend it",
+                "Virtual key virtkey-abc does not work: it expired at 2026-11-01T08:00:00Z. Extend it "
+                "(playbook extend_key)",
             ],
         ),
         ("stop", [], (), ["There is no virtual key of environment abc"]),
@@ -179,6 +180,28 @@ def test_the_end_of_the_keys(expiries: list[str | None], end: str) -> None:
                 END,
                 f"Saved in: {FILE} (as litellm_ann_virtual_key and so on)",
                 f"Try one of them (instead of KEY): curl -H 'Authorization: Bearer KEY' {URL}/models",
+            ],
+        ),
+        (
+            "status",
+            [entry(operation="", status="blocked", blocked=True)],
+            (),
+            [
+                "Environment abc has 1 virtual key: 1 blocked",
+                END,
+                "Virtual key virtkey-abc does not work: it is blocked. Unblock it (playbook start_key)",
+                f"Saved in: {FILE}",
+            ],
+        ),
+        (
+            "status",
+            [entry(name, "", status="blocked", blocked=True) for name in ("ann", "bob")],
+            (),
+            [
+                "Environment abc has 2 virtual keys: 2 blocked",
+                END,
+                "They do not work: all are blocked. Unblock them (playbook start_key)",
+                f"Saved in: {FILE} (as litellm_ann_virtual_key and so on)",
             ],
         ),
         ("status", [], (), ["There is no virtual key of environment abc"]),
