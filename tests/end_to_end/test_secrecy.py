@@ -448,23 +448,32 @@ def test_an_ad_hoc_command_displays_the_key_and_no_other_secret(ad_hoc, proxy, g
 
 
 @pytest.mark.every_core
-def test_a_master_key_can_be_vaulted_inline(ansible, proxy, guid):
-    """Before ansible-core 2.19, such a value is not a string."""
+def test_secrets_can_be_vaulted_inline(ansible, proxy, guid):
+    """Before ansible-core 2.19, they are no strings, and no_log in the argument specs of the role would reject them."""
     password = ansible.folder / "password"
     password.write_text("a password")
     vault = ("--vault-password-file", str(password))
-    vaulted = ansible.run("ansible-vault", "encrypt_string", *vault, "--name", "litellm_master_key", proxy.master_key)
+    role = ROLE.rpartition(".")[2]
+    secrets = {
+        "litellm_master_key": proxy.master_key,
+        f"{role}_key_seed": SEED,
+        f"{role}_postgres_url": "postgresql://litellm:password@database.example/litellm",
+    }
+    names = (argument for name in secrets for argument in ("--name", name))
+    vaulted = ansible.run("ansible-vault", "encrypt_string", *vault, *names, *secrets.values())
     (ansible.folder / "vaulted.yml").write_text(vaulted.stdout)
     run = ansible.play(
         {
             "hosts": "localhost",
             "vars_files": ["vaulted.yml"],
+            "vars": {"guid": f"{guid}-vault", "output_dir": f"{guid}-vault"},
             "tasks": [
-                {f"{COLLECTION}.litellm_key": {"guid": f"{guid}-vault", "duration": "1h"}},
-                {
-                    "ansible.builtin.include_role": {"name": ROLE},
-                    "vars": {"ACTION": "destroy", "guid": f"{guid}-vault"},
-                },
+                {f"{COLLECTION}.litellm_key": {"guid": f"{guid}-vault-too", "duration": "1h"}},
+                {f"{COLLECTION}.litellm_key": {"guid": f"{guid}-vault-too", "state": "absent"}},
+                *(
+                    {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": action}}
+                    for action in ("provision", "destroy")
+                ),
             ],
         },
         *vault,
@@ -472,8 +481,33 @@ def test_a_master_key_can_be_vaulted_inline(ansible, proxy, guid):
         LITELLM_MASTER_KEY=None,
     )
     assert run.code == 0, run.output
-    assert run.recap()["changed"] == 2
-    assert proxy.master_key not in run.output + run.log
+    assert run.recap()["changed"] == 4
+    assert f"user.info: LiteLLM API Endpoint: {proxy.url}/v1" in run.task_msg("Inform the user")
+    assert not [secret for secret in secrets.values() if secret in run.output + run.log]
+
+
+@pytest.mark.every_core
+def test_ansible_core_knows_the_secrets_of_the_administrator_but_not_the_key_of_the_user(ansible, proxy, guid):
+    """ansible-core 2.22 and later mask the secrets they know everywhere, also in messages for the user."""
+    known = {"litellm_master_key": proxy.master_key, f"{ROLE.rpartition('.')[2]}_key_seed": SEED}
+    run = ansible.play(
+        {
+            "hosts": "localhost",
+            "vars": {**known, "ACTION": "provision", "guid": f"{guid}-known", "output_dir": f"{guid}-known"},
+            "tasks": [
+                {"ansible.builtin.include_role": {"name": ROLE}},
+                {"name": "Show the secrets", "ansible.builtin.debug": {"msg": "{{ [" + ", ".join(known) + "] }}"}},
+                {"ansible.builtin.include_role": {"name": ROLE}, "vars": {"ACTION": "destroy"}},
+            ],
+        },
+        LITELLM_MASTER_KEY=None,
+    )
+    assert run.code == 0, run.output
+    shown = run.task_msg("Inform the user")
+    assert f"{KEY_MESSAGE}{derive(SEED, f'virtkey-{guid}-known').value}" in shown
+    assert f"user.info: LiteLLM API Endpoint: {proxy.url}/v1" in shown
+    masks = tuple(map(int, release.__version__.split(".")[:2])) >= (2, 22)
+    assert run.task_msg("Show the secrets") == (["$REDACTED$"] * 2 if masks else [*known.values()])
 
 
 @pytest.mark.every_core

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.action import litellm_key_row
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.doc_fragments._connection import ModuleDocFragment
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible import options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import LITELLM_KEY_OPTIONS
@@ -309,6 +310,14 @@ def test_master_key_and_seed_are_registered_as_secrets_with_ansible_core(monkeyp
     nested = {"virtual_keys": [{"key_seed": "another seed", "key": "sk-given-away"}]}
     options.register(LITELLM_KEY_OPTIONS, {**given, **nested})
     assert registered == ["sk-master", "a seed", "another seed"]
+
+
+def test_the_password_of_the_database_is_not_registered_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a common word, such as the name of the database, which ansible-core would then mask in all output."""
+    registered: list[str] = []
+    monkeypatch.setattr(options, "register_secrets", registered.extend)
+    options.register(litellm_key_row.OPTIONS, {"postgres_url": "postgresql://litellm:litellm@database/litellm"})
+    assert registered == ["postgresql://litellm:litellm@database/litellm"]
 
 
 @pytest.mark.parametrize(
