@@ -69,7 +69,7 @@ mutants: $(READY) ## Change the pure core in one place at a time; unit tests mus
 	@$(NOX) --session mutants -- $(ARGS)
 
 .PHONY: test-matrix
-test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.21 and their Pythons (an hour; ARGS=2.21 for one)
+test-matrix: $(READY) ## Run every check with ansible-core 2.16 to 2.22 and their Pythons; writes docs (an hour; ARGS=2.21 for one)
 	@$(VENV)/bin/python tests/matrix.py $(ARGS)
 
 .PHONY: sandbox

@@ -234,12 +234,14 @@ def stop_sandbox() -> None:
 def end_to_end(session: nox.Session, core: str) -> None:
     """Run Ansible as users do, against a real proxy, and check its output.
 
-    All tests run with one ansible-core, and those that depend on its version with the others; the matrix runs all.
+    All tests run with one ansible-core, and those that depend on its version with the others; the matrix runs all,
+    unless it is quick.
     """
     install(session, "end_to_end", core=core)
     # Two processes, because each of them often waits for the proxy. The tests of a module share its runs of Ansible.
     parallel = ["--numprocesses=2", "--dist=loadfile"]
-    chosen = parallel if core == CORE or "TEST_MATRIX" in os.environ else ["-m", "every_core"]
+    tests = os.environ.get("TEST_MATRIX", "all" if core == CORE else "every_core")
+    chosen = parallel if tests == "all" else ["-m", tests]
     session.run(
         *("pytest", *(session.posargs or [*chosen, "tests/end_to_end"])),
         env={**FOR_PYTEST, **proxy_environment()},
@@ -273,6 +275,13 @@ def sanity(session: nox.Session, core: str) -> None:
     """Run ansible-test sanity, without an ignore file."""
     install(session, "sanity", core=core)
     ansible_test(session, copy_of_tree(session), "sanity", *session.posargs)
+
+
+@session_per_core(tag="demonstration")
+def demo(session: nox.Session, core: str) -> None:
+    """Run the demo, which starts its own proxy."""
+    install(session, core=core)
+    session.run("python", "tests/demo/demo.py")
 
 
 @nox.session

@@ -151,7 +151,10 @@ class Ansible:
     environment: dict[str, str] = field(repr=False)
 
     def run(self, program: str, *arguments: str, **environment: str | None) -> CommandResult:
-        """Run a program with additional environment variables; a value of None removes a variable."""
+        """Run a program with additional environment variables; a value of None removes a variable.
+
+        No run may cause a deprecation warning, with any ansible-core.
+        """
         log = self.folder / "ansible.log"
         log.unlink(missing_ok=True)
         merged = {**self.environment, "ANSIBLE_LOG_PATH": str(log), **environment}
@@ -164,9 +167,11 @@ class Ansible:
             timeout=PATIENCE,
             check=False,
         )
-        return CommandResult(
+        result = CommandResult(
             process.returncode, process.stdout, process.stderr, log.read_text() if log.exists() else ""
         )
+        assert "[DEPRECATION WARNING]" not in result.output, result.output
+        return result
 
     def play(self, plays: str | Json | list[Json], *arguments: str, **environment: str | None) -> CommandResult:
         """Run a playbook, given as YAML text, one play, or a list of plays."""
