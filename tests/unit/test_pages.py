@@ -280,10 +280,41 @@ def test_every_link_to_a_page_has_a_target(name: str) -> None:
 @pytest.mark.parametrize(
     "path", [ROOT / "README.md", *ROOT.glob("roles/*/README.md")], ids=lambda path: path.parent.name
 )
-def test_every_link_of_a_readme_has_a_target(path: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (path.parent / link).exists()] == []
+def test_every_link_of_a_readme_is_a_full_url_and_has_a_target(path: Path) -> None:
+    """Galaxy and Automation Hub show a README outside of the repository."""
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"^\[[^]]+\]: (.+)$", text, re.MULTILINE)
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert set(re.findall(r"\]\[([^]]+)\]", text)) == set(re.findall(r"^\[([^]]+)\]: ", text, re.MULTILINE))
+    sources = {
+        "https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/": lambda page: RST / page.replace(".html", ".rst"),
+        "https://github.com/rhpds/rhpds.litellm_virtual_keys/blob/main/": ROOT.joinpath,
+        "https://raw.githubusercontent.com/rhpds/rhpds.litellm_virtual_keys/main/": ROOT.joinpath,
+    }
+    own = [
+        source(link.removeprefix(base).partition("#")[0])
+        for link in links
+        for base, source in sources.items()
+        if link.startswith(base)
+    ]
+    assert own
+    assert [target for target in own if not target.exists()] == []
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", RST.parents[1] / "site" / "index.rst"], ids=lambda path: path.name
+)
+def test_readers_are_invited_to_the_forum(path: Path) -> None:
+    """The Ansible community requires the category for questions and a tag."""
+    text = path.read_text(encoding="utf-8")
+    assert "https://forum.ansible.com/c/help/6" in text
+    assert "https://forum.ansible.com/tag/litellm" in text
+
+
+def test_the_readme_has_the_sections_that_certification_requires() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    for heading in ("Requirements", "Installation", "Testing", "Communication", "Support", "Release notes", "License"):
+        assert heading in headings
 
 
 def test_every_test_that_the_guarantees_name_exists() -> None:
