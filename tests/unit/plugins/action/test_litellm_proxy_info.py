@@ -32,6 +32,7 @@ def run(run_action, httpserver: HTTPServer):
     [
         ({"readiness_details": {"litellm_version": "1.106.2"}, "readiness": {"status": "healthy"}}, "1.106.2"),
         ({"readiness": {"litellm_version": "1.67.0"}}, "1.67.0"),
+        ({"readiness": {"litellm_version": "main-v1.81.0-stable-custom"}}, "main-v1.81.0-stable-custom"),
         ({"readiness": {"status": "healthy"}}, None),
         ({"readiness_details": ["unexpected"], "readiness": {"litellm_version": 5}}, None),
         ({}, None),
