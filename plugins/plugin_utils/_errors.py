@@ -33,8 +33,9 @@ class LiteLLMError(UserError):
     A request that changes something may have been processed all the same: only reading back shows whether it was.
 
     :ivar status: the HTTP status, or None without a response.
-    :ivar transient: the cause may go away by itself (no response, a gateway's 429, 502, 503 or 504, or a 500 for a
-        GET). LiteLLM's 500 for a POST is not transient: it also stands for invalid input and a missing licence.
+    :ivar transient: the cause may go away by itself (no response, a gateway's 429, 502, 503 or 504, a 500 for a GET, or
+        a concurrent update). LiteLLM's 500 for a POST is not transient: it also stands for invalid input and a missing
+        licence.
     """
 
     def __init__(self, message: str, *, transient: bool, status: int | None = None) -> None:

@@ -58,12 +58,14 @@ class Fault:
 
     :ivar how: respond with this `status`, `close` the connection without a response, send `half` of the response,
         `stall` before closing the connection, or `nothing` for no fault.
+    :ivar message: the reason in the response with the status.
     :ivar commit: process the request despite the fault.
     :ivar before: called before the request is processed, for example to act as another run.
     """
 
     how: Literal["nothing", "status", "close", "half", "stall"] = "status"
     status: int = 200
+    message: str = "Internal Server Error."
     commit: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     before: Callable[[], object] = lambda: None
@@ -325,7 +327,7 @@ class FakeLiteLLM:
             fault = (self._faults.get(request) or [Fault("nothing")]).pop(0)
             fault.before()
             if fault.how != "nothing" and not fault.commit and fault.how != "half":
-                return fault.status, ErrorResponse(fault.status, "Internal Server Error.").body, fault
+                return fault.status, ErrorResponse(fault.status, fault.message).body, fault
             try:
                 if authorization != f"Bearer {MASTER_KEY}":
                     raise ErrorResponse(401, "Authentication Error, Invalid proxy server token passed")
@@ -333,7 +335,7 @@ class FakeLiteLLM:
             except ErrorResponse as error:
                 response, status = error.body, error.status
         if fault.how == "status":
-            return fault.status, ErrorResponse(fault.status, "Internal Server Error.").body, fault
+            return fault.status, ErrorResponse(fault.status, fault.message).body, fault
         return status, response, fault
 
     @contextmanager

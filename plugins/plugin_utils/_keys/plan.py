@@ -264,7 +264,10 @@ def _successor(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> Cre
     metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name != LIFETIME_START}
     if start and continues:
         metadata[LIFETIME_START] = format_instant(start)
-    return Create(str(desired.alias), {**settings, "metadata": metadata}, end, replaced.spend)
+    settings = {**settings, "metadata": metadata}
+    if not settings.keys() & {"key_type", "allowed_routes"}:
+        settings["key_type"] = "default"  # LiteLLM >= 1.109 would apply its default routes
+    return Create(str(desired.alias), settings, end, replaced.spend)
 
 
 def inherited_settings(key: ObservedKey) -> dict[str, Any]:

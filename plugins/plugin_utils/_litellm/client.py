@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import LiteLLMError
 from .._masking import mask
 from .connection import Connection
-from .error_text import error_detail, http_error, transport_error
+from .error_text import error_detail, http_error, is_conflict, transport_error
 from .parsing import parse_json
 from .transport import TRANSIENT_STATUSES, connection_pool, retry_policies
 
@@ -106,6 +106,7 @@ class Client:
             detail = self._masked(error_detail(response.data), secret)[:_MAX_DETAIL_LENGTH]
             message = http_error(self.connection, request, response.status, detail)
             transient = response.status in TRANSIENT_STATUSES or (method == "GET" and response.status == 500)
+            transient = transient or is_conflict(response.status, detail)
             raise LiteLLMError(message, transient=transient, status=response.status)
         if response.status >= 300:
             raise LiteLLMError(

@@ -55,6 +55,11 @@ def error_detail(body: bytes) -> str:
     return text.removeprefix("Authentication Error, ").partition(" You must be a LiteLLM Enterprise user")[0]
 
 
+def is_conflict(status: int, detail: str) -> bool:
+    """Return whether LiteLLM (>= 1.109) changed nothing because another client changed the key at the same time."""
+    return status == 400 and "was updated concurrently" in detail
+
+
 def http_error(connection: Connection, request: str, status: int, detail: str) -> str:
     """Return the message for a response with an error status.
 

@@ -215,8 +215,8 @@ def test_no_error_contains_a_secret():
 def test_the_steps_of_a_replacement():
     old = key(OTHER, expires=5 * DAY, models=["a"], spend=1.5)
     new = successor_of(old, expires=5 * DAY, models=["a"])
-    metadata = {**SINCE_YESTERDAY, **REPLACES_OTHER}
-    assert planned(old, **ALWAYS).step == Create(SUCCESSOR, {"models": ["a"], "metadata": metadata}, NOW + 5 * DAY, 1.5)
+    settings = {"models": ["a"], "metadata": {**SINCE_YESTERDAY, **REPLACES_OTHER}, "key_type": "default"}
+    assert planned(old, **ALWAYS).step == Create(SUCCESSOR, settings, NOW + 5 * DAY, 1.5)
     assert planned(old, new, created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
     rename = Rename(MINE.key_id, ALIAS)
     assert planned(new, created=MINE.key_id, **ALWAYS) == Plan("regenerated", new, rename)
@@ -238,7 +238,7 @@ def test_a_successor_gets_the_desired_settings_over_the_inherited_ones():
     step = planned(old, **ALWAYS, settings={"models": [], "metadata": {"b": 2}}, lifetime=Lifetime(WEEK)).step
     assert isinstance(step, Create)
     metadata = {"a": 1, "b": 2, "tags": ["x"], **SINCE_YESTERDAY, **REPLACES_OTHER}
-    assert step.settings == {"tpm_limit": 5, "metadata": metadata, "blocked": False}
+    assert step.settings == {"tpm_limit": 5, "metadata": metadata, "blocked": False, "key_type": "default"}
     assert step.end == NOW + 6 * DAY  # a week from the creation of the first key
 
 
@@ -249,6 +249,22 @@ def test_a_successor_inherits_budget_id_and_routes_but_not_soft_budget_and_key_t
     assert isinstance(step, Create)
     metadata = {**SINCE_YESTERDAY, **REPLACES_OTHER}
     assert step.settings == {"budget_id": "its-own", "allowed_routes": routes, "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("desired", "sent"),
+    [
+        ({}, {"key_type": "default"}),
+        ({"key_type": "llm_api"}, {"key_type": "llm_api"}),
+        ({"key_type": "default"}, {"key_type": "default"}),
+    ],
+)
+def test_a_replacement_of_a_key_with_all_routes_does_not_get_the_default_routes_of_the_proxy(desired, sent):
+    old = key(OTHER)
+    for keys, before in (((old,), None), ((), old)):  # by this run, and after a concurrent run deleted it
+        step = planned(*keys, before=before, **ALWAYS, settings=desired).step
+        assert isinstance(step, Create)
+        assert {name: step.settings[name] for name in ("key_type", "allowed_routes") if name in step.settings} == sent
 
 
 def test_only_defaults_of_the_proxy_are_corrected():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from datetime import timedelta
 
 import pytest
@@ -420,6 +421,34 @@ def test_a_key_can_be_named_by_its_id(proxy):
     succeeded(run_one(proxy, None, key_id=key_id, present=False), "deleted")
     succeeded(run_one(proxy, None, key_id=key_id, present=False), "absent")
     assert "There is no virtual key with the id" in str(run_one(proxy, None, key_id=key_id).error)
+
+
+CONFLICT = "Project assignment failed because the key was updated concurrently. Retry the request."
+
+
+def test_an_update_that_conflicts_with_another_client_is_repeated(proxy, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    proxy.add(ALIAS)
+    proxy.fault(UPDATE, Fault(status=400, message=CONFLICT))
+    succeeded(run(proxy, DesiredKey(ALIAS, settings={"tpm_limit": 1}))[0], "updated")
+    assert proxy.counts()[UPDATE] == 2
+
+
+def test_an_update_that_always_conflicts_is_an_error_in_the_words_of_the_proxy(proxy, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    proxy.add(ALIAS)
+    proxy.fault(UPDATE, *[Fault(status=400, message=CONFLICT)] * 20)
+    error = run(proxy, DesiredKey(ALIAS, settings={"tpm_limit": 1}))[0].error
+    assert str(error).endswith(f"{CONFLICT} Run again")
+
+
+def test_another_400_is_not_repeated(proxy):
+    proxy.add(ALIAS)
+    proxy.fault(UPDATE, *[Fault(status=400, message="no")] * 20)
+    assert "Correct the options that it refuses" in str(
+        run(proxy, DesiredKey(ALIAS, settings={"tpm_limit": 1}))[0].error
+    )
+    assert proxy.counts()[UPDATE] == 1
 
 
 # Several keys

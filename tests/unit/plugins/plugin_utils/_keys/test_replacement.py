@@ -167,6 +167,14 @@ def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(p
     assert exists == [True]
 
 
+def test_a_successor_of_a_key_with_all_routes_never_has_the_default_routes_of_the_proxy(proxy):
+    proxy.add(ALIAS)
+    proxy.defaults = {"allowed_routes": ["info_routes"]}
+    succeeded(replace_key(proxy), "regenerated")
+    assert proxy.row(ALIAS)["allowed_routes"] == []
+    assert proxy.counts()[UPDATE] == 1  # only the new name
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_a_lost_secret_of_the_proxy_is_an_error_only_if_the_new_key_exists(proxy, predecessor, commit):
     proxy.custom_keys = False
