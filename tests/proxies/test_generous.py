@@ -16,8 +16,8 @@ GRANITE = "granite-3-2-8b-instruct"
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with sandbox("generous", "--config", str(HERE / "generous.yaml")) as started:
+def proxy(release: str) -> Iterator[Proxy]:
+    with sandbox("generous", "--litellm-version", release, "--config", str(HERE / "generous.yaml")) as started:
         yield started
 
 

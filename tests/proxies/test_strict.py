@@ -16,8 +16,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with sandbox("strict", "--config", str(HERE / "strict.yaml")) as started:
+def proxy(release: str) -> Iterator[Proxy]:
+    with sandbox("strict", "--litellm-version", release, "--config", str(HERE / "strict.yaml")) as started:
         yield started
 
 
