@@ -107,6 +107,8 @@ def attack(ansible: Ansible, proxy: Proxy, relay: Relay, guid: str, tmp_path_fac
                 {**on_controller, "tasks": [role(ACTION="destroy", **places)]},
             ],
             *("-i", str(folder / "hosts.yml")),
+            # ansible-core 2.20 and later warn that these facts have become variables.
+            ANSIBLE_DEPRECATION_WARNINGS="false",
         )
     finally:
         remaining = {alias: len(proxy.rows(alias)) for alias in (own, other)}

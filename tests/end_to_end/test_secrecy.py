@@ -84,6 +84,7 @@ LOUD = ("-vvvvv", "--diff")
 STORING = {
     "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit,ansible.builtin.tree",
     "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+    "ANSIBLE_DEPRECATION_WARNINGS": "false",  # ansible.builtin.tree is deprecated in ansible-core 2.22
     "ANSIBLE_KEEP_REMOTE_FILES": "true",
     "ANSIBLE_RETRY_FILES_ENABLED": "true",
 }
