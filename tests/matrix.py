@@ -135,7 +135,7 @@ def write(page: str, results: Results) -> str:
         for number, name in enumerate(HEADER)
     ]
     before, _begin, rest = page.partition(BEGIN)
-    listing = "\n".join(["", ".. list-table::", "   :header-rows: 1", "", *lines, "", ""])
+    listing = "\n".join(["", ".. list-table::", "   :header-rows: 1", "", *lines, "", ""]) if results else "\n"
     return f"{before}{BEGIN}{listing}{END}{rest.partition(END)[2]}"
 
 
