@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     to_plain,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
+    absolute_files,
+    is_on_controller,
+    places_to_save,
+    remembered_places,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.keys_file import (
     check_keys_file,
     display_path,
@@ -100,6 +107,8 @@ class ActionModule(ControllerAction):
         if in_role:
             self.wording = role_wording(self.wording.names, self.fact(SHORT_NAMES_FACT, task_vars))
         options = coerce_options(self.OPTIONS, arguments, "litellm_environment")
+        if self._writes_here(options, task_vars):
+            options.update(absolute_files(options))
         options["metadata"] = to_plain(options["metadata"], "metadata", for_database=True)
         request = parse_request(options, coerce_settings(options["settings"]), coerce_key_options({}), self.wording)
         if request is None:
@@ -133,6 +142,7 @@ class ActionModule(ControllerAction):
                     show_progress=self.progress_reporter(),
                     user_data_file=display_path(output_folder(self, task_vars) / data_file("provision")),
                     keys_file=display_path(keys_file) if keys_file else "",
+                    remembered=remembered_places(known, request.guid, lambda path: Path(path).expanduser().is_file()),
                 )
             )
 
@@ -269,18 +279,23 @@ class ActionModule(ControllerAction):
             remove_messages(folder, "provision", revoked)
             update(folder, "provision", lambda data: remove_keys(data, deleted))
         if kept and request.operation in ("provision", "extend", "rotate"):
-            url, listed_in = client.connection.url, str(keys_file) if keys_file else None
-            extra = docling_data(request.options, url)
+            url = client.connection.url
+            extra, is_here = docling_data(request.options, url), self._writes_here(request.options, task_vars)
+            places = partial(places_to_save, request.options, str(keys_file or ""), is_controller=is_here)
             try:
                 merge_user_data_files(
                     self,
                     task_vars,
                     lambda saved, name: merge_user_data(
-                        saved, name, request.guid, kept, url, f"{url}/v1", extra, listed_in
+                        saved, name, request.guid, kept, url, f"{url}/v1", extra, places
                     ),
                 )
             except AnsibleError as error:  # of AgnosticD's action, or of a template in its module_defaults
                 raise UserDataError(f"Cannot save user data: {error}") from None
+
+    def _writes_here(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:
+        own = str(task_vars.get("inventory_hostname", ""))
+        return is_on_controller(options["handover_host"] or own, own, self._connection.transport)
 
     @staticmethod
     def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:

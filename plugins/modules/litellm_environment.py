@@ -185,6 +185,9 @@ options:
     description:
       - A file that the environment variables of the key are written to. The action does not write the file itself, but
         returns its content in RV(handover).
+      - If the file is on the controller, a relative path starts at the current directory, and the path is saved in the
+        user data. Without O(env_file), O(profile_file) and O(secret_name), a key that is replaced or deleted is then
+        returned in RV(handover) for this file, if the file still exists. The same is true for O(profile_file).
       - The placeholder V({user}) is replaced by the name of the user, also in the other options for files and Secrets.
     type: str
   env_file_owner:
@@ -329,8 +332,8 @@ summary:
 handover:
   description:
     - The files and Secrets to write for each key, and the environment variables that they contain. An entry with
-      C(state) V(absent) is to be removed instead. The list is empty unless O(env_file), O(profile_file) or
-      O(secret_name) is specified.
+      C(state) V(absent) is to be removed instead. It is empty unless O(env_file), O(profile_file) or
+      O(secret_name) is specified, now or in the run that wrote the file.
   returned: on success, or if some keys failed and it is not empty
   type: list
   elements: dict

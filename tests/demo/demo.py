@@ -32,7 +32,6 @@ NAME = f"demo-{os.getpid()}"  # several demos can run at the same time
 INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
 WORKSHOP, USERS = "demo2", 50
-PREFIX = "ocp4_workload_litellm_virtual_keys"
 PROMPT = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
 
@@ -75,14 +74,12 @@ def sandbox(command: str, *arguments: str) -> int:
 
 def run_demo(output: Path) -> None:
     chapter("Start a LiteLLM proxy with a database")
-    if sandbox("start", "--port", "0"):
+    if sandbox("start", "--port", "0", "--no-usage"):
         raise DemoError("Cannot start the sandbox. The reason is shown above.")
     proxy = dict(line.split("=", 1) for line in (INSTANCE / "env").read_text().splitlines())
 
     chapter("Provision a lab: the role creates a virtual key")
     play("provision_key", output, proxy, expect="changed=1")
-    for message in yaml.safe_load((output / "provision-user-info.yaml").read_text()):
-        say(message)
     data = yaml.safe_load((output / "provision-user-data.yaml").read_text())
 
     chapter("Call a model with the key")
@@ -101,8 +98,7 @@ def run_demo(output: Path) -> None:
     say("The lab still has the same key.")
 
     chapter("Extend the lab from 30 days to 60")
-    play("extend_key", output, proxy, expect="changed=1", extra={f"{PREFIX}_runtime": 60 * 24})
-    say(yaml.safe_load((output / "provision-user-info.yaml").read_text())[-1])
+    play("extend_key", output, proxy, expect="changed=1", extra={"by": "30d"})
 
     chapter("Destroy the lab: the role deletes the key")
     play("destroy_key", output, proxy, expect="changed=1")
@@ -113,7 +109,8 @@ def run_demo(output: Path) -> None:
     say(f"LiteLLM: HTTP {status}, the key is invalid.")
 
     chapter(f"Provision and destroy a workshop: {USERS} users, each with a key")
-    workshop, many = output / WORKSHOP, {"guid": WORKSHOP, f"{PREFIX}_multi_user": True, "num_users": USERS}
+    workshop = output / WORKSHOP
+    many = {"guid": WORKSHOP, "user_count": USERS, "keys_file": str(workshop / "keys.csv")}
     play("provision_key", workshop, proxy, expect="changed=1", extra=many)
     users = yaml.safe_load((workshop / "provision-user-data.yaml").read_text())["users"]
     working = sum(
@@ -122,7 +119,7 @@ def run_demo(output: Path) -> None:
     if working != USERS:
         raise DemoError(f"Only {working} of {USERS} keys work.")
     say(f"All {working} keys work.")
-    play("destroy_key", workshop, proxy, expect="changed=1", extra=many)
+    play("destroy_key", workshop, proxy, expect="changed=1", extra={"guid": WORKSHOP})
 
 
 def play(
@@ -130,8 +127,9 @@ def play(
 ) -> None:
     """Run a playbook of the collection as a user does, and check the play recap."""
     variables = {"guid": GUID, **(extra or {})}
-    shown = " ".join(f"-e {name}={str(value).lower()}" for name, value in variables.items())
-    lines = textwrap.wrap(f"ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}", 96)
+    shown = " ".join(f"-e\0{name}={str(value).rpartition('/')[2]}" for name, value in variables.items())
+    command = f"ansible-playbook rhpds.litellm_virtual_keys.{playbook} {shown}"
+    lines = [line.replace("\0", " ") for line in textwrap.wrap(command, 96)]
     print("  $ " + " \\\n      ".join(lines), flush=True)
     output.mkdir(exist_ok=True)
     started = time.monotonic()
@@ -157,6 +155,9 @@ def play(
     recap = re.search(r"^localhost +: (.*)$", run.stdout, re.MULTILINE)
     if run.returncode or not recap or expect not in recap[1].split():
         raise DemoError(f"{playbook} did not report {expect} and failed=0. Its output:\n{run.stdout}{run.stderr}")
+    summary = re.findall(r'^        "(.*?)",?$', run.stdout.rpartition("TASK [Show the result]")[2], re.MULTILINE)
+    for line in summary:
+        say(line.replace(f"{output}/", ""))
     say(f"{expect} failed=0, in {time.monotonic() - started:.1f} s")
 
 

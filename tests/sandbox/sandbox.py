@@ -138,7 +138,7 @@ class Instance:
         if self.running:
             same = self.state.get("spec") == requested and port in (None, 0, self.state["port"])
             if same:
-                print(f"The sandbox {self.name} is already running: LiteLLM {spec.version} at {self.url}. {self.usage}")
+                print(f"The sandbox {self.name} is already running: LiteLLM {spec.version} at {self.url}.")
                 return
             port = self.state["port"] if port is None else port
         release.install(in_use=_releases_in_use())
@@ -146,7 +146,8 @@ class Instance:
         port = DEFAULT_PORT if port is None else port
         if port and not port_is_free(port):
             raise SandboxError(
-                f"Cannot start LiteLLM: port {port} is in use. Choose another port with --port (0 for any free port)."
+                f"Cannot start LiteLLM: port {port} is in use. Choose another one with --port, or any free one: "
+                "make sandbox ARGS='--port 0'"
             )
         try:
             self._start(release, spec, requested, port or free_port())
@@ -180,7 +181,7 @@ class Instance:
         private_file(self.env_file, "".join(f"{name}={value}\n" for name, value in lines.items()))
         state["pids"] = {"proxy": proxy.pid, "postgres": database.pid}
         private_file(self.state_file, json.dumps(state))
-        print(f"LiteLLM {spec.version} is ready at {self.url}. {self.usage}")
+        print(f"LiteLLM {spec.version} is ready at {self.url}.")
 
     def _start_proxy(
         self, release: Release, spec: Spec, port: int, database_port: int, password: str, master_key: str
@@ -333,6 +334,7 @@ def _arguments() -> argparse.Namespace:
     start.add_argument(
         "--litellm-version", type=_version, default=LITELLM, help="LiteLLM release (default: %(default)s)"
     )
+    start.add_argument("--no-usage", action="store_true", help="do not print commands to use and stop it")
     start.add_argument("--workers", type=int, default=1, help="number of proxy processes (default: %(default)s)")
     start.add_argument(
         "--config",
@@ -392,12 +394,14 @@ def main() -> int:
         _restrict_access(instance.folder)
         with locked(INSTANCES / f"{instance.name}.lock"):
             instance.start(spec)
+        if not arguments.no_usage:
+            print(instance.usage)
         return 0
     names = sorted(path.name for path in INSTANCES.iterdir() if path.is_dir()) if arguments.all else [instance.name]
     for name in names:
         with locked(INSTANCES / f"{name}.lock"):
             stopped = Instance(name).stop()
-        print(f"The sandbox {name} {'is stopped' if stopped else 'was not running'}.")
+        print(f"The sandbox {name} {'is stopped, and its keys are removed' if stopped else 'was not running'}.")
     return 0
 
 

@@ -58,6 +58,7 @@ NOT_MESSAGES = (
     ", 1.60 or later",
     ", or run …_key",
     "There are no virtual keys",
+    "Secret … in namespace …",
     "with a duplicate alias",
     "with the budget nearly spent",
     "with the budget spent",

@@ -9,7 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._keys.outcome import Outcome
@@ -44,7 +44,7 @@ def merge_user_data(
     endpoint: str,
     base_url: str,
     extra: Mapping[str, Any],
-    keys_file: str | None = None,
+    places_of: Callable[[str | None], Data] = lambda _user: {},
 ) -> tuple[Data, dict[str, Data]]:
     """Return the user data to save after a run, for the whole environment and for the users of the run.
 
@@ -53,13 +53,13 @@ def merge_user_data(
     :param saved: the present user data.
     :param prefix: what the names of saved data start with.
     :param extra: further data for everybody.
-    :param keys_file: the CSV file that lists the keys.
+    :param places_of: returns where the key of a user is written besides user data, see `make_record`.
     """
     before = environment_records(saved, prefix, guid)
     records = {
         str(one.desired.alias): record
         for one in outcomes
-        if (record := make_record(one, guid, before.get(str(one.desired.alias), {}), keys_file))
+        if (record := make_record(one, guid, before.get(str(one.desired.alias), {}), places_of(one.desired.user)))
     }
     # A key whose replacement failed can have another alias until the next run.
     entries = [

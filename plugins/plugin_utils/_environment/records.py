@@ -28,6 +28,7 @@ Data = dict[str, Any]
 _UNCONFIRMED = "unconfirmed_virtual_key"
 _DELETED = "deleted"
 KEYS_FILE = "keys_file"
+HANDOVER = "handover"
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,11 @@ def _from_record(alias: str, record: Mapping[str, Any]) -> Iterator[SavedKey]:
             )
 
 
-def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any], keys_file: str | None = None) -> Data | None:
+def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any], places: Data | None = None) -> Data | None:
     """Return what is saved of a key; None if its secret is not known.
 
     :param saved: what was saved of it before.
-    :param keys_file: the CSV file that lists the key.
+    :param places: where the key is written besides user data: the values of KEYS_FILE and HANDOVER, if any.
     """
     entry, key = entry_of(outcome, saved), outcome.after
     secret = entry["key"]
@@ -129,7 +130,8 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any], keys_file
         "expires": entry["expires"],
         "lifetime_start": instant_text(lifetime_start(key)),
         "settings": inherited_settings(key),
-        **({KEYS_FILE: keys_file} if keys_file else {}),
+        **({HANDOVER: saved[HANDOVER]} if HANDOVER in saved else {}),
+        **(places or {}),
         **_unconfirmed(outcome),
     }
 

@@ -10,7 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._keys.durations import format_instant
@@ -22,7 +22,7 @@ from .._keys.secrets import Secret
 from .._litellm.client import Client
 from .._text import Wording
 from . import messages
-from .handover import handover
+from .handover import Remembered, describe_places, handover, has_places, not_updated
 from .members import discover_members
 from .records import SavedKey
 from .request import Request
@@ -72,6 +72,7 @@ class EnvironmentRun:
     :ivar finish: turns the result into that of the task.
     :ivar user_data_file: the path of the file with the secrets, for messages.
     :ivar keys_file: the path of the CSV file with the keys, for messages; empty without it.
+    :ivar remembered: where earlier runs have written the keys besides user data.
     :ivar note: what the operator should know, for the report.
     """
 
@@ -87,6 +88,7 @@ class EnvironmentRun:
     show_progress: Callable[[str], None]
     user_data_file: str = ""
     keys_file: str = ""
+    remembered: Remembered = field(default_factory=Remembered)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.client)
@@ -131,8 +133,8 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
             KEY_DELETED: found and not run.check_mode,
             KEY_WAS_MISSING: not found,
         }
-        result.handover = handover(options, entries, base_url, run.warn, remove=True)
-        result.summary = summarize(request, (), entries, run.place)
+        result.handover = handover(options, entries, base_url, run.warn, remove=True, remembered=run.remembered)
+        result.summary = summarize(request, (), entries, _place(run, result))
         return result
     existing = [entry for entry in kept if entry["key_id"] or run.check_mode]
     result.facts = build_facts(existing, endpoint, base_url)
@@ -144,15 +146,22 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
         return result
     now = run.client.now()
     ends = [end for one in outcomes if one.desired.present and (end := earlier_end(one.desired, one.after, now))]
-    result.summary = summarize(request, existing, removed, run.place, format_instant(min(ends)) if ends else None)
-    result.handover = handover(options, removed, base_url, run.warn, remove=True)
+    result.handover = [
+        *handover(options, removed, base_url, run.warn, remove=True, remembered=run.remembered),
+        *(
+            handover(options, existing, base_url, run.warn, remove=False, remembered=run.remembered)
+            if request.operation not in ("stop", "start")
+            else ()
+        ),
+    ]
+    earliest = format_instant(min(ends)) if ends else None
+    result.summary = summarize(request, existing, removed, _place(run, result), earliest)
     if not existing or request.operation == "stop":
         return result
     for problem in messages.unusable(existing, now, request.wording):
         run.warn(problem)
     if request.operation == "start":
         return result
-    result.handover += handover(options, existing, base_url, run.warn, remove=False)
     if request.operation in ("provision", "rotate"):
         result.messages = messages.provision_messages(
             request, existing, base_url, docling, now, check_mode=run.check_mode
@@ -165,6 +174,18 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
     else:
         result.report = messages.nothing_extended(existing)
     return result
+
+
+def _place(run: EnvironmentRun, result: OperationResult) -> Place:
+    """Return where the keys are after the run."""
+    options = run.request.options
+    is_known = all(entry["key_alias"] in run.remembered.aliases for entry in result.entries)
+    return replace(
+        run.place,
+        written=describe_places(options) or [words for one in result.handover for words in describe_places(one)],
+        not_updated=not_updated(result.entries, result.handover, run.remembered),
+        is_complete=is_known or has_places(options),
+    )
 
 
 def status_of(run: EnvironmentRun) -> OperationResult:

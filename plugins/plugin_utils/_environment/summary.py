@@ -42,7 +42,7 @@ _UNCHANGED = {
     "stop": "already blocked",
     "start": "not blocked",
 }
-_HANDOVER_OPTIONS = ("env_file", "profile_file", "secret_name")
+_HANDOVER_OPTIONS = "env_file, profile_file or secret_name"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ class Place:
 
     :ivar user_data_file: empty if user data are not saved.
     :ivar keys_file: empty without such a file.
+    :ivar written: the files and Secrets that keys are written to, or removed from.
+    :ivar not_updated: those that still contain a replaced or deleted key.
+    :ivar is_complete: there are no others.
     """
 
     base_url: str
@@ -58,6 +61,9 @@ class Place:
     keys_file: str
     now: datetime
     check_mode: bool
+    written: Sequence[str] = ()
+    not_updated: Sequence[str] = ()
+    is_complete: bool = True
 
 
 def summarize(
@@ -72,6 +78,8 @@ def summarize(
     lines = [*_actions(request, entries, removed, place)]
     if request.operation == "status":
         lines = [_status(request, entries)]
+    if removed and not place.check_mode:
+        lines += _removed_from(request, place)
     if not entries or request.operation in ("stop", "start"):
         lines += _problems(request, entries, place) if request.operation == "start" else ()
         lines += [f"To unblock, run {request.wording.operation('start')}"] * bool(
@@ -84,10 +92,11 @@ def summarize(
     if earlier_end and request.operation == "provision":
         lines.append(f"Not shortened to {earlier_end}: to shorten, set {request.wording.setting('shorten', 'true')}")
     lines += _problems(request, entries, place)
-    if not place.check_mode and request.operation != "extend":
-        lines += _saved(request, entries, place)
-        if command := _command(request, entries, place):
-            lines.append(command)
+    if not place.check_mode:
+        lines += _saved(request, entries, place) if request.operation != "extend" else ()
+        lines += _written(request, place)
+    if not place.check_mode and request.operation != "extend" and (command := _command(request, entries, place)):
+        lines.append(command)
     return lines
 
 
@@ -162,11 +171,24 @@ def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator
         yield f"List of all keys: {place.keys_file}"
     elif entries[0].get("user") and request.operation == "provision":
         yield f"For a list of all keys, run again with {request.wording.setting('keys_file', 'keys.csv')}"
-    places = [request.options[option] for option in _HANDOVER_OPTIONS if request.options[option]]
-    yield from (f"Written to: {one}" for one in places)
-    if request.operation == "rotate" and not places:
-        options = listed([request.wording.option(option) for option in _HANDOVER_OPTIONS])
-        yield f"Not written elsewhere: what an earlier run wrote with {options} still contains the old secret"
+
+
+def _written(request: Request, place: Place) -> Iterator[str]:
+    yield from (f"Written to: {one}" for one in place.written)
+    if place.not_updated:
+        yield (
+            f"Not updated: {listed(place.not_updated)}, with the old secret. To write the new key there, run "
+            f"{request.wording.operation('provision')} with the same variables as before"
+        )
+    elif request.operation == "rotate" and not place.is_complete:
+        yield f"Not written elsewhere: what an earlier run wrote with {_HANDOVER_OPTIONS} still contains the old secret"
+
+
+def _removed_from(request: Request, place: Place) -> Iterator[str]:
+    if request.operation == "destroy":
+        yield from (f"Removed from: {one}" for one in place.written)
+    if place.not_updated:
+        yield f"Not removed from: {listed(place.not_updated)}, where the key no longer works"
 
 
 def _problems(request: Request, entries: Sequence[Entry], place: Place) -> list[str]:

@@ -335,6 +335,24 @@ def test_a_failed_result_has_no_empty_values_because_ansible_prints_all_of_it(ru
     assert set(without_empty(result, Wording(in_playbook=True))) == {"changed", "operation"}
 
 
+def test_a_file_that_a_key_was_written_to_is_remembered(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "ann.env"
+
+    def places(result):
+        return [(one["state"], one["env_file"]) for one in result["handover"]]
+
+    assert places(run(users=["ann", "bob"], env_file="{user}.env")) == [
+        ("present", str(tmp_path / f"{user}.env")) for user in ("ann", "bob")
+    ]
+    file.touch()
+    assert places(run(users=["ann", "bob"])) == []  # the same keys
+    assert places(run("rotate", users=["all"])) == [("present", str(file))]  # there is no file for bob
+    assert places(run("stop", block_on_stop=True)) == []
+    assert places(run("destroy")) == [("absent", str(file))]
+    assert places(run(users=["ann", "bob"])) == []
+
+
 @pytest.mark.parametrize("operation", ["provision", "destroy"])
 def test_invalid_user_data_are_an_error_before_any_change(run, proxy, tmp_path, operation):
     proxy.add("virtkey-other")

@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
+    Remembered,
+    absolute_files,
     check_handover,
+    describe_places,
     environment_variables,
     handover,
+    is_on_controller,
+    not_updated,
+    places_to_save,
+    remembered_places,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import SavedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 
@@ -34,7 +42,8 @@ def wording(prefix: str) -> Wording:
 
 def entry(user: str | None = None, secret: str | None = "sk-secret") -> dict[str, Any]:
     alias = f"virtkey-abc-{user}" if user else "virtkey-abc"
-    return {"key": secret, "key_alias": alias, "models": ["a", "b"], **({"user": user} if user else {})}
+    entry = {"key": secret, "key_alias": alias, "models": ["a", "b"], "operation": "unchanged"}
+    return {**entry, **({"user": user} if user else {})}
 
 
 VARIABLES = {
@@ -70,6 +79,108 @@ def test_nothing_is_written_or_removed_without_a_place(nowhere: str | None, remo
         "secret_namespace": "n",
     }
     assert handover(options, [entry()], BASE_URL, WARNINGS.append, remove=remove) == []
+
+
+PLACES = {**NOWHERE, "env_file": "/srv/{user}.env", "profile_file": "/etc/profile.d/x.sh", "profile_group": "lab"}
+
+
+def saved(user: str | None, options: dict[str, Any], *, is_controller: bool = True, guid: str = "abc") -> SavedKey:
+    record = places_to_save(options, "", user, is_controller=is_controller)
+    return SavedKey(entry(user)["key_alias"], "sk-old", guid=guid, user=user, record=record)
+
+
+def remembered(*keys: SavedKey, missing: str = "") -> Remembered:
+    return remembered_places(keys, "abc", lambda path: path != missing)
+
+
+@pytest.mark.parametrize(
+    ("operation", "remove", "is_used"),
+    [
+        ("regenerated", False, True),
+        ("created", False, True),
+        ("updated", False, False),
+        ("unchanged", False, False),
+        ("deleted", True, True),
+        ("absent", True, True),
+        ("failed", True, False),
+    ],
+)
+def test_a_replaced_or_deleted_key_is_written_where_it_was_or_removed(
+    operation: str, remove: bool, is_used: bool
+) -> None:
+    one = {**entry("ann"), "operation": operation}
+    places = remembered(saved("ann", PLACES))
+    found = handover(NOWHERE, [one, entry("bob")], BASE_URL, WARNINGS.append, remove=remove, remembered=places)
+    assert [
+        (item["env_file"], item["profile_file"], item["profile_group"], item["handover_host"]) for item in found
+    ] == [("/srv/ann.env", "/etc/profile.d/x.sh", "lab", "localhost")] * is_used
+    assert all((item["state"], item["secret_name"]) == ("absent" if remove else "present", "") for item in found)
+
+
+def test_an_option_replaces_what_is_remembered() -> None:
+    one, options = {**entry("ann"), "operation": "regenerated"}, {**NOWHERE, "env_file": "/other.env"}
+    places = remembered(saved("ann", PLACES))
+    (item,) = handover(options, [one], BASE_URL, WARNINGS.append, remove=False, remembered=places)
+    assert (item["env_file"], item["profile_file"], item["handover_host"]) == ("/other.env", "", "")
+    assert not_updated([one], [item], places) == ["/srv/ann.env", "/etc/profile.d/x.sh"]
+    assert not_updated([one], [{**item, "env_file": "/srv/ann.env"}], places) == ["/etc/profile.d/x.sh"]
+
+
+def test_only_files_that_exist_on_the_controller_are_remembered() -> None:
+    bastion = {**PLACES, "handover_host": "bastion", "secret_name": "key", "secret_namespace": "lab"}
+    assert remembered(saved("ann", PLACES), missing="/srv/ann.env").files == {
+        "virtkey-abc-ann": {
+            "handover_host": "localhost",
+            "profile_file": "/etc/profile.d/x.sh",
+            "profile_group": "lab",
+        }
+    }
+    here = remembered(saved("ann", bastion))
+    assert here.others == {"virtkey-abc-ann": ["Secret key in namespace lab"]}
+    assert "secret_name" not in here.files["virtkey-abc-ann"]
+    elsewhere = remembered(saved("ann", bastion, is_controller=False))
+    assert (elsewhere.files, elsewhere.others) == (
+        {},
+        {
+            "virtkey-abc-ann": [
+                *("/srv/ann.env on bastion", "/etc/profile.d/x.sh on bastion"),
+                "Secret key in namespace lab",
+            ]
+        },
+    )
+    assert len(not_updated([{**entry("ann"), "operation": "regenerated"}], [], elsewhere)) == 3
+    assert not_updated([entry("ann")], [], elsewhere) == []
+
+
+@pytest.mark.parametrize(
+    ("guid", "record"),
+    [
+        ("other", {"handover": {"env_file": "/srv/x.env", "handover_host": "localhost"}}),
+        ("abc", {"handover": {"env_file": ["/srv/x.env"], "handover_host": "localhost"}}),
+        ("abc", {"handover": "/srv/x.env"}),
+        ("abc", {"handover": {"handover_host": "localhost"}}),
+        ("abc", {}),
+    ],
+    ids=["other environment", "no text", "no dictionary", "nowhere", "nothing"],
+)
+def test_what_is_saved_of_others_or_damaged_is_not_used(guid: str, record: dict[str, Any]) -> None:
+    known = remembered_places([SavedKey("virtkey-abc", "sk-old", guid=guid, record=record)], "abc", lambda path: True)
+    assert known == Remembered(aliases=frozenset({"virtkey-abc"} if guid == "abc" else ()))
+
+
+def test_files_on_the_controller_are_relative_to_the_current_directory(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {**NOWHERE, "env_file": "{user}/.env", "profile_file": "~/profile"}
+    assert absolute_files(options) == {"env_file": f"{tmp_path}/{{user}}/.env", "profile_file": "~/profile"}
+    assert describe_places({"env_file": f"{tmp_path}/.env", "handover_host": "localhost"}) == [".env"]
+
+
+@pytest.mark.parametrize(
+    ("host", "transport", "expected"),
+    [("localhost", "ssh", True), ("web", "local", True), ("web", "ssh", False), ("bastion", "local", False)],
+)
+def test_which_files_are_on_the_controller(host: str, transport: str, expected: bool) -> None:
+    assert is_on_controller(host, "web", transport) is expected
 
 
 def test_a_single_key_is_written_where_the_options_say() -> None:

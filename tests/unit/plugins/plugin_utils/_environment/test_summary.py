@@ -45,13 +45,12 @@ def lines(
     keys_file: str = "",
     users: tuple[str, ...] = (),
     earlier_end: str | None = None,
-    **options: Any,
+    display_key: bool = True,
+    **place: Any,
 ) -> list[str]:
-    all_options = {"display_key": True, "env_file": "", "profile_file": "", "secret_name": "", **options}
-    request = Request(
-        operation, "abc", "virtkey-abc", users, False, all_options, {}, {}, wording=Wording(in_playbook=True)
-    )
-    return summarize(request, entries, removed, Place(URL, file, keys_file, NOW, check_mode), earlier_end)
+    options = {"display_key": display_key}
+    request = Request(operation, "abc", "virtkey-abc", users, False, options, {}, {}, wording=Wording(in_playbook=True))
+    return summarize(request, entries, removed, Place(URL, file, keys_file, NOW, check_mode, **place), earlier_end)
 
 
 def test_the_summary_of_a_new_key_has_a_command_that_tries_it() -> None:
@@ -105,17 +104,34 @@ def test_an_expiry_that_is_not_shortened_is_explained() -> None:
 
 
 def test_a_replacement_says_where_the_old_secret_remains() -> None:
-    line = (
-        "Not written elsewhere: what an earlier run wrote with env_file, profile_file, secret_name still contains the "
-        "old secret"
+    replaced = entry(operation="regenerated")
+    unknown = (
+        "Not written elsewhere: what an earlier run wrote with env_file, profile_file or secret_name still contains "
+        "the old secret"
     )
-    assert line in lines("rotate", entry(operation="regenerated"))
-    assert line not in lines("rotate", entry(operation="regenerated"), secret_name="litellm")
-    assert line not in lines("provision", entry())
+    old = (
+        "Not updated: Secret key in namespace lab, with the old secret. To write the new key there, run playbook "
+        "provision_key with the same variables as before"
+    )
+    assert unknown not in lines("rotate", replaced)
+    assert unknown in lines("rotate", replaced, is_complete=False)
+    assert old in lines("rotate", replaced, is_complete=False, not_updated=["Secret key in namespace lab"])
+    assert old in lines("extend", replaced, not_updated=["Secret key in namespace lab"])
+    assert unknown not in lines("provision", entry(), is_complete=False)
 
 
 def test_places_of_the_keys() -> None:
-    assert "Written to: /home/{user}/.env" in lines("provision", entry(), env_file="/home/{user}/.env")
+    assert "Written to: .env" in lines("provision", entry(), written=[".env"])
+    assert "Written to: .env" in lines("extend", entry(operation="created"), written=[".env"])
+    removed = (entry(operation="deleted"),)
+    assert lines("destroy", removed=removed, written=[".env"], not_updated=[".env on bastion"]) == [
+        "Deleted virtual key virtkey-abc",
+        "Removed from: .env",
+        "Not removed from: .env on bastion, where the key no longer works",
+    ]
+    assert lines("destroy", removed=removed, written=[".env"], check_mode=True) == [
+        "Would delete virtual key virtkey-abc"
+    ]
     assert any(
         line.startswith("Not saved, because user data is switched off") for line in lines("provision", entry(), file="")
     )
