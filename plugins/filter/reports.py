@@ -41,6 +41,7 @@ def keys_report(
     guid: object = None,
     ending_within: object = None,
     sort: str = "end",
+    models: object = None,
 ) -> dict[str, Any]:
     return build_report(
         _checked_keys(keys, "keys_report"),
@@ -51,6 +52,7 @@ def keys_report(
         guid=str(guid).strip() if guid is not None else None,
         ending_within=_duration_or_none(ending_within),
         sort=str(sort),
+        models=_checked_models(models),
     )
 
 
@@ -102,6 +104,14 @@ def _checked_keys(keys: Any, name: str) -> Sequence[Mapping[str, Any]]:
     if isinstance(keys, list | tuple) and all(isinstance(key, Mapping) and "status" in key for key in keys):
         return keys
     raise OptionError(f"{name} requires the virtual_keys of a litellm_key_info result")
+
+
+def _checked_models(models: object) -> Sequence[str] | None:
+    if models is None:
+        return None
+    if isinstance(models, list | tuple) and all(isinstance(model, str) for model in models):
+        return models
+    raise OptionError("models must be a list of names, such as the models of a litellm_proxy_info result")
 
 
 def _duration_or_none(value: object) -> Duration | None:

@@ -31,6 +31,7 @@ options:
       - destroy_key
       - report_keys
       - sweep_keys
+      - replace_model
       - check_connection
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._attributes

@@ -27,6 +27,7 @@ import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
     COLLECTION,
     GRANITE,
+    MISTRAL,
     PATIENCE,
     Ansible,
     CommandResult,
@@ -458,6 +459,25 @@ def test_a_key_that_is_extended_during_a_sweep_is_kept(
     kept = run.task_msg("Show the keys that are kept because they have changed")
     assert set(column(kept, "KEY")) == {f"{swept_keys.prefix}old1"}
     assert run.task_msg("Show the result") == "Virtual keys that were deleted: 1"
+
+
+def test_a_model_that_is_gone_is_reported_and_replaced(ansible: Ansible, proxy: Proxy, guid: str) -> None:
+    keys = Keys(proxy, f"virtkey-{guid}-model-")
+    keys.add("old", models=[MISTRAL, "mistral-of-last-year"])
+    keys.add("new", models=[MISTRAL])
+    try:
+        report = playbook(ansible, "report_keys", keys)
+        assert "unknown model mistral-of-last-year" in report.stdout
+        assert "2 virtual keys: 2 active, 1 with unknown models" in report.stdout
+        models = {"old_model": "mistral-of-last-year", "new_model": GRANITE}
+        predicted = playbook(ansible, "replace_model", keys, "--check", **models)
+        assert f"Would replace mistral-of-last-year by {GRANITE} in 1 virtual key" in predicted.stdout
+        replaced = playbook(ansible, "replace_model", keys, **models)
+        assert f"Replaced mistral-of-last-year by {GRANITE} in 1 virtual key" in replaced.stdout
+        models_of = {name: proxy.row(keys.prefix + name)["models"] for name in keys.ids}
+        assert models_of == {"old": [MISTRAL, GRANITE], "new": [MISTRAL]}
+    finally:
+        keys.delete()
 
 
 def test_the_examples_of_the_filters_run(ansible: Ansible, keys: Keys) -> None:

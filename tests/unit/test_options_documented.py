@@ -23,7 +23,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 ON_MANAGED_NODES = {"private_file"}
 ACTIONS = sorted({path.stem for path in (PLUGINS / "action").glob("*.py")} - ON_MANAGED_NODES)
 # An action checks this itself.
-REQUIRED = {"litellm_key_row": {"key_ids", "postgres_url"}}
+REQUIRED = {"litellm_key_model": {"old_model", "new_model"}, "litellm_key_row": {"key_ids", "postgres_url"}}
 
 
 def plugin(kind: str, name: str) -> Any:
@@ -48,7 +48,7 @@ def as_documented(option: Option) -> tuple[Any, ...]:
 
 
 def test_every_action_has_a_documentation_page() -> None:
-    assert len(ACTIONS) == 8
+    assert len(ACTIONS) == 9
     modules = {path.stem for path in (PLUGINS / "modules").glob("*.py")}
     assert modules - set(ACTIONS) == ON_MANAGED_NODES
     assert set(ACTIONS) <= modules

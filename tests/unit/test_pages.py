@@ -107,7 +107,10 @@ def plugin_messages() -> set[str]:
     plugins = ROOT / "plugins"
     paths = [path for folder in ("action", "filter", "lookup", "test") for path in (plugins / folder).glob("*.py")]
     # Summaries need no explanation.
-    summaries = {plugins / "plugin_utils" / name for name in ("_environment/summary.py", "_playbooks/connection.py")}
+    summaries = {
+        plugins / "plugin_utils" / name
+        for name in ("_environment/summary.py", "_playbooks/connection.py", "_playbooks/replacement.py")
+    }
     paths += {*(plugins / "plugin_utils").rglob("*.py")} - summaries
     paths += (plugins / "module_utils").glob("*.py")
     paths.append(plugins / "modules" / "private_file.py")

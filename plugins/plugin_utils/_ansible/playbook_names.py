@@ -70,6 +70,7 @@ PLAYBOOKS = {
     **dict.fromkeys(ENVIRONMENT_PLAYBOOKS, _ENVIRONMENT),
     "report_keys": _REPORT,
     "sweep_keys": _CLEANUP,
+    "replace_model": Names(short={}, other={"old_model", "new_model", "alias_prefix", *_CONNECTION}),
     "check_connection": Names(short={}, other=_CONNECTION),
 }
 ALL_NAMES = set().union(*(names.all for names in PLAYBOOKS.values()))

@@ -9,18 +9,12 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from .._errors import LiteLLMError
 from .._litellm.client import Client
-from .._text import shorten
-
-# Names with a special meaning, which no listing contains.
-_SPECIAL_MODELS = {"*", "all-team-models", "all-proxy-models", "no-default-models"}
-_MAX_LISTED = 10
+from .model_names import describe_unknown, unknown_models
 
 OnUnknownModels = Literal["fail", "warn", "ignore"]
 
@@ -125,40 +119,3 @@ def budget_exists(client: Client, budget_id: str) -> bool:
     :raises LiteLLMError: if the budget cannot be read.
     """
     return bool(client.post("/budget/info", {"budgets": [budget_id]}))
-
-
-def unknown_models(models: Iterable[str], served: frozenset[str]) -> dict[str, list[str]]:
-    """Return the models that the proxy does not serve, each with the closest names that it serves."""
-    return {
-        name: _closest(name, served) for name in models if name not in _SPECIAL_MODELS and not _is_served(name, served)
-    }
-
-
-def describe_unknown(unknown: dict[str, list[str]], served: frozenset[str]) -> str:
-    """Return the unknown models and what the proxy serves as part of a sentence."""
-    parts = [
-        f"'{name}'" + (f" (did you mean {' or '.join(repr(shorten(one)) for one in closest)}?)" if closest else "")
-        for name, closest in unknown.items()
-    ]
-    listed = ", ".join(map(shorten, sorted(served)[:_MAX_LISTED])) + (", ..." if len(served) > _MAX_LISTED else "")
-    return f"{', '.join(parts)}. The proxy serves {listed or 'no models'}"
-
-
-def _closest(name: str, served: frozenset[str]) -> list[str]:
-    """Return at most three names; first those that contain the name or the reverse, which difflib may rate too low."""
-    by_lower_case = {model.lower(): model for model in sorted(served) if model}
-    lower = name.lower()
-    if not lower:
-        return []
-    overlapping = [model for model in by_lower_case if model in lower or lower in model]
-    close = difflib.get_close_matches(lower, overlapping, n=3, cutoff=0)
-    close += difflib.get_close_matches(lower, by_lower_case, n=3)
-    return [by_lower_case[model] for model in dict.fromkeys(close)][:3]
-
-
-def _is_served(name: str, served: frozenset[str]) -> bool:
-    if name in served or any("*" in name and fnmatchcase(model, name) for model in served):
-        return True
-    # A model behind a pattern may be named without its provider: gpt-4o for openai/gpt-4o and the pattern openai/*.
-    names = [name, *(model for model in served if "/" not in name and model.endswith(f"/{name}"))]
-    return any("*" in pattern and fnmatchcase(one, pattern) for pattern in served for one in names)

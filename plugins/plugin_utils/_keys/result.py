@@ -136,7 +136,9 @@ def difference(outcome: Outcome) -> Json | None:
     before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
     if before == after:
         return None
-    header = printable(f"virtual key {outcome.desired.name}")
+    observed = outcome.after or outcome.before
+    alias = outcome.desired.alias or (observed and observed.alias)
+    header = printable(f"virtual key {alias or outcome.desired.name}")
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 

@@ -27,8 +27,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from .._keys.durations import human, parse, parse_instant
 from .._keys.lifetimes import time_until
 from .._text import printable
-from .report import FINDINGS
-from .table import additional_findings, key_title
+from .table import additional_findings, finding_label, key_title
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _HOUR = timedelta(hours=1)
@@ -88,7 +87,6 @@ def render_page(report: Mapping[str, Any]) -> str:
         now=_to_minute(now),
         soon=human(parse(report["soon"])),
         keys=[_row(key, now) for key in keys],
-        labels={name: finding.label for name, finding in FINDINGS.items()},
         scales=_scales(keys, now),
         initial_scale=_initial_scale(keys, now),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
@@ -122,7 +120,8 @@ def _row(key: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "budget": budget,
         # A budget of 0 counts as spent.
         "spent_percent": None if budget is None else 100 if spend >= budget else round(100 * spend / budget, 1),
-        "badges": additional_findings(key),
+        "badges": (badges := additional_findings(key)),
+        "labels": {name: printable(finding_label(key, name)) for name in badges},
     }
 
 

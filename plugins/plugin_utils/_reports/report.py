@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from .._errors import OptionError
 from .._keys.durations import Duration, format_instant, human, parse_instant
+from .._keys.model_names import unknown_models
 from .guids import Guids, fold
 
 Json = dict[str, Any]
@@ -42,6 +43,7 @@ FINDINGS = {
     "expired": Finding("expired", "expired"),
     "ends_soon": Finding("ends soon", "ending within {soon}"),
     "blocked": Finding("blocked", "blocked"),
+    "unknown_models": Finding("unknown model", "with unknown models"),
     "over_budget": Finding("budget spent", "with the budget spent"),
     "near_budget": Finding("budget nearly spent", "with the budget nearly spent"),
     "duplicate": Finding("duplicate", "with a duplicate alias"),
@@ -64,6 +66,7 @@ def build_report(
     guid: str | None = None,
     ending_within: Duration | None = None,
     sort: str = "end",
+    models: Collection[str] | None = None,
 ) -> Json:
     """Return the keys with their findings, and totals.
 
@@ -72,6 +75,7 @@ def build_report(
     :param guid: leave out the keys of other environments.
     :param ending_within: leave out the keys that have expired, and those that expire later.
     :param sort: one of ORDERS.
+    :param models: what the proxy serves; None if that is unknown.
     :raises OptionError: for an unknown order.
     """
     if sort not in ORDERS:
@@ -88,7 +92,11 @@ def build_report(
         guids_with_key.update(environments or ())
         if not _is_included(key, now, guid, ending_within):
             continue
-        entries.append({**key, "guid": guid_of(key), "findings": [name for name in FINDINGS if name in findings]})
+        unknown = {} if models is None else unknown_models(map(str, key["models"] or ()), models)
+        if unknown:
+            findings.add("unknown_models")
+        found = {"findings": [name for name in FINDINGS if name in findings], "unknown_models": unknown}
+        entries.append({**key, "guid": guid_of(key), **found})
     entries.sort(key=ORDERS[sort])
     totals = {
         "keys": len(entries),
@@ -104,6 +112,7 @@ def build_report(
         "totals": totals,
         "environments": _sums(entries, "guid"),
         "users": _sums(entries, "user_id"),
+        "checks_models": models is not None,
         "guids_without_key": None if guids is None else sorted(guids[one] for one in guids.keys() - guids_with_key),
         "summary": _summary(totals, soon),
     }

@@ -65,6 +65,16 @@ def additional_findings(key: Key) -> list[str]:
     return [name for name in key.get("findings", ()) if name not in (key["status"], "never_expires")]
 
 
+def finding_label(key: Key, name: str) -> str:
+    """Return how a finding of the key is displayed: `unknown model gpt-4 (gpt-4o?)`."""
+    label = FINDINGS[name].label
+    if name != "unknown_models":
+        return label
+    unknown = [f"{model} ({closest[0]}?)" if closest else model for model, closest in key["unknown_models"].items()]
+    omitted = len(unknown) - _MAX_MODELS
+    return f"{label} {', '.join(unknown[:_MAX_MODELS])}" + (f" and {omitted} more" if omitted > 0 else "")
+
+
 def _row(key: Key, now: datetime) -> tuple[str, ...]:
     models = [str(model) for model in key["models"] or ()]
     omitted = len(models) - _MAX_MODELS
@@ -75,7 +85,7 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
         spend_text(key),
         str(key["user_id"] or "-"),
         ", ".join(models[:_MAX_MODELS]) + (f" and {omitted} more" if omitted > 0 else "") or "all",
-        ", ".join(FINDINGS[name].label for name in additional_findings(key)),
+        ", ".join(finding_label(key, name) for name in additional_findings(key)),
     )
     return tuple(map(printable, cells))
 

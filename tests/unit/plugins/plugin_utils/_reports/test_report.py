@@ -137,6 +137,7 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "expired": 1,
         "ends_soon": 1,
         "blocked": 1,
+        "unknown_models": 0,
         "over_budget": 1,
         "near_budget": 0,
         "duplicate": 0,
@@ -172,6 +173,18 @@ def test_report_contains_every_key_and_counts_every_finding(keys, soon):
         assert report["totals"][name] == sum(name in entry["findings"] for entry in entries)
     expiries = [entry["expires"] or "9" for entry in entries]
     assert expiries == sorted(expiries)
+
+
+def test_models_that_the_proxy_does_not_serve_are_reported_with_the_closest_ones():
+    keys = [key("virtkey-a", models=["granite-3", "gpt-*", "all-team-models"]), key("virtkey-b", models=None)]
+    report = build_report(keys, NOW, soon=DAY, models=["granite-4", "gpt-5"])
+    entry, other = report["virtual_keys"]
+    assert (entry["findings"], entry["unknown_models"]) == (["unknown_models"], {"granite-3": ["granite-4"]})
+    assert (other["findings"], other["unknown_models"]) == ([], {})
+    assert "1 with unknown models" in report["summary"]
+    # Without the models of the proxy, no key is reported.
+    report = build_report(keys, NOW, soon=DAY)
+    assert (report["totals"]["unknown_models"], report["checks_models"]) == (0, False)
 
 
 def aliases(*keys, **options) -> list[str]:

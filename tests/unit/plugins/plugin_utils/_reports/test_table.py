@@ -110,3 +110,11 @@ def test_lists_are_joined_in_csv():
     heading, line = format_csv([key(models=["a", "b"])]).splitlines()
     values = dict(zip(next(csv.reader([heading])), next(csv.reader([line])), strict=True))
     assert (values["key_alias"], values["models"]) == ("virtkey-abc", "a,b")
+
+
+def test_unknown_models_are_named_with_the_closest_ones():
+    models = ["granite-3", "b", "c", "d"]
+    report = build_report([key(models=models)], NOW, soon=DAY, models=["granite-4"])
+    assert format_table(report["virtual_keys"], NOW)[1].endswith(
+        "  unknown model granite-3 (granite-4?), b, c and 1 more"
+    )
