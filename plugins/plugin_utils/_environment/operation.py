@@ -9,13 +9,16 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from .._errors import UserError
+from .._errors import LiteLLMError, UserError
 from .._keys.model import ObservedKey
+from .._keys.model_names import describe_unknown, unknown_models
 from .._keys.outcome import Outcome
 from .._keys.problems import secret_unknown
 from .._keys.reconcile import reconcile
+from .._keys.references import served_models
 from .._litellm.permission import require_administrator
 from . import messages
 from .desired import desired_keys
@@ -40,7 +43,9 @@ def run_operation(run: EnvironmentRun) -> Json:
         desired_keys(request, request.named_members[:1], {}, master_key, run.client.now())
     require_administrator(run.client)
     if request.operation == "status":
-        return run.finish(status_of(run))
+        status = status_of(run)
+        _warn_about_models(run, status.entries)
+        return run.finish(status)
     members, found = _members(run)
     if not members and request.operation == "extend":
         raise UserError(nothing_to_extend(request))
@@ -74,6 +79,17 @@ def run_operation(run: EnvironmentRun) -> Json:
     is_saved = run.saves_user_data or request.operation == "destroy"
     with delete_if_lost(run.client, outcomes, is_saved=is_saved):
         return run.finish(result_of(run, outcomes))
+
+
+def _warn_about_models(run: EnvironmentRun, entries: Sequence[Json]) -> None:
+    """Warn if keys name models that the proxy does not serve: they may have been renamed since."""
+    models = sorted({str(model) for entry in entries for model in entry["models"] or ()})
+    with contextlib.suppress(LiteLLMError):  # the status of the keys is known all the same
+        if models and (unknown := unknown_models(models, served := served_models(run.client))):
+            run.warn(
+                f"The virtual keys of environment {run.request.guid} refer to unknown models: "
+                f"{describe_unknown(unknown, served)}. To replace a model, run the playbook replace_model"
+            )
 
 
 def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | None]:

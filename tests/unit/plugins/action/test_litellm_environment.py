@@ -725,3 +725,22 @@ def test_messages_name_what_set_the_connection(run, proxy):
     assert run(url="ftp://x")["msg"].startswith("url 'ftp://x' is invalid")
     message = run(variables={"litellm_master_key": "sk-wrong"})["msg"]
     assert message.endswith("does not accept the master key (401); check litellm_master_key")
+
+
+def test_the_status_warns_of_models_that_the_proxy_does_not_serve(run, proxy, warnings):
+    proxy.models = ["granite-4"]
+    proxy.add("virtkey-abc", models=["granite-3", "granite-4"], metadata={"guid": "abc"})
+    assert statuses(run("status")) == ["active"]
+    assert warnings == [
+        "The virtual keys of environment abc refer to unknown models: 'granite-3' (did you mean 'granite-4'?). "
+        "The proxy serves granite-4. To replace a model, run the playbook replace_model"
+    ]
+    # The status does not depend on this list.
+    proxy.fault("GET /v1/models", Fault(status=403))
+    assert statuses(run("status")) == ["active"]
+    assert len(warnings) == 1
+
+
+def statuses(result):
+    assert result.get("msg") is None
+    return [entry["status"] for entry in result["virtual_keys"]]
