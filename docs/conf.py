@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from docutils import nodes
@@ -25,7 +26,7 @@ copyright = f"{GALAXY['authors'][0]}, {GALAXY['license'][0]}"
 html_title = f"{project} {release}"
 html_short_title = project
 
-extensions = ["sphinx_antsibull_ext"]
+extensions = ["sphinx_antsibull_ext", "sphinx_copybutton", "notfound.extension"]
 default_role = "any"
 nitpicky = True
 highlight_language = "YAML+Jinja"
@@ -37,6 +38,13 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_use_index = False
+
+# Copy buttons are for what a reader can run or save, and leave out prompts.
+copybutton_selector = "div[class*=highlight-]:not(.highlight-text) pre"
+copybutton_exclude = ".gp, .go"
+# The page for unknown addresses is shown at any of them, so its links contain the path of the site.
+notfound_urls_prefix = urlsplit(GALAXY["documentation"]).path
+notfound_template = "page.html"
 
 # Labels of Ansible's own documentation. The URLs can be derived from them, so no inventory has to be downloaded.
 _BUILTIN = re.compile(r"ansible_collections\.ansible\.builtin\.(\w+)_(module|lookup|filter|test)\b")
@@ -103,6 +111,15 @@ def _url(guides: Path, target: str) -> str:
     return f"{name}.html{mark}{anchor}"
 
 
+def add_edit_link(_app: Any, name: str, source: list[str]) -> None:
+    """Let readers edit a guide on GitHub. antsibull-docs adds this link to its own pages only."""
+    folder, _separator, page = name.rpartition("/")
+    if folder == "docsite":
+        url = f"{GALAXY['repository']}/edit/main/docs/docsite/rst/{page}.rst"
+        source[0] = f":github_url: {url}\n\n{source[0]}"
+
+
 def setup(app: Any) -> None:
+    app.connect("source-read", add_edit_link)
     app.connect("missing-reference", to_ansible)
     app.connect("build-finished", write_redirects)

@@ -70,6 +70,8 @@ notes:
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - module: rhpds.litellm_virtual_keys.litellm_key_info
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.hand_over_a_key
+    description: Templates for common applications.
 """
 
 EXAMPLES = r"""

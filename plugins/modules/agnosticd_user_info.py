@@ -49,6 +49,10 @@ options:
       - The C(ACTION) whose files are written. The default is the variable C(ACTION). Set it to V(provision) in a later
         lifecycle hook to update the user data from provisioning, which is what lab guides read.
     type: str
+seealso:
+  - module: rhpds.litellm_virtual_keys.litellm_environment
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.facts_and_user_data
+    description: The names of all facts and user data.
 attributes:
   check_mode:
     description: Shows the messages but does not save anything.

@@ -227,6 +227,10 @@ options:
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - module: rhpds.litellm_virtual_keys.agnosticd_user_info
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.extend_and_pause
+    description: How to extend and block the keys of an environment.
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.facts_and_user_data
+    description: The names of all facts and user data.
 attributes:
   check_mode:
     description: Predicts the changes without making them.

@@ -271,6 +271,12 @@ options:
     elements: str
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_environment
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.run_a_workshop
+    description: How to create a key for each participant.
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.replace_a_key
+    description: How to replace a leaked or lost key.
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.expiry
+    description: How lifetimes are counted.
 attributes:
   check_mode:
     description: Predicts the changes without making them.

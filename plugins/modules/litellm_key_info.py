@@ -45,6 +45,12 @@ options:
     description: Return only keys that are usable (V(active)), expired, or blocked.
     type: str
     choices: [active, expired, blocked]
+seealso:
+  - module: rhpds.litellm_virtual_keys.litellm_key
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.report_on_keys
+    description: How to report on the keys of a proxy.
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.clean_up
+    description: How to find and delete keys that nobody needs.
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes

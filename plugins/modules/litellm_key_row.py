@@ -38,6 +38,9 @@ options:
     description: The time limit for the database statement, in seconds.
     type: float
     default: 30
+seealso:
+  - module: rhpds.litellm_virtual_keys.litellm_key
+  - module: rhpds.litellm_virtual_keys.litellm_environment
 attributes:
   check_mode:
     description: Selects the existing rows without deleting them.

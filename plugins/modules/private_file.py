@@ -61,6 +61,11 @@ options:
     description: The mode of the file, as an octal number.
     type: str
     default: "0600"
+seealso:
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.hand_over_a_key
+    description: How the role writes keys to files.
+  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.security
+    description: The rules for files.
 attributes:
   check_mode:
     support: full
