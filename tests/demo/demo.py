@@ -181,7 +181,7 @@ def chapter(title: str) -> None:
 
 
 def say(text: str) -> None:
-    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    "), flush=True)
+    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False), flush=True)
 
 
 def link_collection() -> None:

@@ -42,7 +42,6 @@ _UNCHANGED = {
     "stop": "already blocked",
     "start": "not blocked",
 }
-_HANDOVER_OPTIONS = "env_file, profile_file or secret_name"
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,8 @@ def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator
     if not place.user_data_file:
         yield "Not saved, because user data is switched off: the key is only in the facts of this play"
     else:
-        names = f" (as litellm_{entries[0]['user']}_virtual_key and so on)" if entries[0].get("user") else ""
+        others = " and so on" if len(entries) > 1 else ""
+        names = f" (as litellm_{entries[0]['user']}_virtual_key{others})" if entries[0].get("user") else ""
         yield f"Saved in: {place.user_data_file}{names}"
     if place.keys_file:
         yield f"List of all keys: {place.keys_file}"
@@ -181,7 +181,7 @@ def _written(request: Request, place: Place) -> Iterator[str]:
             f"{request.wording.operation('provision')} with the same variables as before"
         )
     elif request.operation == "rotate" and not place.is_complete:
-        yield f"Not written elsewhere: what an earlier run wrote with {_HANDOVER_OPTIONS} still contains the old secret"
+        yield "The old key was not saved here, so the files and Secrets that contain it are not known; update them"
 
 
 def _removed_from(request: Request, place: Place) -> Iterator[str]:
@@ -205,6 +205,6 @@ def _command(request: Request, entries: Sequence[Entry], place: Place) -> str | 
     secret = entries[0].get("key") if len(entries) == 1 and not entries[0].get("user") else "KEY"
     if not secret:
         return None
-    which = "it" if secret != "KEY" else "one of them (instead of KEY)"
+    which = f"{'one of them' if len(entries) > 1 else 'it'}{' (instead of KEY)' if secret == 'KEY' else ''}"
     header = shlex.quote(f"Authorization: Bearer {secret}")
     return f"Try {which}: curl -H {header} {shlex.quote(place.base_url + '/models')}"

@@ -65,6 +65,13 @@ def test_the_summary_of_a_new_key_has_a_command_that_tries_it() -> None:
     assert '"' not in "".join(summary)  # Ansible would escape it, and the command could not be copied
 
 
+def test_the_summary_of_one_user_of_many() -> None:
+    assert lines("rotate", entry("bob", operation="regenerated"))[-2:] == [
+        f"Saved in: {FILE} (as litellm_bob_virtual_key)",
+        f"Try it (instead of KEY): curl -H 'Authorization: Bearer KEY' {URL}/models",
+    ]
+
+
 def test_display_key_leaves_out_the_command() -> None:
     assert lines("provision", entry(), display_key=False)[-1] == f"Saved in: {FILE}"
 
@@ -105,10 +112,7 @@ def test_an_expiry_that_is_not_shortened_is_explained() -> None:
 
 def test_a_replacement_says_where_the_old_secret_remains() -> None:
     replaced = entry(operation="regenerated")
-    unknown = (
-        "Not written elsewhere: what an earlier run wrote with env_file, profile_file or secret_name still contains "
-        "the old secret"
-    )
+    unknown = "The old key was not saved here, so the files and Secrets that contain it are not known; update them"
     old = (
         "Not updated: Secret key in namespace lab, with the old secret. To write the new key there, run playbook "
         "provision_key with the same variables as before"

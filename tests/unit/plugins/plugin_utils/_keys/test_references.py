@@ -9,10 +9,12 @@ from __future__ import annotations
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.references import (
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model_names import (
     describe_unknown,
-    served_models,
     unknown_models,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.references import (
+    served_models,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
