@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -57,7 +58,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(artifact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Program:
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder in which `program` installs the artifact."""
+    return tmp_path_factory.mktemp("collections")
+
+
+@pytest.fixture(scope="module")
+def program(artifact: Path, collections: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Return a function that runs one of Ansible's programs in a new environment with the artifact installed."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder / "venv", with_pip=True)
@@ -72,7 +79,7 @@ def program(artifact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
             cwd=work,
             env={
                 "ANSIBLE_HOME": str(folder / "home"),
-                "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+                "ANSIBLE_COLLECTIONS_PATH": str(collections),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
                 "HOME": str(folder),
@@ -89,9 +96,7 @@ def program(artifact: Path, proxy: Proxy, tmp_path_factory: pytest.TempPathFacto
         )
         return CommandResult(done.returncode, done.stdout, done.stderr, "")
 
-    installed = run(
-        "ansible-galaxy", "collection", "install", "--offline", str(artifact), "-p", str(folder / "collections")
-    )
+    installed = run("ansible-galaxy", "collection", "install", "--offline", str(artifact), "-p", str(collections))
     assert installed.code == 0, installed.output
     return run
 
@@ -101,6 +106,7 @@ def test_the_artifact_contains_what_users_need_and_nothing_else(artifact):
         names = archive.getnames()
     assert {name.split("/")[0] for name in names} == ARTIFACT
     assert [name for name in names if name.startswith("tests/")] == ["tests/config.yml"]
+    assert {name for name in names if re.fullmatch("docs/[^/]+", name)} == {"docs/docsite"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".tar.gz"))]
 
 
@@ -118,7 +124,11 @@ def test_ansible_finds_every_playbook_by_its_name(program, artifact):
     assert checked.code == 0, checked.output
 
 
-def test_the_playbooks_cover_the_life_cycle_of_a_key(program, proxy, guid):
+def test_the_playbooks_cover_the_life_cycle_of_a_key(program, collections, proxy, guid):
+    """They need no file outside of these four directories, which the Ansible community requires."""
+    for path in collections.joinpath("ansible_collections", *COLLECTION.split(".")).iterdir():
+        if path.name not in ("meta", "playbooks", "plugins", "roles"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     guid = f"{guid}-installed"
     alias = f"virtkey-{guid}"
 
