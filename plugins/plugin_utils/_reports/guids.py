@@ -86,10 +86,16 @@ def _flatten(parts: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
 def _guids_in(part: Any) -> Iterator[str]:
     if isinstance(part, Mapping) and part.get("encoding") == "base64":
         part = _decode(part.get("content"))
-    if isinstance(part, bool) or not isinstance(part, str | int):
+    if isinstance(part, int) and not isinstance(part, bool):
+        shown = str(part)[:_MAX_QUOTED_LENGTH]
+        raise OptionError(
+            f"The list of guids contains the number {shown}; quote guids, because YAML changes numbers such as 01234 "
+            "and 1_000"
+        )
+    if not isinstance(part, str):
         shown = repr(part)[:_MAX_QUOTED_LENGTH]
-        raise OptionError(f"The list of guids contains {shown}, which is not a guid; use strings or whole numbers")
-    for line in str(part).splitlines():
+        raise OptionError(f"The list of guids contains {shown}, which is not a guid; use strings")
+    for line in part.splitlines():
         normalized = unicodedata.normalize("NFKC", line).partition("#")[0]
         tokens = [token for token in re.split(r"[\s,]+", normalized) if token]
         readings = [reading for token in tokens for reading in _readings(token)]

@@ -38,7 +38,8 @@ def listed(value: Any) -> set[str] | None:
         (None, None),
         ([None, None], None),
         ("abc", {"abc"}),
-        (["abc", 12345], {"abc", "12345"}),
+        (["abc", "01234", "1_000"], {"abc", "01234", "1_000"}),
+        ("12345", {"12345"}),
         (("abc", "def"), {"abc", "def"}),
         ("abc, def\nghi\r\n\n  jkl # mno\n# pqr\n", {"abc", "def", "ghi", "jkl"}),
         ([["abc"], None, "def\nghi"], {"abc", "def", "ghi"}),
@@ -86,6 +87,9 @@ def test_list_without_a_guid_is_refused(value):
         ({"abc": 1}, "contains {'abc': 1}, which is not a guid"),
         ([True], "contains True, which is not a guid"),
         ([1.5], "contains 1.5, which is not a guid"),
+        # YAML reads 01234 as 668, and 1_000 as 1000, so the keys of these environments would look orphaned.
+        (["abc", 668], "contains the number 668; quote guids, because YAML changes numbers such as 01234 and 1_000"),
+        (1000, "contains the number 1000"),
         ([["abc", None]], "contains None, which is not a guid"),
         # Other formats, and characters that editors put in place of those that were typed.
         ("abc;def", "contains the line 'abc;def'"),
