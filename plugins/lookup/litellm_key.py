@@ -19,7 +19,8 @@ description:
     matches the requested id.
   - By default, the lookup then verifies that the proxy has a key with this alias and this secret, and that the key is
     neither blocked nor expired.
-  - Several keys are looked up in parallel. All references to the same key in a template share one request.
+  - Several keys are looked up in parallel. All references to the same key in a template share one request, for up to a
+    second. What is evaluated later, for example in the next task, asks the proxy again.
 options:
   _terms:
     description: The guids, aliases or ids of the keys to look up; see O(search). Nested lists are flattened.
@@ -158,16 +159,46 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text i
 _FIELDS = {"alias": "key_alias", "id": "key_id", "name": "key_name"}
 _SECRET_OPTIONS = {**CONNECTION_OPTIONS, "key_seed": Option(secret=True)}
 
-# Seconds. A template often names one key many times; the next task may change the key.
+# How long one evaluation of templates may use what the proxy returned.
 CACHE_TTL_SECONDS = 1.0
-_cache: dict[tuple[object, ...], tuple[float, Snapshot]] = {}
-# When the master key of a connection was last seen to be an administrator's.
-_checked: dict[tuple[object, ...], float] = {}
+
+
+class _Evaluation:
+    """What the proxy returned while the templates of one task, or of one item of its loop, are evaluated.
+
+    A template often names one key many times, and what is evaluated next may follow a change of the key. Ansible
+    evaluates the templates of two tasks, or of their names, with different dictionaries of variables; within a loop,
+    it changes the dictionary. A worker inherits the memory of the process that evaluated the name of its task.
+
+    :ivar administrators: the connections whose master key is an administrator's.
+    :ivar snapshots: the observed keys, by connection and by alias or id.
+    """
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables, self._values = variables, dict(variables)
+        self._process, self._start = os.getpid(), time.monotonic()
+        self.administrators: set[tuple[object, ...]] = set()
+        self.snapshots: dict[tuple[object, ...], Snapshot] = {}
+
+    def continues(self, variables: Mapping[str, Any]) -> bool:
+        return (
+            variables is self._variables
+            and self._process == os.getpid()
+            and time.monotonic() < self._start + CACHE_TTL_SECONDS
+            and self._values.keys() == variables.keys()
+            and all(value is self._values[name] for name, value in variables.items())
+        )
+
+
+_evaluation = _Evaluation({})
 
 
 class LookupModule(LookupBase):
     def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
-        variables = variables or {}
+        global _evaluation
+        variables = {} if variables is None else variables
+        if not _evaluation.continues(variables):
+            _evaluation = _Evaluation(variables)
         given, self._names = with_sources(CONNECTION_OPTIONS, kwargs, lambda name: self._variable(name, variables))
         if warning := warning_about_sources(given, self._names):
             self._display.warning(warning)
@@ -178,7 +209,7 @@ class LookupModule(LookupBase):
             self._set(given)
             return self._values([self._name(term) for term in self._flatten(terms)], variables)
         except UserError as error:
-            _cache.clear()  # the next call may succeed
+            _evaluation.snapshots.clear()  # the next call may succeed
             problem = mask(str(error), secret_values(_SECRET_OPTIONS, given))
         raise AnsibleLookupError(problem)  # outside of the except block: ansible-core 2.19 would print the cause, too
 
@@ -263,16 +294,14 @@ class LookupModule(LookupBase):
     def _observe(self, names: Sequence[str]) -> dict[str, Snapshot]:
         """Return the observed state by alias or by id."""
         options = {name: self.get_option(name) for name in _SECRET_OPTIONS}
-        # Ansible runs tasks in other processes, which inherit the cache of the process that templated their names.
-        keys = {name: (os.getpid(), *options.values(), name) for name in names}
-        oldest = time.monotonic() - CACHE_TTL_SECONDS
-        missing = [name for name, key in keys.items() if key not in _cache or _cache[key][0] < oldest]
+        connection = tuple(options.values())
+        snapshots = _evaluation.snapshots
+        missing = [name for name in dict.fromkeys(names) if (connection, name) not in snapshots]
         if missing:
             client = connect(options, self._display.warning, self._names)
-            connection = (os.getpid(), *options.values())
-            if _checked.get(connection, oldest) <= oldest:
+            if connection not in _evaluation.administrators:
                 require_administrator(client)
-                _checked[connection] = time.monotonic()
+                _evaluation.administrators.add(connection)
             observer = Observer(client)
             if self.get_option("search") == "id":
                 found_by_id = run_concurrently(observer.find_by_id, missing, client.connection.concurrency)
@@ -280,8 +309,8 @@ class LookupModule(LookupBase):
             else:
                 found = observer.find_by_alias(missing)
             for name in missing:
-                _cache[keys[name]] = (time.monotonic(), Snapshot(found[name], client.now()))
-        return {name: _cache[key][1] for name, key in keys.items()}
+                snapshots[connection, name] = Snapshot(found[name], client.now())
+        return {name: snapshots[connection, name] for name in names}
 
     def _saved(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         given = self.get_option("user_data")

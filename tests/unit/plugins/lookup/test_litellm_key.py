@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,6 @@ def lookup_template(*terms: object, function: str = "lookup", **options: object)
     """Return a template with the lookup."""
     arguments = [*map(repr, terms), *(f"{name}={value!r}" for name, value in options.items())]
     return f"{{{{ {function}('rhpds.litellm_virtual_keys.litellm_key', {', '.join(arguments)}) }}}}"
-
-
-@pytest.fixture(autouse=True)
-def _empty_cache() -> None:
-    # Each task of Ansible runs in a process of its own.
-    module = importlib.import_module("ansible_collections.rhpds.litellm_virtual_keys.plugins.lookup.litellm_key")
-    module._cache.clear()
-    module._checked.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -310,6 +303,74 @@ def test_many_references_in_one_template_cost_two_requests(
     )
     assert template(text, **proxy) == f"{SECRET} virtkey-a {SECRET}"
     assert len(httpserver.log) == 2  # the permission of the master key, and the key
+
+
+class Evaluation:
+    """Templates that ansible-core evaluates with one dictionary of variables: of a task, or of an item of its loop."""
+
+    def __init__(self, variables: dict[str, Any]) -> None:
+        self.variables = {**variables, "user_data": DATA}
+        self._templar = Templar(loader=DataLoader(), variables=self.variables)
+
+    def secret(self) -> str:
+        text = "{{ lookup('rhpds.litellm_virtual_keys.litellm_key', 'a', user_data=user_data) }}"
+        return str(self._templar.template(trust_as_template(text)))
+
+    def refuses(self) -> bool:
+        with pytest.raises(AnsibleError, match="Virtual key virtkey-a does not exist"):
+            self.secret()
+        return True
+
+
+def test_the_next_task_does_not_get_the_secret_of_a_deleted_key(proxy: dict[str, Any]) -> None:
+    """Ansible evaluates the names of all tasks in one process."""
+    assert Evaluation(proxy).secret() == SECRET
+    proxy["rows"].clear()
+    assert Evaluation(proxy).refuses()
+
+
+@pytest.mark.parametrize("name", ["item", "registered"])
+def test_the_next_item_of_a_loop_does_not_get_the_secret_of_a_deleted_key(proxy: dict[str, Any], name: str) -> None:
+    """Ansible evaluates the items of a loop in one process, with one dictionary, which it changes."""
+    one = Evaluation(proxy)
+    one.variables["item"] = 1
+    assert one.secret() == SECRET
+    proxy["rows"].clear()
+    one.variables[name] = 2
+    assert one.refuses()
+
+
+def test_an_item_that_ends_does_not_leave_its_secret_behind(proxy: dict[str, Any]) -> None:
+    one = Evaluation({**proxy, "item": 1})
+    assert one.secret() == SECRET
+    proxy["rows"].clear()
+    del one.variables["item"]
+    assert one.refuses()
+
+
+def test_another_process_asks_again(proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of Ansible inherits the memory and the variables of the process that evaluated the name of its task."""
+    one = Evaluation(proxy)
+    assert one.secret() == SECRET
+    proxy["rows"].clear()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert one.refuses()
+
+
+def test_an_evaluation_asks_again_after_a_second(
+    proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    one = Evaluation(proxy)
+    assert one.secret() == SECRET
+    now[0] += 0.9
+    assert one.secret() == SECRET
+    assert len(httpserver.log) == 2
+    proxy["rows"].clear()
+    now[0] += 0.1
+    assert one.refuses()
+    assert len(httpserver.log) == 4  # whether the master key is still an administrator's, too
 
 
 def test_a_spent_budget_is_a_warning(template: Render, proxy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
