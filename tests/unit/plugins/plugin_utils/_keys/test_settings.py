@@ -11,6 +11,7 @@ import math
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     LIFETIME_START,
+    REPLACES,
     SETTINGS,
     fits,
     setting,
@@ -142,7 +143,44 @@ def test_metadata_are_merged_and_cleared_without_the_settings_in_them():
     assert metadata.merge({"a": 1}, None) == {"a": 1}
 
 
-@pytest.mark.parametrize("name", [LIFETIME_START, "logging", "enforced_params", "temp_budget_increase", "tags"])
+# In litellm/proxy/_types.py of 1.108.7: LiteLLM_ManagementEndpoint_MetadataFields, the same with _Premium, and
+# LiteLLM_Reserved_Metadata_Fields.
+KEPT_BY_LITELLM = [
+    "allowed_passthrough_routes",
+    "allowed_vector_store_indexes",
+    "default_estimated_output_tokens",
+    "default_estimated_output_tokens_per_model",
+    "denied_passthrough_routes",
+    "disable_global_guardrails",
+    "enable_prompt_caching",
+    "end_user_budget_id",
+    "enforced_batch_output_expires_after",
+    "enforced_file_expires_after",
+    "enforced_params",
+    "guardrails",
+    "logging",
+    "mcp_rpm_limit",
+    "model_itpm_limit",
+    "model_otpm_limit",
+    "model_rpm_limit",
+    "model_tpm_limit",
+    "policies",
+    "prompts",
+    "require_trace_id",
+    "rpm_limit_type",
+    "secret_manager_settings",
+    "service_account_id",
+    "tag_rpm_limit",
+    "tags",
+    "team_member_key_duration",
+    "temp_budget_expiry",
+    "temp_budget_increase",
+    "throttle_on_budget_exceeded",
+    "tpm_limit_type",
+]
+
+
+@pytest.mark.parametrize("name", [*KEPT_BY_LITELLM, "max_budget_alert_emails", LIFETIME_START, REPLACES])
 def test_clearing_metadata_keeps_what_litellm_and_this_collection_store_there(name):
     assert SETTINGS["metadata"].merge(None, {"a": 0, name: "value"}) == {name: "value"}
 
