@@ -67,6 +67,7 @@ def to_ansible(_app: Any, _env: Any, node: Any, text: nodes.TextElement) -> node
     return nodes.reference("", "", text, refuri=f"{_ANSIBLE}/{page}") if page else None
 
 
+_VARIABLE = re.compile(r":ansenvvar:`(LITELLM[\w\\]+)`")
 _MOVED = yaml.safe_load((Path(__file__).parent / "moved.yml").read_text(encoding="utf-8"))
 _REDIRECT = """<script>
 const moved = {sections}[location.hash.slice(1)]
@@ -111,8 +112,12 @@ def _url(guides: Path, target: str) -> str:
     return f"{name}.html{mark}{anchor}"
 
 
-def add_edit_link(_app: Any, name: str, source: list[str]) -> None:
-    """Let readers edit a guide on GitHub. antsibull-docs adds this link to its own pages only."""
+def add_links(_app: Any, name: str, source: list[str]) -> None:
+    """Link guides to their source, and environment variables to the page that describes them.
+
+    antsibull-docs links only its own pages to their source, and only environment variables that ansible-core reads.
+    """
+    source[0] = _VARIABLE.sub(lambda found: f":ansenvvarref:`{found[1]}`".replace("\\", ""), source[0])
     folder, _separator, page = name.rpartition("/")
     if folder == "docsite":
         url = f"{GALAXY['repository']}/edit/main/docs/docsite/rst/{page}.rst"
@@ -120,6 +125,6 @@ def add_edit_link(_app: Any, name: str, source: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
-    app.connect("source-read", add_edit_link)
+    app.connect("source-read", add_links)
     app.connect("missing-reference", to_ansible)
     app.connect("build-finished", write_redirects)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import CONNECTION_OPTIONS
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
     environment_variables,
 )
@@ -258,6 +259,16 @@ def test_every_page_is_listed_once() -> None:
         for caption, text in zip(captions[::2], captions[1::2], strict=True)
     }
     assert in_index == {section["title"]: section["toctree"] for section in sections}
+
+
+def test_every_connection_setting_is_listed_on_the_site() -> None:
+    text = (RST.parents[1] / "site" / "environment_variables.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^   \* - ``(\w+)``\n     - ``(\w+)``\n     - (.*)$", text, re.MULTILINE)
+    assert [(name, variable, tuple(re.findall("`(\\w+)`", names))) for name, variable, names in listed] == [
+        (name, option.variable, option.environment) for name, option in CONNECTION_OPTIONS.items()
+    ]
+    described = re.findall(r"^\.\. envvar:: (\w+)$", text, re.MULTILINE)
+    assert described == [name for option in CONNECTION_OPTIONS.values() for name in option.environment]
 
 
 def test_every_plugin_is_listed_on_the_site() -> None:
