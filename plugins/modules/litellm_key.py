@@ -225,12 +225,16 @@ options:
     description: The organization that the key belongs to.
     type: str
   project_id:
-    description: The project that the key belongs to. LiteLLM accepts it for new keys only.
+    description:
+      - The project that the key belongs to. It must be a project of the team of the key (LiteLLM 1.108 and later).
+      - It can be removed from a key. LiteLLM 1.109 and later can also give a project to an existing key that has none.
     type: str
   key_type:
     description:
       - The type of the key. It is mutually exclusive with O(allowed_routes), because LiteLLM stores the type as the
         corresponding routes.
+      - If neither is set, a new key gets the default routes of the proxy (LiteLLM 1.109 and later), or can use all
+        routes if there are none.
     type: str
     choices: [default, llm_api, management, read_only]
   allowed_routes:
