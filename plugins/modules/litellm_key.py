@@ -202,6 +202,29 @@ options:
   model_max_budget:
     description: The budget of each model, as a dictionary by model. This requires a LiteLLM Enterprise license.
     type: dict
+  budget_limits:
+    description:
+      - Maximum spends in several intervals at once, as a list of dictionaries with C(budget_duration), such as V(1d),
+        and C(max_budget), in US dollars. Each interval can be listed once. The order is ignored.
+      - LiteLLM resets V(7d) on Mondays and V(168h) at midnight, so these two are different intervals.
+      - This requires LiteLLM 1.83.11 or later.
+    type: list
+    elements: dict
+    version_added: 2.1.0
+  temp_budget_increase:
+    description:
+      - An amount in US dollars that is added to O(max_budget) until O(temp_budget_expiry), which is also required. It
+        has no effect on a key without O(max_budget), or on O(budget_limits).
+    type: float
+    version_added: 2.1.0
+  temp_budget_expiry:
+    description:
+      - The time until which O(temp_budget_increase) applies, in ISO 8601 format. The default time zone is UTC. A time
+        in the past is accepted, and ends the increase.
+      - It is stored without a time zone, because LiteLLM up to 1.85 rejects all requests of the key otherwise. These
+        releases interpret it in the time zone of the proxy.
+    type: raw
+    version_added: 2.1.0
   metadata:
     description:
       - The metadata of the key. It is merged into the existing metadata at the top level only. A nested dictionary
@@ -215,6 +238,13 @@ options:
     description: The guardrails that apply to each request. This requires a LiteLLM Enterprise license.
     type: list
     elements: str
+  enforced_params:
+    description:
+      - The parameters that each request must have, such as V(user) or V(metadata.generation_name). This requires a
+        LiteLLM Enterprise license. B(Without one), LiteLLM stores them, and then rejects every request of the key.
+    type: list
+    elements: str
+    version_added: 2.1.0
   user_id:
     description: The user that the key belongs to. LiteLLM does not check whether the user exists.
     type: str
@@ -229,6 +259,20 @@ options:
       - The project that the key belongs to. It must be a project of the team of the key (LiteLLM 1.108 and later).
       - It can be removed from a key. LiteLLM 1.109 and later can also give a project to an existing key that has none.
     type: str
+  agent_id:
+    description:
+      - The agent that the key belongs to. LiteLLM does not check whether the agent exists.
+      - This requires LiteLLM 1.82 or later.
+    type: str
+    version_added: 2.1.0
+  access_group_ids:
+    description:
+      - The ids of the access groups whose models the key can use in addition to O(models). A key without O(models) can
+        use all models in any case. LiteLLM does not check whether the groups exist. The order is ignored.
+      - This requires LiteLLM 1.81.12 or later.
+    type: list
+    elements: str
+    version_added: 2.1.0
   key_type:
     description:
       - The type of the key. It is mutually exclusive with O(allowed_routes), because LiteLLM stores the type as the
@@ -250,6 +294,29 @@ options:
       - The objects other than models that the key can access, such as C(mcp_servers). Only the names in this dictionary
         are compared.
     type: dict
+  router_settings:
+    description:
+      - Settings of LiteLLM's router for the requests of this key, as a dictionary, such as C(num_retries) and
+        C(fallbacks). They replace the present ones. LiteLLM ignores unknown names, so the task fails when it reads them
+        back.
+      - This requires LiteLLM 1.81 or later.
+    type: dict
+    version_added: 2.1.0
+  auto_rotate:
+    description:
+      - Whether the proxy replaces the secret of the key after each O(rotation_interval), which is also required.
+      - The replacement requires a LiteLLM Enterprise license, and C(LITELLM_KEY_ROTATION_ENABLED) in the environment of
+        the proxy. LiteLLM accepts the option without them.
+      - B(This collection does not know the new secret). The saved secret stops working, and the secret of the key is
+        then unknown (see O(on_unknown_key)). To replace secrets so that they are known, use O(regenerate).
+      - This requires LiteLLM 1.77.5 or later.
+    type: bool
+    version_added: 2.1.0
+  rotation_interval:
+    description:
+      - The interval of O(auto_rotate), such as V(30d). A change starts a new interval.
+    type: str
+    version_added: 2.1.0
   blocked:
     description:
       - Whether the key is blocked. The proxy rejects a blocked key, but does not delete it. Its secret, settings and
@@ -266,6 +333,7 @@ options:
     description:
       - More fields of the LiteLLM API, as a dictionary. They are sent unchanged and read back, so a name that the proxy
         does not support causes a failure. In nested dictionaries, only the specified names are compared.
+      - LiteLLM does not store C(send_invite_email). It is sent only when a key is created, and not read back.
     type: dict
   unset:
     description:

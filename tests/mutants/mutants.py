@@ -42,7 +42,10 @@ PACKAGES = Path("plugins", "plugin_utils")
 MODULES = {
     "_keys/plan": ("_keys/test_plan.py",),
     "_keys/durations": ("_keys/test_durations.py", "_keys/test_request.py"),
-    "_keys/settings": ("_keys/test_settings.py", "_keys/test_model.py", "_keys/test_plan.py"),
+    **{
+        f"_keys/{name}": tuple(f"_keys/test_{tests}.py" for tests in ("settings", "model", "plan", "request"))
+        for name in ("settings", "setting_types", "values")
+    },
     "_keys/lifetimes": ("_keys/test_lifetimes.py", "_keys/test_plan.py"),
     **{f"_reports/{name}": (f"_reports/test_{name}.py",) for name in ("guids", "report", "table", "page")},
     "_reports/sweep": ("_reports/test_sweep.py", "_reports/test_guids.py"),

@@ -33,13 +33,20 @@ Json = dict[str, Any]
 UTC = timezone(timedelta(0))  # datetime.UTC is not in Python 3.10
 MASTER_KEY = "sk-the-master-key-of-the-fake"
 
-_NEVER_NULL = ("models", "allowed_routes")  # list columns
+_NEVER_NULL = ("models", "allowed_routes", "access_group_ids")  # list columns
 _JSON_COLUMNS = ("aliases", "permissions", "metadata", "model_max_budget")
-_IN_METADATA = ("model_tpm_limit", "model_rpm_limit", "tags", "guardrails", "enforced_params")
+_IN_METADATA = (
+    *("model_tpm_limit", "model_rpm_limit", "tags", "guardrails", "enforced_params"),
+    *("temp_budget_increase", "temp_budget_expiry"),
+)
+_ROTATION = ("auto_rotate", "rotation_interval")
 _COLUMNS: Json = {
     **dict.fromkeys(("key_alias", "max_budget", "budget_duration", "budget_id", "tpm_limit", "rpm_limit")),
     **dict.fromkeys(("max_parallel_requests", "user_id", "team_id", "organization_id", "project_id", "blocked")),
-    **dict.fromkeys(("object_permission", "agent_id")),
+    **dict.fromkeys(("object_permission", "agent_id", "tpd_limit", "budget_limits", "rotation_interval")),
+    "auto_rotate": False,
+    "router_settings": {},
+    "access_group_ids": [],
     "models": [],
     "allowed_routes": [],
     "aliases": {},
@@ -223,7 +230,10 @@ class FakeLiteLLM:
         if self.unique_aliases and alias is not None:
             self._check_alias_is_free(alias)
         effective = {**body, **{name: value for name, value in self.defaults.items() if not body.get(name)}}
-        columns = self._columns({}, effective)
+        only_for_updates = ("temp_budget_increase", "temp_budget_expiry")
+        columns = self._columns({}, {name: value for name, value in effective.items() if name not in only_for_updates})
+        if not all(map(columns.get, _ROTATION)):
+            columns |= {"auto_rotate": False, "rotation_interval": None}
         columns["expires"] = self._first_expiry(effective["duration"]) if effective.get("duration") else None
         if effective.get("key_type"):
             columns["allowed_routes"] = [_ROUTES[effective["key_type"]]] if effective["key_type"] in _ROUTES else []
@@ -250,6 +260,8 @@ class FakeLiteLLM:
         for name in _NEVER_NULL:
             if name in body and body[name] is None:
                 raise ErrorResponse(400, f"`data.{name}`: A value is required but not set")
+        if (body.get("temp_budget_increase") is None) != (body.get("temp_budget_expiry") is None):
+            raise ErrorResponse(422, "temp_budget_increase and temp_budget_expiry must be set together")
         columns = self._columns(row, body)
         if "duration" in body:
             columns["expires"] = self._later_expiry(body["duration"], row["expires"])
@@ -270,6 +282,8 @@ class FakeLiteLLM:
         if isinstance(body.get("max_budget"), float) and body["max_budget"] < 0:
             raise ErrorResponse(400, "max_budget cannot be negative")
         written = {name: value for name, value in body.items() if name in _COLUMNS}
+        if limits := written.get("budget_limits"):
+            written["budget_limits"] = [{**one, "reset_at": _iso(self.now())} for one in limits]
         inside = {name: body[name] for name in _IN_METADATA if body.get(name) is not None}
         if inside or "metadata" in body:
             present: Json = body["metadata"] if "metadata" in body else row.get("metadata", {})

@@ -15,7 +15,8 @@ from typing import Any
 from .._errors import OptionError
 from .._keys.model import DEFAULT_ALIAS_PREFIX
 from .._keys.request import IDENTITY_OPTIONS, KeyOptions, override_options
-from .._keys.settings import KEY_TYPES, SETTINGS
+from .._keys.setting_types import KEY_TYPES
+from .._keys.settings import SETTINGS
 from .options import CONNECTION_OPTIONS, Option, coerce_options, to_plain
 
 SETTING_OPTIONS = {

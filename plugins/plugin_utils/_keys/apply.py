@@ -180,7 +180,8 @@ def delete_keys(client: Client, key_ids: Sequence[str]) -> None:
 def _request_fields(settings: Mapping[str, Any], *, new: bool) -> Json:
     fields: Json = {}
     for name, value in settings.items():
-        fields.update(setting(name).to_request(value, new=new))
+        for field, sent in setting(name).to_request(value, new=new).items():
+            fields[field] = {**fields.get(field, {}), **sent} if field == "metadata" else sent
     return fields
 
 

@@ -19,7 +19,9 @@ from .._errors import OptionError
 from .._text import shorten
 from .durations import Duration, InstantError, parse_instant
 from .secrets import Secret
-from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, Row, fits, setting
+from .setting_types import Row
+from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, setting
+from .values import fits
 
 # What an alias starts with, before the guid, unless the user sets another prefix.
 DEFAULT_ALIAS_PREFIX = "virtkey-"

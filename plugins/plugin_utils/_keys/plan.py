@@ -18,7 +18,7 @@ from . import problems
 from .durations import format_instant
 from .lifetimes import TOLERANCE, end_from, instant_of, is_later, new_end
 from .model import DesiredKey, ObservedKey, Snapshot, by_age, lifetime_start
-from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting
+from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting, with_companions
 from .steps import NEVER, Create, Delete, End, Plan, Rename, Update
 
 
@@ -148,7 +148,7 @@ def differences(desired: DesiredKey, key: ObservedKey) -> dict[str, Any]:
         target = one.merge(value, present)
         if not one.matches(target, present):
             found[name] = target
-    return found
+    return with_companions(found, desired.settings, key.value("metadata"))
 
 
 def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | None:

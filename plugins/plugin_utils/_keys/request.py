@@ -16,17 +16,19 @@ from .._errors import OptionError
 from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime, checked_alias, checked_id
 from .secrets import Secret, derive, given, later_key_ids
-from .settings import MAX_NUMBER, SETTINGS, setting
+from .settings import SETTINGS, setting
 
 IDENTITY_OPTIONS = ("guid", "key_alias", "key_id")
 LIFETIME_OPTIONS = ("expires_at", "runtime", "duration")
 # Only one option of each group may be given.
 EXCLUSIVE_OPTIONS = (("key", "key_seed"), ("key_type", "allowed_routes"), ("soft_budget", "budget_id"))
 
+# Two options that LiteLLM stores together only. The first one alone can be false.
+SENT_TOGETHER = (("auto_rotate", "rotation_interval"), ("temp_budget_increase", "temp_budget_expiry"))
+
 # The options of one key, all of them, with coerced values; None stands for an option that is not given.
 KeyOptions = Mapping[str, Any]
 
-_NUMBERS = ("int", "float")
 _NOT_EXTRA_PARAMS = ("duration", "expires", "token", "key_name")
 
 
@@ -179,7 +181,13 @@ def _given_settings(options: Mapping[str, Any], where: str = "") -> dict[str, An
         value = options.get(name)
         if value is None or value == "":
             continue
-        if one.kind in _NUMBERS and not 0 <= value < MAX_NUMBER:
-            raise OptionError(f"{where}{name} is {value:g}; it must be at least 0 and less than {MAX_NUMBER:g}")
-        settings[name] = str(parse(value)) if name == "budget_duration" else value
+        try:
+            settings[name] = one.normalize(value)
+        except OptionError as error:
+            raise OptionError(f"{where}{error}") from None
+    for name, other in SENT_TOGETHER:
+        is_set = settings.get(name) is not None and settings[name] is not False
+        if is_set != (other in settings):
+            needed, by = (other, name) if is_set else (name, other)
+            raise OptionError(f"{where}{by} needs {needed}: LiteLLM stores them together only")
     return settings

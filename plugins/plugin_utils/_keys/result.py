@@ -95,7 +95,7 @@ def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> s
 
     :param entry: the fields of `describe_key`.
     """
-    reason, budget = None, entry["max_budget"]
+    reason, budget = None, budget_at(entry, now)
     if entry["blocked"]:
         how = "" if wording.in_playbook else " with block_on_stop, or blocked: false"
         reason = f"it is blocked. Unblock it ({wording.operation('start')}{how})"
@@ -107,9 +107,23 @@ def unusable_key(entry: Mapping[str, Any], now: datetime, wording: Wording) -> s
     return reason and printable(f"Virtual key {entry['key_alias'] or entry['key_name']} does not work: {reason}")
 
 
+def budget_at(entry: Mapping[str, Any], now: datetime) -> float | None:
+    """Return the budget that LiteLLM applies at a time: `max_budget`, plus the temporary increase until its expiry.
+
+    :param entry: the fields of `describe_key`.
+    """
+    budget, metadata = entry["max_budget"], entry.get("metadata")
+    increase, expiry = (
+        SETTINGS[name].read({"metadata": metadata if isinstance(metadata, Mapping) else None})
+        for name in ("temp_budget_increase", "temp_budget_expiry")
+    )
+    is_increased = budget is not None and increase and expiry and parse_instant(expiry) > now
+    return float(budget + increase) if is_increased else budget
+
+
 def unlimited_keys(outcomes: Sequence[Outcome], wording: Wording) -> str | None:
     """Return a warning about new keys that can use every model, and have neither a budget nor an end; None without."""
-    limits = ("models", "max_budget", "budget_id", "team_id", "organization_id", "project_id")
+    limits = ("models", "max_budget", "budget_limits", "budget_id", "team_id", "organization_id", "project_id")
     names = [
         outcome.desired.name
         for outcome in outcomes

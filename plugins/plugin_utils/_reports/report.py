@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from .._errors import OptionError
 from .._keys.durations import Duration, format_instant, human, parse_instant
 from .._keys.model_names import unknown_models
+from .._keys.result import budget_at
 from .guids import Guids, fold
 
 Json = dict[str, Any]
@@ -197,7 +198,7 @@ def orphaned_finding(key: Key, environments: Collection[str]) -> str | None:
 
 def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collection[str] | None) -> set[str]:
     expires = None if key["expires"] is None else parse_instant(key["expires"])
-    spend, budget = key["spend"] or 0, key["max_budget"]
+    spend, budget = key["spend"] or 0, budget_at(key, now)
     over_budget = budget is not None and spend >= budget  # the condition on which LiteLLM rejects the key
     conditions = {
         "expired": expires is not None and expires <= now,

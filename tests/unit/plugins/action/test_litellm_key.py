@@ -112,7 +112,7 @@ def test_an_invalid_alias_is_refused(error_of, name, value):
         ({"key_id": "0" * 63}, ["64 hexadecimal digits"]),
         ({"guid": ["a"]}, ["guid must be text", "['a']"]),
         ({"guid": "a", "guids": "b"}, ["no option 'guids'", "did you mean 'guid'?"]),
-        ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "its options are alias_prefix"]),
+        ({"guid": "a", "wibble": 1}, ["no option 'wibble'", "its options are access_group_ids"]),
         ({"guid": "a", "keys": []}, ["no option 'keys'"]),
         ({"guid": "a", "virtual_keys": [{"guid": "b"}]}, ["guid and virtual_keys both name keys"]),
         # Choices and types
@@ -245,7 +245,9 @@ def test_a_list_with_an_invalid_key_is_refused(error_of, keys, parts):
         ({"guid": "abc", "user_id": ""}, {"user_id": None}),
         ({"guid": "abc", "user_id": 7}, {"user_id": "7"}),
         ({"guid": "abc", "models": []}, {"models": []}),
-        ({"guid": "abc", "extra_params": {"agent_id": "a"}}, {"agent_id": "a"}),
+        ({"guid": "abc", "extra_params": {"tpd_limit": 9}}, {"tpd_limit": 9}),
+        ({"guid": "abc", "agent_id": "a"}, {"agent_id": "a"}),
+        ({"guid": "abc", "enforced_params": "user"}, {"metadata": {"enforced_params": ["user"]}}),
         ({"guid": "abc", "key_type": "llm_api"}, {"allowed_routes": ["llm_api_routes"]}),
     ],
 )
@@ -478,8 +480,8 @@ def test_each_key_can_clear_or_override_common_settings(run):
 
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_the_diff_contains_further_fields(run, check_mode):
-    created = run(guid="abc", extra_params={"agent_id": "one"}, check_mode=check_mode, diff=True)
-    assert created["diff"][0]["after"]["agent_id"] == "one"
+    created = run(guid="abc", extra_params={"tpd_limit": 1}, check_mode=check_mode, diff=True)
+    assert created["diff"][0]["after"]["tpd_limit"] == 1
 
 
 def test_an_invalid_list_of_keys_is_not_quoted(run):
@@ -640,7 +642,13 @@ def test_a_default_lifetime_of_the_proxy_is_a_warning(run, proxy, monkeypatch):
     assert warnings == []
 
 
-@pytest.mark.parametrize("limit", [{}, {"models": ["m"]}, {"max_budget": 5}, {"duration": "7d"}, {"team_id": "t"}])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *({}, {"models": ["m"]}, {"max_budget": 5}, {"duration": "7d"}, {"team_id": "t"}),
+        {"budget_limits": [{"budget_duration": "1d", "max_budget": 5}]},
+    ],
+)
 def test_a_new_key_without_any_limit_is_warned_about_once(run_action, proxy, monkeypatch, limit):
     warnings = []
     monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))

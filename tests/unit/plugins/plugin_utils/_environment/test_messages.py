@@ -132,6 +132,11 @@ def test_the_messages_after_an_extension_name_keys_that_do_not_work() -> None:
 # Keys that do not work
 
 
+def increase(seconds: int) -> dict[str, Any]:
+    """Return the metadata of a key whose budget is increased by 1 for some time from now on."""
+    return {"temp_budget_increase": 1.0, "temp_budget_expiry": f"2026-11-24T08:00:0{seconds}"}
+
+
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
@@ -143,6 +148,15 @@ def test_the_messages_after_an_extension_name_keys_that_do_not_work() -> None:
         ({"max_budget": 2.5, "spend": 2.49}, None),
         ({"max_budget": 2.5, "spend": 2.5}, "its budget of 2.5 is spent. Raise max_budget"),
         ({"max_budget": 0.0, "spend": None}, "its budget of 0 is spent. Raise max_budget"),
+        ({"max_budget": 2.5, "spend": 3.4, "metadata": increase(1)}, None),
+        ({"max_budget": 2.5, "spend": 3.5, "metadata": increase(1)}, "its budget of 3.5 is spent. Raise max_budget"),
+        ({"max_budget": 2.5, "spend": 3.4, "metadata": increase(0)}, "its budget of 2.5 is spent. Raise max_budget"),
+        (
+            {"max_budget": 2.5, "spend": 3.4, "metadata": {"temp_budget_increase": 1}},
+            "its budget of 2.5 is spent. Raise max_budget",
+        ),
+        ({"max_budget": 2.5, "spend": 3.4, "metadata": None}, "its budget of 2.5 is spent. Raise max_budget"),
+        ({"max_budget": None, "spend": 3.4, "metadata": increase(1)}, None),
         # A key that does not exist.
         ({"blocked": True, "key_id": None}, None),
     ],

@@ -462,7 +462,12 @@ VALUES = {
     "float": st.sampled_from([0.0, 1.0, 2.5]),
     "bool": st.booleans(),
     "list of str": st.lists(st.sampled_from("abc"), unique=True),
+    "list": st.lists(
+        st.fixed_dictionaries({"budget_duration": st.sampled_from(["1d", "7d"]), "max_budget": st.integers(0, 2)}),
+        unique_by=lambda one: one["budget_duration"],
+    ),
     "dict": st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)),
+    "raw": st.sampled_from(["2030-01-01T00:00:00", "2031-01-01T00:00:00"]),
 }
 VALUE_OF = {name: VALUES[one.kind] for name, one in SETTINGS.items()} | {
     "key_type": st.sampled_from(["default", "llm_api", "management", "read_only"])

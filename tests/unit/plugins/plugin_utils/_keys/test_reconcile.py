@@ -106,6 +106,11 @@ SETTINGS = [
     ("organization_id", "org1", "org2"),
     ("key_type", "llm_api", "read_only"),
     ("allowed_routes", ["/v1/chat/completions", "/v1/models"], ["/v1/models"]),
+    ("budget_limits", [{"budget_duration": "1d", "max_budget": 5}], [{"budget_duration": "24h", "max_budget": 5}]),
+    ("enforced_params", ["user"], ["user", "metadata.generation_name"]),
+    ("agent_id", "agent1", "agent2"),
+    ("access_group_ids", ["group1", "group2"], ["group2"]),
+    ("router_settings", {"num_retries": 3, "timeout": 5}, {"num_retries": 3}),
     ("permissions", {"allow_pii_controls": True}, {"allow_pii_controls": False}),
     ("blocked", True, False),
 ]
@@ -128,6 +133,55 @@ def test_a_setting_is_set_kept_changed_and_cleared(proxy, name, value, another):
     succeeded(run_one(proxy, settings={name: cleared}), "unchanged" if name == "blocked" else "updated")
     assert succeeded(run_one(proxy), "unchanged").after.value(name) in (cleared, False)
     succeeded(run_one(proxy, settings={name: cleared}), "unchanged")
+
+
+PAIRS = [
+    (
+        {"temp_budget_increase": 5.0, "temp_budget_expiry": "2030-01-01T00:00:00"},
+        {"temp_budget_increase": 5.0, "temp_budget_expiry": "2030-01-02T00:00:00"},
+    ),
+    ({"auto_rotate": True, "rotation_interval": "30d"}, {"auto_rotate": True, "rotation_interval": "7d"}),
+]
+
+
+@pytest.mark.parametrize(("pair", "another"), PAIRS, ids=[" ".join(pair) for pair, _another in PAIRS])
+def test_settings_that_litellm_stores_together_are_set_kept_changed_and_cleared(proxy, pair, another):
+    metadata = {"metadata": {"course": "granite"}}
+    for requested, operation in ((pair, "created"), (pair, "unchanged"), (another, "updated"), (another, "unchanged")):
+        outcome = succeeded(run_one(proxy, settings={**requested, **metadata}), operation)
+        assert {name: outcome.after.value(name) for name in requested} == requested
+        assert all(set(body) >= set(pair) for body in bodies(proxy, UPDATE))
+        assert sum(method.startswith("POST") for method, _body in proxy.requests) == (operation != "unchanged")
+    cleared = dict.fromkeys(pair)
+    for operation in ("updated", "unchanged"):
+        outcome = succeeded(run_one(proxy, settings=cleared), operation)
+        assert [outcome.after.value(name) or None for name in pair] == [None, None]
+    assert proxy.row(ALIAS)["metadata"] == {"course": "granite"}
+
+
+def test_a_setting_in_the_metadata_is_cleared_while_the_metadata_change(proxy):
+    pair = PAIRS[0][0]
+    run_one(proxy, settings={**pair, "metadata": {"course": "granite", "seat": 1}, "tags": ["a"]})
+    succeeded(run_one(proxy, settings={**dict.fromkeys(pair), "metadata": {"seat": 2}, "tags": ["b"]}), "updated")
+    assert proxy.row(ALIAS)["metadata"] == {"course": "granite", "seat": 2, "tags": ["b"]}
+    succeeded(run_one(proxy, settings={**pair, "metadata": None}), "updated")
+    assert proxy.row(ALIAS)["metadata"] == {**pair, "tags": ["b"]}
+
+
+def test_a_replacement_gets_what_litellm_stores_together(proxy):
+    for pair, _another in PAIRS:
+        proxy.rows.clear()
+        run_one(proxy, settings=pair)
+        outcome = succeeded(run_one(proxy, regenerate="always"), "regenerated")
+        assert {name: outcome.after.value(name) for name in pair} == pair
+
+
+def test_a_field_that_litellm_does_not_store_is_sent_for_a_new_key_only(proxy):
+    settings = {"send_invite_email": True}
+    succeeded(run_one(proxy, settings=settings), "created")
+    assert [body["send_invite_email"] for body in bodies(proxy, "POST /key/generate")] == [True]
+    succeeded(run_one(proxy, settings={**settings, "tpm_limit": 1}), "updated")
+    assert [set(body) for body in bodies(proxy, UPDATE)] == [{"key", "tpm_limit"}]
 
 
 def test_a_list_in_another_order_is_no_change(proxy):

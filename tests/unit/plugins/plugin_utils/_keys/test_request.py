@@ -149,14 +149,96 @@ def test_the_expiry_can_be_removed() -> None:
 
 
 def test_further_fields_are_settings() -> None:
-    assert desired(guid="abc", extra_params={"agent_id": "a"}, rpm_limit=1).settings == {
-        "agent_id": "a",
+    assert desired(guid="abc", extra_params={"tpd_limit": 9, "send_invite_email": True}, rpm_limit=1).settings == {
+        "tpd_limit": 9,
+        "send_invite_email": True,
         "rpm_limit": 1,
     }
 
 
 def test_a_budget_duration_is_written_in_one_unit() -> None:
     assert desired(guid="abc", budget_duration="7 days").settings == {"budget_duration": "7d"}
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (
+            {
+                "budget_limits": [
+                    {"budget_duration": "7 days", "max_budget": 5},
+                    {"budget_duration": 24, "max_budget": 0},
+                ]
+            },
+            {
+                "budget_limits": [
+                    {"budget_duration": "7d", "max_budget": 5},
+                    {"budget_duration": "24h", "max_budget": 0},
+                ]
+            },
+        ),
+        ({"budget_limits": []}, {"budget_limits": []}),
+        ({"auto_rotate": False}, {"auto_rotate": False}),
+        ({"auto_rotate": True, "rotation_interval": "30 days"}, {"auto_rotate": True, "rotation_interval": "30d"}),
+        (
+            {"temp_budget_increase": 0, "temp_budget_expiry": "2030-01-01T01:00:00+01:00"},
+            {"temp_budget_increase": 0.0, "temp_budget_expiry": "2030-01-01T00:00:00"},
+        ),
+        (
+            {"temp_budget_increase": 5, "temp_budget_expiry": "9000-12-31"},
+            {"temp_budget_increase": 5.0, "temp_budget_expiry": "9000-12-31T00:00:00"},
+        ),
+        ({"unset": ["auto_rotate"]}, {"auto_rotate": None}),
+    ],
+)
+def test_settings_are_sent_as_litellm_reads_them(options: dict[str, Any], settings: dict[str, Any]) -> None:
+    assert desired(guid="abc", **options).settings == settings
+
+
+A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(
+            ({"budget_limits": [A_WINDOW, one]}, "budget_limits[1] must be a dictionary like {budget_duration: 1d, max")
+            for one in ("1d", {"max_budget": 1}, {**A_WINDOW, "reset_at": "2030-01-01"}, {"budget_limit": 1})
+        ),
+        *(
+            ({"budget_limits": [{**A_WINDOW, "max_budget": amount}]}, f"budget_limits[0]: max_budget is {amount!r}; it")
+            for amount in (-1, 1e18, "5", None, True, float("nan"))
+        ),
+        ({"budget_limits": [{**A_WINDOW, "budget_duration": "soon"}]}, "'soon' is not a duration"),
+        (
+            {"budget_limits": [A_WINDOW, {"budget_duration": "1 day", "max_budget": 6}]},
+            "budget_limits names 1d more than once",
+        ),
+        ({"auto_rotate": True}, "auto_rotate needs rotation_interval: LiteLLM stores them together only"),
+        ({"rotation_interval": "30d"}, "rotation_interval needs auto_rotate: LiteLLM stores them together only"),
+        ({"auto_rotate": False, "rotation_interval": "30d"}, "rotation_interval needs auto_rotate: LiteLLM"),
+        ({"auto_rotate": True, "rotation_interval": "0d"}, "it must be more than zero"),
+        ({"temp_budget_increase": 0}, "temp_budget_increase needs temp_budget_expiry: LiteLLM"),
+        ({"temp_budget_expiry": "2030-01-01"}, "temp_budget_expiry needs temp_budget_increase: LiteLLM"),
+        (
+            {"temp_budget_increase": -1, "temp_budget_expiry": "2030-01-01"},
+            "temp_budget_increase is -1; it must be at least 0 and less than",
+        ),
+        (
+            {"temp_budget_increase": 1, "temp_budget_expiry": "soon"},
+            "temp_budget_expiry: 'soon' is not an instant",
+        ),
+        (
+            {"temp_budget_increase": 1, "temp_budget_expiry": "9001-01-01"},
+            "temp_budget_expiry is '9001-01-01'; the year must be 9000 or earlier",
+        ),
+        ({"on_create": {"auto_rotate": True}}, "on_create: auto_rotate needs rotation_interval"),
+        ({"on_create": {"budget_limits": [{}]}}, "on_create: budget_limits[0] must be a dictionary"),
+        ({"extra_params": {"agent_id": "a"}}, "extra_params contains 'agent_id', which is an option"),
+    ],
+)
+def test_settings_that_litellm_would_ignore_or_misread_are_errors(options: dict[str, Any], message: str) -> None:
+    assert message in error_of(guid="abc", **options)
 
 
 # Lifetimes

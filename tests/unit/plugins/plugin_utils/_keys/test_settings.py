@@ -13,9 +13,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
     LIFETIME_START,
     REPLACES,
     SETTINGS,
-    fits,
     setting,
+    with_companions,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.values import as_instant, fits
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,16 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
         ("a_field", {"a_field": 0}, 0),
         ("a_field", {"metadata": {"a_field": "x"}}, "x"),
         ("a_field", {}, None),
+        ("enforced_params", {"metadata": {"enforced_params": ["user"]}}, ["user"]),
+        ("enforced_params", {"metadata": {"enforced_params": "user"}}, None),
+        ("temp_budget_increase", {"metadata": {"temp_budget_increase": 5.0}}, 5.0),
+        ("temp_budget_increase", {"metadata": {"temp_budget_increase": "5"}}, None),
+        ("temp_budget_expiry", {"metadata": {"temp_budget_expiry": "2030-01-01"}}, "2030-01-01"),
+        ("temp_budget_expiry", {"metadata": {"temp_budget_expiry": "soon"}}, None),
+        ("temp_budget_expiry", {"metadata": {"temp_budget_expiry": "9001-01-01"}}, None),
+        ("budget_limits", {"budget_limits": None}, None),
+        ("budget_limits", {"budget_limits": []}, []),
+        ("budget_limits", {"budget_limits": [{"max_budget": 5.0, "reset_at": "x"}]}, [{"max_budget": 5.0}]),
     ],
 )
 def test_a_setting_is_read_from_a_row(name, row, value):
@@ -65,9 +76,21 @@ def test_a_setting_is_read_from_a_row(name, row, value):
             {"object_permission_id": "x", "agents": [], "mcp_tool_permissions": None, "on": False},
         ),
         ("router_settings", {"num_retries": 3}, {"num_retries": 3, "timeout": None}),
+        ("budget_limits", [], None),
+        ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], [{"budget_duration": "1w", "max_budget": 5.0}]),
+        (
+            "budget_limits",
+            [{"budget_duration": "1d", "max_budget": 5}, {"budget_duration": "7d", "max_budget": 6}],
+            [{"budget_duration": "7d", "max_budget": 6}, {"budget_duration": "1d", "max_budget": 5}],
+        ),
+        ("rotation_interval", "24h", "1d"),
+        ("rotation_interval", None, None),
+        ("auto_rotate", False, None),
+        ("temp_budget_expiry", "2030-01-01T00:00:00", "2030-01-01T01:00:00+01:00"),
+        ("temp_budget_expiry", "2030-01-01T00:00:00", "2030-01-01T00:00:00.5Z"),
+        ("send_invite_email", True, None),
         ("router_settings", {"fallbacks": [{"a": ["b"]}]}, {"fallbacks": [{"a": ["b"], "c": 1}], "timeout": None}),
         ("router_settings", {}, {"timeout": None}),
-        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5.0, "reset_at": "2026-12-01T00:00:00Z"}]),
         ("access_group_ids", ["a", "b"], ["b", "a"]),
         ("access_group_ids", [], None),
     ],
@@ -90,10 +113,28 @@ def test_values_that_match(name, desired, present):
         ("object_permission", {}, {"mcp_tool_permissions": {"a": ["b"]}}),
         ("router_settings", {"num_retries": 0}, {"num_retries": None}),
         ("router_settings", {}, {"num_retries": 0}),
-        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 6, "reset_at": "2026-12-01T00:00:00Z"}]),
-        ("budget_limits", [{"max_budget": 5}], [{"max_budget": 5}, {"max_budget": 6}]),
-        ("budget_limits", [{"max_budget": 5}, {"max_budget": 6}], [{"max_budget": 6}, {"max_budget": 5}]),
-        ("budget_limits", [{"max_budget": 5}], None),
+        ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], [{"budget_duration": "7d", "max_budget": 6}]),
+        ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], [{"budget_duration": "168h", "max_budget": 5}]),
+        (
+            "budget_limits",
+            [{"budget_duration": "1d", "max_budget": 1}],
+            [{"budget_duration": "1d", "max_budget": True}],
+        ),
+        (
+            "budget_limits",
+            [{"budget_duration": "7d", "max_budget": 5}],
+            [{"budget_duration": "7d", "max_budget": 5}, {"budget_duration": "7d", "max_budget": 5}],
+        ),
+        ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], None),
+        ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], [{"budget_duration": ["7d"]}]),
+        ("rotation_interval", "24h", "2d"),
+        ("rotation_interval", "31d", "1mo"),
+        ("rotation_interval", "24h", None),
+        ("rotation_interval", None, "24h"),
+        ("temp_budget_expiry", "2030-01-01T00:00:00", "2030-01-01T00:00:01Z"),
+        ("temp_budget_expiry", None, "2030-01-01T00:00:01Z"),
+        ("router_settings", {"timeout": 5}, {"timeout": 5, "num_retries": 3}),
+        ("router_settings", {"timeout": 5}, None),
         ("budget_limits", [], [{"max_budget": 5}]),
         ("access_group_ids", ["a"], ["a", "b"]),
         ("a_field", {"a": 1}, "a"),
@@ -122,12 +163,51 @@ def test_values_that_differ(name, desired, present):
 def test_a_cleared_value_is_accepted_by_litellm(one):
     """Null in a JSON column breaks a key, and is refused for lists."""
     for field, value in one.to_request(one.merge(one.cleared_value, {}), new=False).items():
-        if field in ("models", "allowed_routes", "tags", "guardrails"):
+        if one.kind in ("list of str", "list") or field == "allowed_routes":
             assert value == []
         elif one.kind == "dict":
             assert value == {}
         else:
             assert value is None
+
+
+def test_a_temporary_budget_is_sent_with_the_metadata_of_a_new_key():
+    increase = SETTINGS["temp_budget_increase"]
+    assert increase.to_request(5, new=True) == {"metadata": {"temp_budget_increase": 5}}
+    assert increase.to_request(5, new=False) == {"temp_budget_increase": 5}
+    assert increase.to_request(None, new=True) == increase.to_request(None, new=False) == {}
+
+
+def test_a_change_takes_its_companion_along():
+    both = {"auto_rotate": True, "rotation_interval": "30d"}
+    assert with_companions({"rotation_interval": "30d"}, {**both, "tpm_limit": 1}, None) == both
+    assert with_companions({"auto_rotate": None}, {"auto_rotate": None}, None) == {"auto_rotate": None}
+    assert with_companions({"tpm_limit": 1}, {**both, "tpm_limit": 1}, None) == {"tpm_limit": 1}
+
+
+def test_a_setting_in_the_metadata_is_cleared_by_sending_them_without_it():
+    metadata = {"temp_budget_increase": 5, "temp_budget_expiry": "2030-01-01", "a": 1}
+    changes = {"temp_budget_increase": None}
+    assert with_companions(changes, changes, metadata) == {
+        "temp_budget_increase": None,
+        "metadata": {"temp_budget_expiry": "2030-01-01", "a": 1},
+    }
+    assert with_companions({"tpm_limit": None}, {"tpm_limit": None}, metadata) == {"tpm_limit": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("2030-01-01T01:00:00+01:00", "2030-01-01T00:00:00"),
+        ("9000-12-31T23:59:59Z", "9000-12-31T23:59:59"),
+        ("9001-01-01", None),
+        ("soon", None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_an_instant_has_no_time_zone(value, instant):
+    assert as_instant(value) == instant
 
 
 def test_a_key_type_is_sent_as_routes_to_an_existing_key():
@@ -178,9 +258,10 @@ KEPT_BY_LITELLM = [
     "throttle_on_budget_exceeded",
     "tpm_limit_type",
 ]
+OURS = {name for name, one in SETTINGS.items() if one.in_metadata} | {LIFETIME_START, REPLACES}
 
 
-@pytest.mark.parametrize("name", [*KEPT_BY_LITELLM, "max_budget_alert_emails", LIFETIME_START, REPLACES])
+@pytest.mark.parametrize("name", sorted({*KEPT_BY_LITELLM, "max_budget_alert_emails", *OURS}))
 def test_clearing_metadata_keeps_what_litellm_and_this_collection_store_there(name):
     assert SETTINGS["metadata"].merge(None, {"a": 0, name: "value"}) == {name: "value"}
 
@@ -212,6 +293,8 @@ def test_object_permissions_are_cleared_part_by_part():
         ("bool", [True, False], [0, "true"]),
         ("dict", [{}, {"a": 1}], [[], "{}"]),
         ("list of str", [[], ["a", "b"]], [["a", 1], "a", {}]),
+        ("list", [[], [{}, {"a": 1}]], [["a"], "a", {}, [{}, 1]]),
+        ("raw", ["2030-01-01", "2030-01-01T00:00:00Z"], ["soon", 5, "9001-01-01"]),
     ],
 )
 def test_the_values_of_a_kind(kind, values, others):

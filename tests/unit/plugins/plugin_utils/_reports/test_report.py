@@ -23,6 +23,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
 from hypothesis import given
 from hypothesis import strategies as st
 
+INCREASE = {"temp_budget_increase": 2, "temp_budget_expiry": "2099-01-01T00:00:00"}
+
 
 def findings(*keys, guids=None, soon=DAY) -> list[list[str]]:
     report = build_report(keys, NOW, guids=parse_guids(guids), soon=soon)
@@ -47,6 +49,7 @@ def findings(*keys, guids=None, soon=DAY) -> list[list[str]]:
         (key(max_budget=1, spend=None), []),
         (key(max_budget=0, spend=None), ["over_budget"]),
         (key(max_budget=0, spend=0), ["over_budget"]),
+        (key(max_budget=10, spend=10, metadata=INCREASE), ["near_budget"]),
         (key(max_budget=None, spend=1e6), []),
     ],
 )
