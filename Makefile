@@ -56,6 +56,10 @@ docs: $(READY) ## Build the documentation site in .cache/docs/html
 test-litellm-matrix: $(READY) ## Test the lifecycle of keys on LiteLLM releases from 1.67 on; writes docs (40 minutes)
 	@$(NOX) --session proxies -- tests/proxies/test_releases.py --write-docs $(ARGS)
 
+.PHONY: contract
+contract: $(READY) ## Compare what is sent and read with releases of LiteLLM (5 minutes; ARGS='1.106.2 1.110.2' for two)
+	@$(NOX) --session contract -- $(ARGS)
+
 .PHONY: faults
 faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (25 minutes)
 	@$(NOX) --session faults -- $(ARGS)

@@ -371,6 +371,13 @@ def proxies(session: nox.Session) -> None:
     )
 
 
+@nox.session(venv_backend="none", default=False)
+def contract(session: nox.Session) -> None:
+    """Compare what this collection sends and reads with releases of LiteLLM, from their packages."""
+    program = f"{COLLECTION.as_posix().replace('/', '.')}.tests.contract.audit"
+    session.run(sys.executable, "-m", program, *session.posargs, env=FOR_PYTEST)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the performance of the role and of equivalent uri tasks on a separate proxy, and write docs."""

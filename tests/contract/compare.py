@@ -1,0 +1,137 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compare what this collection sends and reads with releases of LiteLLM, and these with each other. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Field, Route, Schema
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import Usage
+
+_WRITES = ("POST /key/generate", "POST /key/update")
+_MAX_LENGTH = 160
+
+
+def unknown(usage: Usage, schema: Schema) -> list[str]:
+    """Return what this collection sends or reads and the release does not know."""
+    found = []
+    for request, names in usage.sent.items():
+        route = schema.routes.get(request)
+        if route is None:
+            found.append(request)
+        else:
+            found += [f"{request} {name}" for name in names - set(route.fields)]
+    found += [f"row {name}" for name in usage.row - set(schema.row)]
+    found += [f"metadata {name}" for name in usage.in_metadata - set(schema.metadata)]
+    found += [f"route group {name}" for name in usage.routes - set(schema.route_groups)]
+    return sorted(found)
+
+
+def lost_metadata(schema: Schema, kept: Collection[str]) -> list[str]:
+    """Return what the release stores in the metadata of a key, and `unset: [metadata]` would remove.
+
+    :param kept: the names that it keeps.
+    """
+    return sorted(set(schema.metadata) - set(kept))
+
+
+def without_option(usage: Usage, schema: Schema) -> dict[str, list[str]]:
+    """Return the fields of requests for keys that this collection does not send, by request."""
+    routes = ((request, schema.routes.get(request)) for request in _WRITES)
+    return {request: sorted(set(route.fields) - usage.sent[request]) for request, route in routes if route}
+
+
+def changes(usage: Usage, old: Schema, new: Schema) -> dict[str, list[str]]:
+    """Return what changed between two releases as far as it concerns this collection, as lines by title."""
+    known = set(unknown(usage, old))
+    return {
+        "no longer known": [one for one in unknown(usage, new) if one not in known],
+        "known now": [one for one in unknown(usage, old) if one not in set(unknown(usage, new))],
+        "changed": list(_changed_fields(usage, old, new)),
+        "new in requests that we send": list(_new_fields(usage, old, new)),
+        "new in the rows that we read": sorted(set(new.row) - set(old.row)),
+        "gone from the rows that we read": sorted(set(old.row) - set(new.row)),
+        "new in metadata": sorted(set(new.metadata) - set(old.metadata)),
+        "new route groups": sorted(set(new.route_groups) - set(old.route_groups)),
+        "gone route groups": sorted(set(old.route_groups) - set(new.route_groups)),
+        "columns that the archive of deleted keys lacks": sorted(set(new.unarchived) - set(old.unarchived)),
+        "new refusals": _refusals(usage, old, new),
+        "gone refusals": _refusals(usage, new, old),
+        "new functions that handle requests for keys (read them)": _functions(usage, old, new),
+    }
+
+
+def known_by(usage: Usage, schemas: Sequence[Schema]) -> list[list[str]]:
+    """Return a table: what some of these releases do not know, and which."""
+    missing = {schema.version: set(unknown(usage, schema)) for schema in schemas}
+    names = sorted(set().union(*missing.values()))
+    head = ["", *missing]
+    return [head, *([name, *("-" if name in missing[version] else "yes" for version in missing)] for name in names)]
+
+
+def _routes(usage: Usage, old: Schema, new: Schema) -> Iterator[tuple[str, Route, Route]]:
+    for request in sorted(usage.sent):
+        one, other = old.routes.get(request), new.routes.get(request)
+        if one and other:
+            yield request, one, other
+
+
+def _changed_fields(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
+    for request, one, other in _routes(usage, old, new):
+        for name in sorted(usage.sent[request] & set(one.fields) & set(other.fields)):
+            yield from _difference(f"{request} {name}", one.fields[name], other.fields[name])
+    for name in sorted(usage.row & set(old.row) & set(new.row)):
+        yield from _difference(f"row {name}", old.row[name], new.row[name])
+
+
+def _difference(what: str, old: Field, new: Field) -> Iterator[str]:
+    for name in ("type", "default", "limits", "description"):
+        one, other = (_plain(each.get(name, "")) for each in (old, new))
+        if one != other:
+            yield f"{what}: {name} {_short(one)} → {_short(other)}"
+
+
+def _plain(text: str) -> str:
+    """Return a type without what makes no difference: `dict[Any, Any]` is `dict`."""
+    for brackets in ("[Any, Any]", "[Any]"):
+        text = text.replace(f"dict{brackets}", "dict").replace(f"list{brackets}", "list")
+    return text.removeprefix("Final[").strip()
+
+
+def _new_fields(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
+    for request, one, other in _routes(usage, old, new):
+        for name in sorted(set(other.fields) - set(one.fields)):
+            yield f"{request} {name}: {other.fields[name].get('type', '')}"
+
+
+def _refusals(usage: Usage, one: Schema, other: Schema) -> list[str]:
+    """Return the errors that only the other release can raise, with the requests that raise them."""
+    before = {text for route in _existing(usage, one) for text in route.refusals}
+    requests: dict[str, list[str]] = {}
+    for request in sorted(usage.sent):
+        if route := other.routes.get(request):
+            for text in set(route.refusals) - before:
+                requests.setdefault(text, []).append(request.split("/")[-1])
+    return sorted(f"{_short(text)} ({', '.join(names)})" for text, names in requests.items())
+
+
+def _functions(usage: Usage, old: Schema, new: Schema) -> list[str]:
+    before, after = ({name for route in _existing(usage, each) for name in route.functions} for each in (old, new))
+    return sorted(after - before)
+
+
+def _existing(usage: Usage, schema: Schema) -> Iterable[Route]:
+    return [route for request in usage.sent if (route := schema.routes.get(request))]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return (text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…") or "none"
+
+
+def as_lines(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return titles and lines as text; titles without lines are left out."""
+    return [line for title, lines in found.items() if lines for line in (f"{title}:", *(f"  {one}" for one in lines))]

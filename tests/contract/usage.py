@@ -1,0 +1,223 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Find out what this collection sends to LiteLLM, and what it reads, by running it.
+
+The engine manages keys on the in-memory proxy of the unit tests, with every setting, and every access to its requests
+and responses is recorded. `names_in_source` finds the same in the source code, for a test that nothing is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import SENT_TOGETHER
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import KEY_TYPES
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
+    INHERITED_FIELDS,
+    SETTINGS,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client as client_module
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
+    require_administrator,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.release import litellm_version
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+LISTING = "GET /key/list"
+# A value for a setting of each kind.
+_VALUES: Mapping[str, Any] = {
+    "str": "text",
+    "int": 1,
+    "float": 1.0,
+    "bool": True,
+    "list of str": ["text"],
+    "list": [{"budget_duration": "1d", "max_budget": 1}],
+    "dict": {"text": 1},
+    "raw": "2030-01-01T00:00:00",
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What this collection sends and reads.
+
+    :ivar sent: the fields of the query or body, by method and path.
+    :ivar read: the fields of responses, by method and path; the name of a nested one is like `keys.metadata`.
+    :ivar in_metadata: settings that it reads from the metadata of a key.
+    :ivar routes: the names of groups of routes that it sends.
+    """
+
+    sent: Mapping[str, frozenset[str]]
+    read: Mapping[str, frozenset[str]]
+    in_metadata: frozenset[str]
+    routes: frozenset[str]
+
+    @property
+    def row(self) -> frozenset[str]:
+        """The fields of a key that it reads."""
+        paths = [path.split(".") for path in self.read[LISTING]]
+        return frozenset(path[1] for path in paths if len(path) == 2) | set(INHERITED_FIELDS)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All names that it sends or reads."""
+        read = {name for paths in self.read.values() for path in paths for name in path.split(".")}
+        return frozenset().union(*self.sent.values(), read, INHERITED_FIELDS, self.in_metadata)
+
+
+class _Recorder(dict[str, Any]):
+    """A JSON object that records which of its names are read.
+
+    :param path: the names that lead to the object, each with a dot.
+    """
+
+    def __init__(self, value: Mapping[str, Any], read: set[str], path: str) -> None:
+        super().__init__({name: _recording(member, read, f"{path}{name}.") for name, member in value.items()})
+        self._read, self._path = read, path
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(self._path + name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._read.add(self._path + name)
+        return super().get(name, default)
+
+
+def _recording(value: Any, read: set[str], path: str = "") -> Any:
+    if isinstance(value, dict):
+        return _Recorder(value, read, path)
+    return [_recording(member, read, path) for member in value] if isinstance(value, list) else value
+
+
+class _Proxy(FakeLiteLLM):
+    """A proxy that reports its version, and lists keys whose columns can hold any setting."""
+
+    def _get_health_readiness_details(self, _query: object) -> dict[str, Any]:
+        return {}
+
+    def _get_health_readiness(self, _query: object) -> dict[str, Any]:
+        return {"litellm_version": "1.0"}
+
+
+def usage() -> Usage:
+    """Return what this collection sends and reads."""
+    with _Proxy().running() as proxy, _recorded_responses() as read:
+        proxy.teams.add("text")
+        proxy.budgets.add("text")
+        client = client_module.Client(Connection(proxy.url, MASTER_KEY))
+        require_administrator(client)
+        litellm_version(client)
+        for name, one in SETTINGS.items():
+            value = KEY_TYPES[1] if name == "key_type" else _VALUES[one.kind]
+            together = {other for pair in SENT_TOGETHER for other in pair if name in pair}
+            desired = {name: value, **{other: _VALUES[SETTINGS[other].kind] for other in together}}
+            week = Lifetime(Duration(7, "d"))
+            for settings, lifetime in ((desired, week), ({}, None), (desired, Lifetime(Duration(9, "d")))):
+                key = DesiredKey("virtkey-a", settings=settings, lifetime=lifetime)
+                reconcile(client, [key], on_unknown_models="ignore")
+                if settings and lifetime == week:
+                    proxy.rows.clear()
+                    proxy.add("virtkey-a")
+            proxy.rows.clear()
+        proxy.add("virtkey-a", age=timedelta(days=1), spend=1.0)
+        reconcile(client, [DesiredKey("virtkey-a", settings={"models": ["gpt-4o"]}, regenerate="always")])
+        reconcile(client, [DesiredKey(f"virtkey-{name}", present=False) for name in "abc"])
+        observer = Observer(client)
+        proxy.add("virtkey-a")
+        observer.find_by_prefix("", {"user_id": "text", "team_id": "text"})
+        observer.find_by_id(proxy.row("virtkey-a")["token"])
+        requests = list(proxy.requests)
+    sent: dict[str, set[str]] = {}
+    for request, body in requests:
+        sent.setdefault(request, set()).update(body)
+    key_type = SETTINGS["key_type"]
+    routes = [route for name in KEY_TYPES for route in key_type.to_request(name, new=False)["allowed_routes"]]
+    in_metadata = frozenset(name for name, one in SETTINGS.items() if one.in_metadata)
+    return Usage(_frozen(sent), _frozen(read), in_metadata, frozenset(routes))
+
+
+@contextmanager
+def _recorded_responses() -> Iterator[dict[str, set[str]]]:
+    read: dict[str, set[str]] = {}
+    request = client_module.Client._request
+
+    def recorded(self: client_module.Client, method: str, path: str, *arguments: Any, **options: Any) -> Any:
+        response = request(self, method, path, *arguments, **options)
+        return _recording(response, read.setdefault(f"{method} {path}", set()))
+
+    with mock.patch.object(client_module.Client, "_request", recorded):
+        yield read
+
+
+def _frozen(sets: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(members) for name, members in sets.items()}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a source file sends, as far as it is visible without running it.
+
+    :ivar requests: methods and paths.
+    :ivar fields: the keys of all dictionaries of a file that sends requests.
+    :ivar unknown: calls whose path is not a constant.
+    """
+
+    requests: frozenset[str]
+    fields: frozenset[str]
+    unknown: tuple[str, ...] = ()
+
+
+def names_in_source(source: str) -> Names:
+    """Return the requests in a source file, and the names of the fields that they may have."""
+    tree = ast.parse(source)
+    constants = {
+        target.id: [str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    loops = {
+        node.target.id: constants.get(node.iter.id, [])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.For) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Name)
+    }
+    requests, unknown = set(), []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            continue
+        if node.func.attr not in ("get", "post") or "client" not in ast.unparse(node.func.value):
+            continue
+        path = node.args[0]
+        paths = [str(path.value)] if isinstance(path, ast.Constant) else loops.get(ast.unparse(path), [])
+        if not paths:
+            unknown.append(ast.unparse(node))
+        requests |= {f"{node.func.attr.upper()} {one}" for one in paths}
+    fields = {
+        one.value
+        for node in ast.walk(tree)
+        for one in (node.keys if isinstance(node, ast.Dict) else [_stored_key(node)])
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    }
+    return Names(frozenset(requests), frozenset(fields) if requests or unknown else frozenset(), tuple(unknown))
+
+
+def _stored_key(node: ast.AST) -> ast.expr | None:
+    """Return the key of `body["name"] = value`."""
+    return node.slice if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) else None
