@@ -98,16 +98,40 @@ def _delete_batch(client: Client, batch: Sequence[KeyProgress]) -> None:
         if isinstance(one.plan.step, Delete):
             one.start_attempt(one.plan.step)
             key_ids.extend(one.plan.step.key_ids)
-    error = None
+    is_last_round = any(one.failed_rounds >= client.connection.retries for one in batch)
+    errors = _delete_all(client, key_ids, is_last_round=is_last_round)
+    for one in batch:
+        own = one.plan.step.key_ids if isinstance(one.plan.step, Delete) else ()
+        one.finish_attempt(next((errors[key_id] for key_id in own if key_id in errors), None))
+
+
+def _delete_all(client: Client, key_ids: Sequence[str], *, is_last_round: bool) -> dict[str, LiteLLMError]:
+    """Delete keys, and return the error of each key that cannot be deleted.
+
+    :param is_last_round: the request is not repeated after a transient error.
+    """
     try:
         delete_keys(client, key_ids)
     except LiteLLMError as failure:
-        # 404 means that all of them are deleted already, which the next snapshot confirms.
-        if failure.status != 404:
-            # LiteLLM returns 500 when many keys take it too long. Repeating a deletion by id does no harm.
-            error = _as_transient(failure)
-    for one in batch:
-        one.finish_attempt(error)
+        if failure.status == 404:
+            return {}  # all of them are deleted already, which the next snapshot confirms
+        # LiteLLM returns 500 when many keys take it too long. Repeating a deletion by id does no harm.
+        error = _as_transient(failure)
+        is_final = is_last_round or not error.transient
+        if len(key_ids) == 1 or not is_final or not _is_about_keys(failure):
+            return dict.fromkeys(key_ids, error)
+    else:
+        return {}
+    # One bad key makes the request fail for all.
+    size = math.ceil(len(key_ids) / 5)
+    parts = (key_ids[start : start + size] for start in range(0, len(key_ids), size))
+    found = [_delete_all(client, part, is_last_round=is_last_round) for part in parts]
+    return {key_id: error for part in found for key_id, error in part.items()}
+
+
+def _is_about_keys(error: LiteLLMError) -> bool:
+    """Return whether LiteLLM itself has refused the request: a gateway would refuse the next one, too."""
+    return error.status is not None and (error.status == 500 or (400 <= error.status < 500 and error.status != 429))
 
 
 def _as_transient(error: LiteLLMError) -> LiteLLMError:

@@ -214,8 +214,8 @@ def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) ->
 
 def _replacement(desired: DesiredKey, key: ObservedKey, successor: ObservedKey, now: datetime) -> Plan:
     """Return the next step of a replacement whose new key exists: correct the new key, or delete the old one."""
-    correction = _correction(_successor(desired, key, now), successor, now)
-    return Plan("regenerated", key=key, step=correction or Delete((key.key_id,)))
+    found = correction(_successor(desired, key, now), successor, now)
+    return Plan("regenerated", key=key, step=found or Delete((key.key_id,)))
 
 
 # The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
@@ -228,11 +228,14 @@ _DEFAULTED_SETTINGS = (
     "max_parallel_requests",
     "allowed_routes",
     "blocked",
+    "user_id",
+    "team_id",
+    "object_permission",
 )
 
 
-def _correction(created: Create, successor: ObservedKey, now: datetime) -> Update | None:
-    """Return the step that makes a replacement like the replaced key where the proxy applied its own defaults."""
+def correction(created: Create, successor: ObservedKey, now: datetime) -> Update | None:
+    """Return the step that gives a key the settings it was created with where the proxy applied its own defaults."""
     changes = {}
     for name in _DEFAULTED_SETTINGS:
         expected = created.settings.get(name, setting(name).cleared_value)

@@ -22,6 +22,7 @@ from .model import DesiredKey, ObservedKey, Snapshot
 from .outcome import Outcome
 from .plan import plan, predict
 from .secrets import Secret, generate
+from .settings import is_same_json
 from .steps import Create, Delete, Operation, Plan, Rename, Step, Update
 
 _VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
@@ -289,8 +290,9 @@ class KeyProgress:
         return step.key_ids if attempts > 1 or (attempts and self.error) else ()
 
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
-        differs = key != before or any(key.value(name) != before.value(name) for name in self.goal.settings)
-        return self._has_attempted(Update) and differs
+        names = {*key.settings, *self.goal.settings}
+        is_same = key == before and all(is_same_json(key.value(name), before.value(name)) for name in names)
+        return self._has_attempted(Update) and not is_same
 
     @property
     def _deleted(self) -> set[str]:

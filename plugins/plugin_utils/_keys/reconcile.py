@@ -27,6 +27,7 @@ from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
+from .plan import correction
 from .problems import not_applied
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
@@ -196,8 +197,23 @@ def _finish(run: Run) -> list[Outcome]:
                 f"Virtual key {one.desired.name} expires at {format_instant(key.expires)}, although no lifetime was "
                 "set: the proxy has a default duration. Set duration, runtime or expires_at"
             )
+        _warn_about_defaults(run, one)
         delete_surplus_key(run.client, one)
     return [one.outcome() for one in run.keys]
+
+
+def _warn_about_defaults(run: Run, one: KeyProgress) -> None:
+    """Warn if a key that was recreated as it was has other settings: the proxy has defaults for new keys."""
+    key, step = one.plan.key, next((step for step in reversed(one.attempted) if isinstance(step, Create)), None)
+    is_recreated = step and step.alias == one.desired.alias and (one.before or one.desired.on_missing == "recreate")
+    if not step or not key or not is_recreated or one.error or key.key_id != one.created:
+        return
+    if found := correction(step, key, run.client.now()):
+        names = [*found.settings, *(["expires"] if found.end else [])]
+        run.warn(
+            f"Virtual key {one.desired.name} was recreated with other settings than before: {', '.join(names)}. "
+            "The proxy has defaults for new keys. Set these settings"
+        )
 
 
 def _pause(attempt: int) -> None:

@@ -18,7 +18,7 @@ from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
 from .outcome import Outcome
-from .settings import SETTINGS, setting
+from .settings import SETTINGS, is_same_json, setting
 
 Json = dict[str, Any]
 
@@ -148,7 +148,7 @@ def difference(outcome: Outcome) -> Json | None:
     """Return the key before and after, for diff mode; None if it did not change. It contains no secret."""
     extra = [name for name in outcome.desired.settings if name not in SETTINGS]
     before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
-    if before == after:
+    if is_same_json(before, after):
         return None
     observed = outcome.after or outcome.before
     alias = outcome.desired.alias or (observed and observed.alias)

@@ -83,23 +83,35 @@ def test_a_key_is_deleted_despite_a_fault(proxy, fault):
     assert proxy.rows == {}
 
 
-@pytest.mark.parametrize("position", [0, 70, 149])
-def test_a_key_that_cannot_be_deleted_does_not_affect_the_others(proxy, position):
+@pytest.mark.parametrize("status", [400, 403, 500])
+@pytest.mark.parametrize("retries", [0, 1, 2, 3])
+@pytest.mark.parametrize(("position", "count"), [(0, 3), (149, 150)])
+def test_a_key_that_cannot_be_deleted_does_not_affect_the_others(proxy, position, count, retries, status):
     """Such a key makes the whole request fail, so that the batches become smaller."""
-    names = [f"virtkey-abc-user{number:03}" for number in range(150)]
+    names = [f"virtkey-abc-user{number:03}" for number in range(count)]
     key_ids = [proxy.add(name) for name in names]
     handle = proxy.handle
 
     def fail_for_one(method, path, params):
         if path == "/key/delete" and key_ids[position] in params["keys"]:
-            raise ErrorResponse(500, "Internal Server Error.")
+            raise ErrorResponse(status, "Internal Server Error.")
         return handle(method, path, params)
 
     proxy.handle = fail_for_one
-    outcomes = run(proxy, *(DesiredKey(name, present=False) for name in names), retries=3)
+    outcomes = run(proxy, *(DesiredKey(name, present=False) for name in names), retries=retries)
     assert [outcome.desired.alias for outcome in outcomes if outcome.error] == [names[position]]
     assert proxy.aliases() == [names[position]]
     assert len(bodies(proxy, DELETE)) < 30
+
+
+def test_a_proxy_that_is_down_is_not_asked_for_each_key(proxy):
+    names = [f"virtkey-abc-user{number:03}" for number in range(150)]
+    for name in names:
+        proxy.add(name)
+    proxy.fault(DELETE, *(Fault(status=503) for _unused in range(999)))
+    outcomes = run(proxy, *(DesiredKey(name, present=False) for name in names), retries=1)
+    assert all(outcome.error for outcome in outcomes)
+    assert len(bodies(proxy, DELETE)) < 15
 
 
 def test_nothing_is_changed_if_the_first_snapshot_fails(proxy):

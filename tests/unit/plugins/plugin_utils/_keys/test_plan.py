@@ -269,7 +269,7 @@ def test_a_replacement_of_a_key_with_all_routes_does_not_get_the_default_routes_
 
 def test_only_defaults_of_the_proxy_are_corrected():
     old = key(OTHER)
-    new = successor_of(old, user_id="somebody", model_max_budget={"a": {}})
+    new = successor_of(old, permissions={"a": True}, model_max_budget={"a": {}})
     assert planned(old, new, created=MINE.key_id, **ALWAYS).step == Delete((OTHER.key_id,))
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import time
 from datetime import timedelta
@@ -16,6 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import difference
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES, setting
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
@@ -653,3 +655,16 @@ def test_the_order_of_settings_makes_no_difference(proxy):
         row = dict(proxy.row(f"virtkey-{number}"))
         rows.append({name: row[name] for name in ("tpm_limit", "metadata", "models")})
     assert all(row == rows[0] for row in rows)
+
+
+@pytest.mark.parametrize(("present", "desired"), [(0, False), (1, True), ({"a": [1]}, {"a": [True]})])
+def test_a_change_between_a_number_and_a_boolean_is_reported(proxy, present, desired):
+    proxy.add(ALIAS, metadata={"n": present})
+    settings = {"metadata": {"n": desired}}
+    predicted = run_one(proxy, settings=settings, options={"check_mode": True})
+    for outcome in (predicted, run_one(proxy, settings=settings)):
+        diff = difference(succeeded(outcome, "updated"))
+        assert json.dumps([diff["before"]["metadata"], diff["after"]["metadata"]]) == json.dumps(
+            [{"n": present}, {"n": desired}]
+        )
+    succeeded(run_one(proxy, settings=settings), "unchanged")

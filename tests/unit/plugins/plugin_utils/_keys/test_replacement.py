@@ -158,13 +158,35 @@ def test_a_successor_that_keeps_its_expiry_has_not_got_the_desired_one(proxy):
 
 def test_defaults_of_the_proxy_are_corrected_before_the_predecessor_is_deleted(proxy):
     predecessor = proxy.add(ALIAS, rpm_limit=7)
-    proxy.defaults = {"max_budget": 1.0, "models": ["gpt-4o"], "rpm_limit": 5, "duration": "1d"}
+    proxy.defaults = {"max_budget": 1.0, "models": ["gpt-4o"], "rpm_limit": 5, "duration": "1d", "user_id": "owner"}
     exists: list[bool] = []
     proxy.fault(UPDATE, Fault("nothing", before=lambda: exists.append(predecessor in proxy.rows)))
     succeeded(replace_key(proxy), "regenerated")
     row = proxy.row(ALIAS)
     assert (row["max_budget"], row["models"], row["rpm_limit"], row["expires"]) == (None, [], 7, None)
+    assert row["user_id"] is None
     assert exists == [True]
+
+
+@pytest.mark.parametrize("is_removed_meanwhile", [False, True])
+def test_a_recreated_key_with_defaults_of_the_proxy_is_a_warning(proxy, is_removed_meanwhile):
+    proxy.defaults = {"max_budget": 1.0, "models": ["gpt-4o"], "duration": "1d", "tpm_limit": 5}
+    warnings: list[str] = []
+    desired = {"on_missing": "recreate", "known_secrets": (MINE,), "settings": {"tpm_limit": 7}}
+    if is_removed_meanwhile:
+        proxy.add(ALIAS)
+        desired = {"settings": {"tpm_limit": 7}}
+        proxy.fault(UPDATE, Fault("nothing", before=proxy.rows.clear))
+    outcome = run_one(proxy, options={"warn": warnings.append}, **desired)
+    succeeded(outcome, "regenerated" if is_removed_meanwhile else "created")
+    assert (
+        f"Virtual key {ALIAS} was recreated with other settings than before: models, max_budget, expires. "
+        "The proxy has defaults for new keys. Set these settings"
+    ) in warnings
+    # A new key has the defaults on purpose.
+    warnings.clear()
+    succeeded(run_one(proxy, "virtkey-new", options={"warn": warnings.append}), "created")
+    assert not [one for one in warnings if "recreated" in one]
 
 
 def test_a_successor_of_a_key_with_all_routes_never_has_the_default_routes_of_the_proxy(proxy):
