@@ -71,8 +71,9 @@ notes:
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - module: rhpds.litellm_virtual_keys.litellm_key_info
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.hand_over_a_key
+  - name: Hand a key to an application
     description: Templates for common applications.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/hand_over_a_key.html
 """
 
 EXAMPLES = r"""

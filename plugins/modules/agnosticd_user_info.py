@@ -51,8 +51,9 @@ options:
     type: str
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_environment
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.facts_and_user_data
+  - name: Facts and user data
     description: The names of all facts and user data.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/facts_and_user_data.html
 attributes:
   check_mode:
     description: Shows the messages but does not save anything.

@@ -227,10 +227,12 @@ options:
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - module: rhpds.litellm_virtual_keys.agnosticd_user_info
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.extend_and_pause
+  - name: Extend and pause
     description: How to extend and block the keys of an environment.
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.facts_and_user_data
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/extend_and_pause.html
+  - name: Facts and user data
     description: The names of all facts and user data.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/facts_and_user_data.html
 attributes:
   check_mode:
     description: Predicts the changes without making them.

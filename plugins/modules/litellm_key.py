@@ -343,12 +343,15 @@ options:
     elements: str
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_environment
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.run_a_workshop
+  - name: Run a workshop
     description: How to create a key for each participant.
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.replace_a_key
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/run_a_workshop.html
+  - name: Replace a leaked or lost key
     description: How to replace a leaked or lost key.
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.expiry
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/replace_a_key.html
+  - name: Expiry
     description: How lifetimes are counted.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/expiry.html
 attributes:
   check_mode:
     description: Predicts the changes without making them.

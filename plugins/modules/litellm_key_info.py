@@ -47,10 +47,12 @@ options:
     choices: [active, expired, blocked]
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.report_on_keys
+  - name: Report on keys
     description: How to report on the keys of a proxy.
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.clean_up
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/report_on_keys.html
+  - name: Clean up
     description: How to find and delete keys that nobody needs.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/clean_up.html
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection
   - rhpds.litellm_virtual_keys._attributes

@@ -62,10 +62,12 @@ options:
     type: str
     default: "0600"
 seealso:
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.hand_over_a_key
+  - name: Hand a key to an application
     description: How the role writes keys to files.
-  - ref: ansible_collections.rhpds.litellm_virtual_keys.docsite.security
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/hand_over_a_key.html
+  - name: Security
     description: The rules for files.
+    link: https://rhpds.github.io/rhpds.litellm_virtual_keys/docsite/security.html
 attributes:
   check_mode:
     support: full

@@ -336,3 +336,10 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
     named = set(re.findall(r"``(?:tests/[a-z_/]*/)?(test_\w+\.py)``", page("guarantees")))
     assert len(named) > 5
     assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+
+
+def test_the_pages_that_plugins_link_to_exist() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "plugins").rglob("*.py")]
+    links = re.findall(r"https://rhpds\.github\.io/rhpds\.litellm_virtual_keys/docsite/(\S*)", "\n".join(texts))
+    assert links
+    assert [link for link in links if not (RST / link.replace(".html", ".rst")).exists()] == []
