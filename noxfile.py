@@ -179,7 +179,7 @@ def ansible_test(session: nox.Session, copy: Path, *arguments: str) -> None:
     home = CACHE / session.name / "home"
     downloads = home / ".ansible" / "test" / "cache"
     downloads.mkdir(parents=True, exist_ok=True)
-    for version in ("23_1_2", "24_2", "25_2"):  # ansible-core 2.16 and 2.17; 2.18 and 2.19; 2.20 and 2.21
+    for version in ("23_1_2", "24_2", "25_2"):  # ansible-core 2.16 and 2.17; 2.18 and 2.19; 2.20 to 2.22
         shutil.copy(ROOT / "tests" / "get_pip.py", downloads / f"get_pip_{version}.py")
     pip_settings = home / ".config" / "pip" / "pip.conf"
     pip_settings.parent.mkdir(parents=True, exist_ok=True)
