@@ -22,8 +22,8 @@ from .model import DesiredKey, ObservedKey, Snapshot
 from .outcome import Outcome
 from .plan import plan, predict
 from .secrets import Secret, generate
-from .settings import is_same_json
 from .steps import Create, Delete, Operation, Plan, Rename, Step, Update
+from .values import is_same_json
 
 _VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
 

@@ -18,7 +18,8 @@ from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
 from .outcome import Outcome
-from .settings import SETTINGS, is_same_json, setting
+from .settings import SETTINGS, setting
+from .values import is_same_json
 
 Json = dict[str, Any]
 
