@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.release_table import (
     BEGIN,
     END,
@@ -14,6 +17,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.release_table 
     update_page,
 )
 
+PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "compatibility.rst"
 EMPTY = f"Before\n\n{BEGIN}\n{END}\nAfter\n"
 
 
@@ -45,3 +49,11 @@ def test_a_run_replaces_its_rows_and_keeps_the_others_in_the_order_of_releases()
     ]
     assert page.count("1 of 2 failed") == len(OPERATIONS)
     assert update_page(page, []) == page
+
+
+@pytest.mark.parametrize("release", ["1.67.6", "1.110.2"])
+def test_the_documentation_has_the_table(release: str):
+    """`make test-litellm-matrix` has written it."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert update_page(page, []) == page
+    assert f"   * - {release}\n" in page
