@@ -21,6 +21,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client, transport
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.listing import KeyListing
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.pages import Pages
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults import relay
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.cells import FaultKind, run_cell
@@ -107,7 +108,7 @@ def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:
         response = self._client.get("/key/list", {**query, "page": str(page), "return_full_object": "true"})
         return response if isinstance(response, dict) else {"keys": [], "total_pages": 0, "total_count": 0}
 
-    patch.setattr(KeyListing, "_listing", listing)
+    patch.setattr(Pages, "_listing", listing)
 
 
 def accept_any_json_as_key(patch: pytest.MonkeyPatch) -> None:

@@ -12,38 +12,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
 from .._concurrency import run_concurrently
 from .._errors import LiteLLMError
 from .client import Client
+from .pages import PAGE_SIZE, Pages, unexpected
 from .search import Keep, Row, Search
 
-# LiteLLM returns 422 for a larger page, in every release.
-_PAGE_SIZE = 100
 # How often a listing is repeated if keys are created or deleted while its pages are read.
-_MAX_ATTEMPTS = 3
+_MAX_ATTEMPTS = 5
+# How many keys that moved between two pages are read one by one.
+_MAX_MOVED = 100
 # How often the keys of two aliases are listed until two listings agree.
 _MAX_PASSES = 10
-# A million keys. A proxy with more is not used for lab environments.
-_MAX_PAGES = 10_000
 
 
-class _Page(NamedTuple):
-    """What is used of a page of a listing.
-
-    :ivar tokens: the ids of all keys on it.
-    :ivar rows: of those keys whose alias is wanted.
-    :ivar ids: of keys that the proxy lists without a row.
-    :ivar has_other_alias: whether an alias is not the one in the query.
-    """
-
-    total_pages: int
-    total_count: int
-    tokens: list[str]
-    rows: list[Row]
-    ids: list[str]
-    has_other_alias: bool
+class IncompleteListingError(LiteLLMError):
+    """Keys may be missing from a listing, because other clients created or deleted keys meanwhile."""
 
 
 class KeyListing:
@@ -51,11 +36,11 @@ class KeyListing:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._pages = Pages(client)
         self._concurrency = client.connection.concurrency
         self._has_substring_filter: bool | None = None
         self._common_prefixes: set[str] = set()
         self._long_listings: set[str] = set()  # parts of aliases that more keys have than fit on a page
-        self._is_complete = True  # the last listing had as many keys as the proxy announced
 
     def with_aliases(
         self,
@@ -145,7 +130,7 @@ class KeyListing:
             return None
         row = response.get("info") if isinstance(response, dict) else None
         if not isinstance(row, dict):
-            raise self._unexpected(f"no information about key {key_id}")
+            raise unexpected(self._client.connection, f"no information about key {key_id}")
         # LiteLLM 1.103 and later keep deleted keys.
         return None if row.get("status") == "deleted" else {**row, "token": key_id}
 
@@ -157,19 +142,19 @@ class KeyListing:
         return [row for page in pages for row in page or ()]
 
     def _with_common_prefix(self, names: Sequence[str], search: Search) -> list[Row] | None:
-        """Return one listing of the keys that contain the common prefix; None if it is unsupported or too long."""
+        """Return the keys that contain the common prefix; None if that is unsupported, too long or incomplete."""
         prefix = _common_prefix(names)
         # The common prefix of an alias and its second one may be that of many other environments.
         is_one_key = len(names) == 2 and prefix in names
         if prefix in self._common_prefixes or (is_one_key and self._is_long(prefix)):
             return None
-        max_pages = 1 if is_one_key else 2 + 2 * (len(names) // _PAGE_SIZE)
-        rows = self._with_substring(prefix, search, max_pages=max_pages)
+        max_pages = 1 if is_one_key else 2 + 2 * (len(names) // PAGE_SIZE)
+        try:
+            rows = self._with_substring(prefix, search, max_pages=max_pages)
+        except IncompleteListingError:
+            return None
         if rows is None:
             self._common_prefixes.add(prefix)
-        elif not self._is_complete:
-            found = {row["key_alias"] for row in rows}
-            rows += self._one_by_one([name for name in names if name not in found], search)
         return rows
 
     def _is_long(self, part: str) -> bool:
@@ -219,87 +204,64 @@ class KeyListing:
         return False
 
     def _list(self, query: Mapping[str, str], search: Search, max_pages: int | None = None) -> list[Row] | None:
-        """Return the searched keys on all pages of a listing; None if there are more than `max_pages`."""
-        rows: list[Row] = []
+        """Return the searched keys on all pages of a listing; None if there are more than `max_pages`.
+
+        A deletion while the pages are read moves a key to a page that was read before. An earlier attempt has read it,
+        so the keys of earlier attempts that the last one did not list are read one by one.
+
+        :raises IncompleteListingError: if fewer keys than the proxy announced are found in each attempt.
+        """
+        earlier: set[str] = set()
         for _attempt in range(_MAX_ATTEMPTS):
-            first = self._page(query, 1, search)
+            first = self._pages.read(query, 1, search)
             numbers = range(2, 1 + (first.total_pages if first.tokens else 1))
             if numbers and "substring_matching" in query:
                 self._long_listings.add(query["key_alias"])
             is_short = max_pages is None or len(numbers) < max_pages
             further = run_concurrently(
-                lambda number: self._page(query, number, search), numbers if is_short else (), self._concurrency
+                lambda number: self._pages.read(query, number, search), numbers if is_short else (), self._concurrency
             )
             pages = (first, *further)
             if "substring_matching" in query and any(page.has_other_alias for page in pages):
                 self._has_substring_filter = True
             if not is_short:
                 return None
-            completed = [self._complete(key_id, search) for page in pages for key_id in page.ids]
-            rows = [*(row for page in pages for row in page.rows), *(row for row in completed if row)]
             tokens = {token for page in pages for token in page.tokens}
-            # A deletion while the pages are read moves a key to a page that was read before.
-            self._is_complete = not further or len(tokens) >= first.total_count
-            if self._is_complete:
-                break
-        return list({row["token"]: row for row in rows if search.keeps(row)}.values())
-
-    def _page(self, query: Mapping[str, str], number: int, search: Search) -> _Page:
-        search.check()
-        listing = self._listing(query, number, search.check)
-        keys = listing["keys"]
-        rows = [row for row in keys if isinstance(row, dict)]
-        return _Page(
-            total_pages=listing["total_pages"],
-            total_count=listing["total_count"],
-            tokens=[row["token"] if isinstance(row, dict) else row for row in keys],
-            rows=[row for row in rows if search.keeps(row)],
-            ids=[key_id for key_id in keys if isinstance(key_id, str)],
-            has_other_alias=any(row.get("key_alias") != query.get("key_alias") for row in rows),
+            # In a complete listing, the keys of earlier attempts were deleted.
+            is_complete = not further or len(tokens) >= first.total_count
+            moved = [] if is_complete else self._moved(earlier - tokens, query, search)
+            if is_complete or len(tokens) + len(moved) >= first.total_count:
+                completed = [self._complete(key_id, search) for page in pages for key_id in page.ids]
+                rows = [*(row for page in pages for row in page.rows), *(row for row in completed if row), *moved]
+                return list({row["token"]: row for row in rows if search.keeps(row)}.values())
+            earlier |= tokens
+        raise IncompleteListingError(
+            f"Cannot list the keys of {self._client.connection.url}, because other clients created or deleted keys "
+            f"during each of {_MAX_ATTEMPTS} listings; run again",
+            transient=True,
         )
 
-    def _listing(self, query: Mapping[str, str], page: int, check_size: Callable[[int], object]) -> dict[str, Any]:
-        paged = {**query, "size": str(_PAGE_SIZE), "page": str(page)}
-        try:
-            listing = self._client.get("/key/list", {**paged, "return_full_object": "true"}, check_size)
-        except LiteLLMError as error:
-            if error.status != 400 or "Unsupported parameter" not in str(error):
-                raise
-            # Before 1.61.8 LiteLLM lists ids only, and refuses unknown parameters.
-            paged.pop("substring_matching", None)
-            listing = self._client.get("/key/list", paged, check_size)
-        keys = listing.get("keys") if isinstance(listing, dict) else None
-        if not isinstance(keys, list) or not all(map(_is_row_or_id, keys)):
-            raise self._unexpected("no list of keys", ", 1.60 or later")
-        counts = {name: listing.get(name) or 0 for name in ("total_pages", "total_count")}
-        if not all(isinstance(count, int) and 0 <= count <= _MAX_PAGES * _PAGE_SIZE for count in counts.values()):
-            raise self._unexpected("an invalid number of keys")
-        if counts["total_pages"] > _MAX_PAGES:
-            raise LiteLLMError(
-                f"{self._client.connection.url} returned more than {_MAX_PAGES} pages of keys, which is more than this "
-                "collection reads",
-                transient=False,
-            )
-        return {"keys": keys, **counts}
+    def _moved(self, key_ids: Collection[str], query: Mapping[str, str], search: Search) -> list[Row]:
+        """Return the rows of those keys that still exist and match the query; none if there are too many."""
+        if len(key_ids) > _MAX_MOVED:
+            return []
+        rows = run_concurrently(lambda key_id: self._complete(key_id, search), sorted(key_ids), self._concurrency)
+        return [row for row in rows if row and _matches(row, query)]
 
     def _complete(self, key_id: str, search: Search) -> Row | None:
         search.check()
         return self._info(key_id, search.check)
-
-    def _unexpected(self, what: str, releases: str = "") -> LiteLLMError:
-        connection = self._client.connection
-        advice = f"check that {connection.name('url')} is a LiteLLM proxy{releases}"
-        message = f"{connection.url} returned {what}; {advice}"
-        return LiteLLMError(message, transient=False)
-
-
-def _is_row_or_id(row: Any) -> bool:
-    if not isinstance(row, dict):
-        return isinstance(row, str)
-    return isinstance(row.get("token"), str) and isinstance(row.get("key_alias"), str | None)
 
 
 def _common_prefix(names: Sequence[str]) -> str:
     first, last = min(names), max(names)  # the prefix of these two is the prefix of all
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(pair[0] for pair in same)
+
+
+def _matches(row: Row, query: Mapping[str, str]) -> bool:
+    """Return whether a listing with this query certainly contains the key."""
+    same = (name for name in query if name not in ("key_alias", "substring_matching"))
+    return query.get("key_alias", "") in (row.get("key_alias") or "") and all(
+        row.get(name) == query[name] for name in same
+    )

@@ -182,6 +182,66 @@ def test_keys_that_an_incomplete_listing_may_have_missed_are_listed_one_by_one(l
     assert sorted(of_names(listing(proxy).with_aliases(names), names)) == names
 
 
+def busy_proxy(release: tuple[int, int], deletions: int) -> Proxy:
+    """Return a proxy with 140 keys of `virtkey-abc` and so many newer ones, each of which is deleted before a page 2.
+
+    With each deletion, another key moves to page 1.
+    """
+    others = [key(f"virtkey-abcd-{number}") for number in range(deletions)]
+    proxy = Proxy(release, [*others, *(key(f"virtkey-abc-{number:03}") for number in range(140))])
+
+    def delete_newest(rows: list[Row]) -> None:
+        if rows[0]["key_alias"].startswith("virtkey-abcd"):
+            del rows[0]
+
+    proxy.before_page_2 = delete_newest
+    return proxy
+
+
+OURS = [f"virtkey-abc-{number:03}" for number in range(140)]
+
+
+@each_release
+@pytest.mark.parametrize("deletions", [0, 1, 20])
+def test_a_listing_is_complete_although_other_keys_are_deleted_meanwhile(
+    listing: Listing, release: tuple[int, int], deletions: int
+) -> None:
+    proxy = busy_proxy(release, deletions)
+    assert sorted(row["key_alias"] for row in listing(proxy).with_prefix("virtkey-abc-")) == OURS
+
+
+def test_the_keys_that_moved_to_another_page_are_read_one_by_one(listing: Listing) -> None:
+    proxy = busy_proxy((1, 106), 20)
+    listing(proxy).with_prefix("virtkey-abc")
+    paths = [request.partition("?")[0] for request in proxy.requests]
+    # Two listings; the key that the second one missed, and the one that was deleted during the first.
+    assert (paths.count("/key/list"), paths.count("/key/info")) == (4, 2)
+
+
+def test_a_key_that_was_renamed_does_not_make_a_listing_complete(listing: Listing) -> None:
+    """It still exists, but the proxy does not announce it any more."""
+    proxy = Proxy((1, 106), [key(f"virtkey-{number:03}") for number in range(150)])
+    original = proxy._list
+    proxy._list = lambda query: {**(page := original(query)), "total_count": page["total_count"] + 1}  # type: ignore[method-assign]
+    proxy.before_page_2 = lambda rows: rows[len(proxy.requests) // 2].update(key_alias="renamed")
+    with pytest.raises(LiteLLMError, match="Cannot list the keys of"):
+        listing(proxy).with_prefix("virtkey-")
+
+
+def test_a_listing_that_does_not_add_up_is_an_error(listing: Listing) -> None:
+    proxy = Proxy((1, 106), [key(f"virtkey-{number:03}") for number in range(150)])
+    original = proxy._list
+    proxy._list = lambda query: {**original(query), "total_count": 151}  # type: ignore[method-assign]
+    with pytest.raises(
+        LiteLLMError,
+        match=r"^Cannot list the keys of http://\S+, because other clients created or deleted keys during each of 5 "
+        r"listings; run again$",
+    ) as caught:
+        listing(proxy).with_prefix("virtkey-")
+    assert caught.value.transient
+    assert len(proxy.requests) == 5 * 2
+
+
 # Prefixes
 
 
