@@ -145,6 +145,11 @@ def test_a_new_secret_replaces_the_old_one_in_the_environment_file(
     assert f"OPENAI_API_KEY={key}\n" in env.read_text()
     assert env.read_text() != before
     assert env.read_text().count("OPENAI_API_KEY=") == 1
+    result = run(play, cluster, guid, "rotate")  # the place is remembered
+    assert result.code == 0, result.output
+    replaced = play.file("output/provision-user-data.yaml")["litellm_virtual_key"]
+    assert replaced != key
+    assert f"OPENAI_API_KEY={replaced}\n" in env.read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create a link of another user")
