@@ -663,7 +663,7 @@ def test_a_change_between_a_number_and_a_boolean_is_reported(proxy, present, des
     settings = {"metadata": {"n": desired}}
     predicted = run_one(proxy, settings=settings, options={"check_mode": True})
     for outcome in (predicted, run_one(proxy, settings=settings)):
-        diff = difference(succeeded(outcome, "updated"))
+        diff = difference(succeeded(outcome, "updated")) or {}
         assert json.dumps([diff["before"]["metadata"], diff["after"]["metadata"]]) == json.dumps(
             [{"n": present}, {"n": desired}]
         )
