@@ -17,6 +17,8 @@ from .._errors import UserError
 from .._keys.durations import Duration
 from .._keys.model import DesiredKey, Lifetime, ObservedKey
 from .._keys.outcome import Outcome
+from .members import Member
+from .messages import users_without_key
 from .records import SavedKey
 from .request import Request
 
@@ -45,12 +47,17 @@ def extended_by(
 
 
 def without_deleted(
-    request: Request, outcomes: Sequence[Outcome], known: Iterable[SavedKey], warn: Warn
+    request: Request,
+    outcomes: Sequence[Outcome],
+    known: Iterable[SavedKey],
+    members: Sequence[Member],
+    warn: Warn,
 ) -> list[Outcome]:
     """Leave out the keys that an extension did not find: they were deleted on purpose, or were never provisioned.
 
     A key whose secret was saved without its settings may have expired and cannot be recreated, which is an error.
 
+    :param members: the keys of the environment that existed before.
     :raises UserError: if there is no other key.
     """
     known = list(known)
@@ -67,7 +74,7 @@ def without_deleted(
     existing = [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
     missing = [outcome.desired.name for outcome in outcomes if outcome not in existing]
     if not existing:
-        raise UserError(nothing_to_extend(request))
+        raise UserError(nothing_to_extend(request, members))
     if missing:
         warn(
             f"Not extended, because they were deleted before they expired or never existed: {', '.join(missing)}. "
@@ -76,8 +83,13 @@ def without_deleted(
     return existing
 
 
-def nothing_to_extend(request: Request) -> str:
-    """Return the error message for an environment without keys."""
+def nothing_to_extend(request: Request, members: Sequence[Member]) -> str:
+    """Return the error message for an environment without keys, or without keys of the named users.
+
+    :param members: the keys of the environment that exist.
+    """
+    if members and request.users:
+        return users_without_key(request, request.users, [one.user for one in members if one.user])
     return (
         f"There is no virtual key of environment {request.guid} to extend: none exists, and none was saved that has "
         f"expired. Provision it ({request.wording.operation('provision')})"

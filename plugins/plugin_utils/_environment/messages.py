@@ -107,6 +107,18 @@ def no_keys(guid: str) -> str:
     return f"There is no virtual key of environment {guid}"
 
 
+def users_without_key(request: Request, missing: Sequence[str], users: Sequence[str]) -> str:
+    """Return the report for named users without a key, in an environment that has other keys.
+
+    :param users: the users who have a key.
+    """
+    having = f"its users are {listed(users)}" if users else "its only key has no user"
+    return (
+        f"There is no virtual key of {listed(missing)} in environment {request.guid}; {having}. Correct the names, or "
+        f"create the keys ({request.wording.operation('provision')})"
+    )
+
+
 def no_access_to_database(key_ids: Sequence[str], collection: str, url_option: str) -> str:
     """Return the error for rows that cannot be deleted through the pod of the database."""
     return (

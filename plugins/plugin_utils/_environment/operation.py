@@ -48,7 +48,7 @@ def run_operation(run: EnvironmentRun) -> Json:
         return run.finish(status)
     members, found = _members(run)
     if not members and request.operation == "extend":
-        raise UserError(nothing_to_extend(request))
+        raise UserError(nothing_to_extend(request, run.members))
     if request.operation == "rotate":
         check_rotation(request, members, found or ())
     saved: dict[str, list[SavedKey]] = {}
@@ -72,7 +72,7 @@ def run_operation(run: EnvironmentRun) -> Json:
         saves_secrets=run.saves_user_data,
     )
     if request.operation == "extend":
-        outcomes = without_deleted(request, outcomes, run.known, run.warn)
+        outcomes = without_deleted(request, outcomes, run.known, run.members, run.warn)
     for outcome in outcomes:
         if outcome.error == secret_unknown(outcome.desired):
             outcome.error = messages.secret_unknown(outcome.desired.name, run.user_data_file, request.wording)
@@ -112,6 +112,8 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
         max_pages = 0  # where many aliases start alike, trying the short listing first would cost a request more
     found = run.observer.find_environment_keys(request.alias, request.successor_alias, both=both, max_pages=max_pages)
     members = discover_members(request.guid, request.alias, run.known, found)
+    existing = {key.final_alias for key in found}
+    run.members = [member for member in members if member.alias in existing]
     if request.operation == "rotate":
         return named if request.is_selection and request.users else members, found
     if request.is_selection:

@@ -17,13 +17,14 @@ from .._keys.durations import format_instant
 from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
+from .._keys.problems import unfinished_replacement
 from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
 from .._keys.secrets import Secret
 from .._litellm.client import Client
 from .._text import Wording
 from . import messages
 from .handover import Remembered, describe_places, handover, has_places, not_updated
-from .members import discover_members
+from .members import Member, discover_members
 from .records import SavedKey
 from .request import Request
 from .saving import Save
@@ -74,6 +75,7 @@ class EnvironmentRun:
     :ivar keys_file: the path of the CSV file with the keys, for messages; empty without it.
     :ivar remembered: where earlier runs have written the keys besides user data.
     :ivar note: what the operator should know, for the report.
+    :ivar members: the keys of the environment that exist, if they were listed.
     """
 
     request: Request
@@ -93,6 +95,7 @@ class EnvironmentRun:
     def __post_init__(self) -> None:
         self.observer = Observer(self.client)
         self.note = ""
+        self.members: list[Member] = []
 
     @property
     def place(self) -> Place:
@@ -130,18 +133,22 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
         found = any(entry["operation"] != "absent" for entry in entries)
         result.facts = {
             **build_facts((), endpoint, base_url),
-            KEY_DELETED: found and not run.check_mode,
+            KEY_DELETED: found and not run.check_mode and not (failure(outcomes) or result.not_deleted),
             KEY_WAS_MISSING: not found,
         }
         result.handover = handover(options, entries, base_url, run.warn, remove=True, remembered=run.remembered)
         result.summary = summarize(request, (), entries, _place(run, result))
         return result
-    existing = [entry for entry in kept if entry["key_id"] or run.check_mode]
+    existing = [
+        entry
+        for entry in kept
+        if entry["key_id"] or (run.check_mode and entry["operation"] not in ("absent", "failed"))
+    ]
     result.facts = build_facts(existing, endpoint, base_url)
     docling = docling_data(options, endpoint)
     result.user_data = readable_user_data(existing, endpoint, base_url, docling)
-    if request.operation in ("stop", "start") and not existing:
-        result.report = messages.no_keys(request.guid)
+    if request.operation in ("stop", "start"):
+        result.report = _report_missing(run, kept)
     if result.error:
         return result
     now = run.client.now()
@@ -156,6 +163,8 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
     ]
     earliest = format_instant(min(ends)) if ends else None
     result.summary = summarize(request, existing, removed, _place(run, result), earliest)
+    if result.report:
+        result.summary = [result.report, *(result.summary if existing else ())]
     if not existing or request.operation == "stop":
         return result
     for problem in messages.unusable(existing, now, request.wording):
@@ -174,6 +183,17 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
     else:
         result.report = messages.nothing_extended(existing)
     return result
+
+
+def _report_missing(run: EnvironmentRun, entries: Sequence[Json]) -> str:
+    """Return the report about named users without a key, or about an environment without keys; empty without."""
+    absent = [entry for entry in entries if entry["operation"] == "absent"]
+    missing = [entry["user"] for entry in absent if entry.get("user")]
+    if run.members and missing:
+        report = messages.users_without_key(run.request, missing, [one.user for one in run.members if one.user])
+        run.warn(report)
+        return report
+    return messages.no_keys(run.request.guid) if len(absent) == len(entries) else ""
 
 
 def _place(run: EnvironmentRun, result: OperationResult) -> Place:
@@ -195,12 +215,16 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     members = discover_members(request.guid, request.alias, run.known, found)
     users = {member.alias: member.user for member in members}  # in the order of the members
     now = run.client.now()
+    aliases = {key.alias for key in found}
     entries = [
         {**describe_key(key), "guid": request.guid, **({"user": user} if user else {}), "status": key_status(key, now)}
         for alias, user in users.items()
         for key in found
-        if key.alias == alias
+        if key.alias == alias or (key.final_alias == alias and alias not in aliases)
     ]
+    for key in found:
+        if key.alias != key.final_alias and key.final_alias in users:
+            run.warn(unfinished_replacement(str(key.final_alias), str(key.alias)))
     secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
     described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
     result = OperationResult(entries=entries, has_secrets=any(entry["key"] for entry in described))

@@ -88,6 +88,14 @@ def older_secret(desired: DesiredKey) -> str:
     )
 
 
+def unfinished_replacement(name: str, successor_alias: str) -> str:
+    """Return the warning about a replacement that another run has not finished."""
+    return (
+        f"Another run has started to replace virtual key {name} and has not finished: key {successor_alias} exists. If "
+        "no run is active, replace the key again (regenerate)"
+    )
+
+
 def expired(desired: DesiredKey, expires: datetime) -> str:
     return (
         f"Virtual key {desired.name} expired at {format_instant(expires)}, and a replacement would expire at the same "

@@ -28,7 +28,7 @@ from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
 from .plan import correction
-from .problems import not_applied
+from .problems import not_applied, unfinished_replacement
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
 from .run import Notify, Run, take_snapshots
@@ -112,10 +112,7 @@ def _warn_about_others(run: Run) -> None:
     for one in run.keys:
         is_left = one.desired.present and one.plan.operation != "regenerated" and not isinstance(one.plan.step, Delete)
         if is_left and one.snapshot and one.snapshot.keys and one.snapshot.successors:
-            run.warn(
-                f"Another run has started to replace virtual key {one.desired.name} and has not finished: key "
-                f"{one.desired.successor_alias} exists. If no run is active, replace the key again (regenerate)"
-            )
+            run.warn(unfinished_replacement(one.desired.name, str(one.desired.successor_alias)))
 
 
 def _check_references(run: Run, on_unknown_models: OnUnknownModels) -> None:

@@ -506,6 +506,86 @@ def test_an_environment_without_a_key_is_reported(run, operation):
     assert (result["changed"], result["report"]) == (False, "There is no virtual key of environment abc")
 
 
+NO_KEY_OF_ZED = (
+    "There is no virtual key of zed in environment abc; its users are ann, bob. Correct the names, or create the keys "
+    "(ACTION: provision)"
+)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("operation", ["stop", "start"])
+def test_a_user_without_a_key_is_not_an_environment_without_a_key(run, proxy, warnings, operation, check_mode):
+    run(users=["ann", "bob"])
+    run("stop" if operation == "start" else "start", block_on_stop=True)
+    before = json.dumps(proxy.rows)
+    result = run(operation, users=["zed"], block_on_stop=True, check_mode=check_mode)
+    assert (result.get("failed"), result["changed"]) == (None, False)
+    assert (result["report"], result["summary"]) == (NO_KEY_OF_ZED, [NO_KEY_OF_ZED])
+    assert warnings[-1] == NO_KEY_OF_ZED
+    assert json.dumps(proxy.rows) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "check_mode", "done"),
+    [("stop", False, "Blocked"), ("stop", True, "Would block"), ("start", False, "Unblocked")],
+)
+def test_a_user_without_a_key_is_named_beside_others(run, warnings, operation, check_mode, done):
+    run(users=["ann", "bob"])
+    run("stop" if operation == "start" else "start", block_on_stop=True)
+    result = run(operation, users=["zed", "ann"], block_on_stop=True, check_mode=check_mode)
+    assert (result["changed"], result["report"], result["summary"][0]) == (True, NO_KEY_OF_ZED, NO_KEY_OF_ZED)
+    assert result["summary"][1] == f"{done} virtual key virtkey-abc-ann"
+    assert NO_KEY_OF_ZED in warnings
+
+
+def test_an_environment_with_one_key_has_no_users(run, warnings):
+    run()
+    report = run("stop", users=["zed"], block_on_stop=True)["report"]
+    assert report.startswith("There is no virtual key of zed in environment abc; its only key has no user. Correct")
+
+
+def test_a_user_without_a_key_is_not_extended(run, warnings):
+    run(users=["ann", "bob"], duration="7d")
+    result = run("extend", users=["zed"], duration="30d")
+    assert (result["failed"], result["msg"]) == (True, NO_KEY_OF_ZED)
+    assert operations(run("extend", users=["zed", "ann"], duration="30d")) == ["updated"]
+    assert [one for one in warnings if one.startswith("Not extended")] == [
+        "Not extended, because they were deleted before they expired or never existed: virtkey-abc-zed. Provision them "
+        "to create them again (ACTION: provision)"
+    ]
+
+
+@pytest.mark.parametrize("operation", ["status", "stop", "extend"])
+@pytest.mark.parametrize("is_old_deleted", [False, True])
+def test_an_unfinished_replacement_is_named(run, proxy, warnings, operation, is_old_deleted):
+    predecessor = proxy.add("virtkey-abc-ann", metadata={"guid": "abc"})
+    proxy.add("virtkey-abc-ann.replacement", metadata={"guid": "abc", REPLACES: predecessor})
+    if is_old_deleted:
+        del proxy.rows[predecessor]
+    result = run(operation, block_on_stop=True, **({"duration": "30d"} if operation == "extend" else {}))
+    assert len(result["virtual_keys"]) == 1
+    is_finished = is_old_deleted and operation != "status"  # the other operations give the new key its alias
+    assert (
+        [one for one in warnings if one.startswith("Another run")] == []
+        if is_finished
+        else [
+            "Another run has started to replace virtual key virtkey-abc-ann and has not finished: key "
+            "virtkey-abc-ann.replacement exists. If no run is active, replace the key again (regenerate)"
+        ]
+    )
+
+
+def test_keys_are_deleted_only_if_all_of_them_are_gone(run, proxy):
+    run(users=["ann", "bob"])
+    proxy.undeletable = {proxy.row("virtkey-abc-bob")["token"]}
+    for options in ({}, {"force_db_delete": True}):
+        result = run("destroy", **options)
+        assert ("failed" in result, bool(result["not_deleted"])) == (not options, True)
+        assert not any(result.get("facts", {}).values())
+    proxy.undeletable = set()
+    assert run("destroy")["facts"]["litellm_key_deleted"] is True
+
+
 # User data in the result
 
 
