@@ -295,7 +295,9 @@ class ActionModule(ControllerAction):
 
     def _writes_here(self, options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> bool:
         own = str(task_vars.get("inventory_hostname", ""))
-        return is_on_controller(options["handover_host"] or own, own, self._connection.transport)
+        # A task that is delegated has the connection of another host.
+        transport = "" if self._task.delegate_to else self._connection.transport
+        return is_on_controller(options["handover_host"] or own, own, transport)
 
     @staticmethod
     def _table(entries: Sequence[Mapping[str, Any]]) -> list[str]:

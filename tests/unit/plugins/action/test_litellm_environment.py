@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pathlib
 from datetime import timedelta
 
 import pytest
@@ -351,6 +352,17 @@ def test_a_file_that_a_key_was_written_to_is_remembered(run, tmp_path, monkeypat
     assert places(run("stop", block_on_stop=True)) == []
     assert places(run("destroy")) == [("absent", str(file))]
     assert places(run(users=["ann", "bob"])) == []
+
+
+@pytest.mark.parametrize(("delegate_to", "is_local"), [(None, True), ("localhost", False)])
+def test_the_files_of_a_delegated_task_are_not_on_the_controller(run_action, proxy, tmp_path, delegate_to, is_local):
+    variables = {"litellm_url": proxy.url, "litellm_master_key": MASTER_KEY, "inventory_hostname": "web"}
+    arguments = {"guid": "abc", "env_file": ".env", "handover_host": "web"}
+    result = run_action(NAME, arguments, variables={**variables, "output_dir": str(tmp_path)}, delegate_to=delegate_to)
+    assert pathlib.Path(result["handover"][0]["env_file"]).is_absolute() == is_local
+    assert user_data(tmp_path)["litellm_keys"][ALIAS]["handover"]["handover_host"] == (
+        "localhost" if is_local else "web"
+    )
 
 
 @pytest.mark.parametrize("operation", ["provision", "destroy"])
