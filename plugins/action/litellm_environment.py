@@ -37,8 +37,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
     coerce_options,
-    to_plain,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.plain import to_plain
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._database.statements import delete_statement
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.handover import (
     absolute_files,
@@ -99,6 +99,7 @@ _HANDING_OVER = ("provision", "extend", "rotate", "destroy")
 
 class ActionModule(ControllerAction):
     OPTIONS = ENVIRONMENT_OPTIONS
+    EMPTY_IS_NOT_GIVEN = True
 
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
         role = getattr(self._task, "_role", None)

@@ -64,6 +64,8 @@ class ControllerAction(ActionBase):
     """
 
     OPTIONS: ClassVar[Options] = {}
+    # Whether module_defaults apply to an argument that is an empty list or dictionary. Elsewhere, it clears a setting.
+    EMPTY_IS_NOT_GIVEN: ClassVar[bool] = False
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
@@ -110,7 +112,10 @@ class ControllerAction(ActionBase):
             return self._templar.template(task_vars[name]) if name in task_vars else None
 
         own = self._task.args
-        given = {**own, **{name: one for name, one in module_defaults(self).items() if is_empty(own.get(name))}}
+        given = {
+            **own,
+            **{name: one for name, one in module_defaults(self).items() if not self._is_given(own.get(name))},
+        }
         options = {name: option for name, option in CONNECTION_OPTIONS.items() if name in self.OPTIONS}
         variables = [name for option in options.values() for name in option.environment]
         complete, names = with_sources(options, given, variable, {**os.environ, **task_environment(self, variables)})
@@ -122,6 +127,9 @@ class ControllerAction(ActionBase):
             self.warn(warning)
         register(self.OPTIONS, complete)
         return complete
+
+    def _is_given(self, value: Any) -> bool:
+        return not is_empty(value) and not (self.EMPTY_IS_NOT_GIVEN and value in ([], {}))
 
     def connect(self, options: Mapping[str, Any]) -> Client:
         """Return a client for the proxy of the connection options.

@@ -20,7 +20,8 @@ from .._environment.secret_sources import known_keys
 from .._environment.store import data_file, load, merge, message_files, protect, save
 from .._errors import OptionError, UserDataError
 from .action import ControllerAction, Result
-from .options import Option, coerce_options, to_plain
+from .options import Option, coerce_options
+from .plain import to_plain
 
 USER_INFO_OPTIONS = {
     "msg": Option("raw"),

@@ -17,7 +17,8 @@ from .._keys.model import DEFAULT_ALIAS_PREFIX
 from .._keys.request import IDENTITY_OPTIONS, KeyOptions, override_options
 from .._keys.setting_types import KEY_TYPES
 from .._keys.settings import SETTINGS
-from .options import CONNECTION_OPTIONS, Option, coerce_options, to_plain
+from .options import CONNECTION_OPTIONS, Option, coerce_options
+from .plain import to_plain
 
 SETTING_OPTIONS = {
     **{name: Option(one.kind) for name, one in SETTINGS.items()},
@@ -68,7 +69,7 @@ def coerce_key_options(arguments: Mapping[str, Any], owner: str = "litellm_key")
     return {
         **options,
         **_plain({name: options[name] for name in (*SETTINGS, "extra_params")}),
-        "on_create": _plain(on_create),
+        "on_create": _plain(on_create, "on_create: "),
     }
 
 
@@ -97,5 +98,9 @@ def each_key_options(options: Mapping[str, Any], arguments: Mapping[str, Any]) -
     return complete
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(to_plain(dict(settings), "A setting", for_database=True))
+def _plain(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    return {
+        # The limits of a number are checked later.
+        name: float(value) if isinstance(value, float) else to_plain(value, f"{where}{name}", for_database=True)
+        for name, value in settings.items()
+    }

@@ -17,7 +17,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -191,44 +190,6 @@ def is_empty(value: Any) -> bool:
 def is_vaulted(value: Any) -> bool:
     """Return whether this is inline vaulted text. Before ansible-core 2.19 it has a type of its own; str() decrypts."""
     return getattr(type(value), "yaml_tag", None) == "!vault"
-
-
-def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
-    """Return the value as plain JSON types: YAML has dates, and keys that are not text; ansible-core has its own types.
-
-    :param what: the subject of the error message.
-    :param for_database: PostgreSQL must be able to store the value, too.
-    :raises OptionError: if that is not possible.
-    """
-
-    def convert(one: Any) -> str:
-        if isinstance(one, date):
-            return one.isoformat()
-        if is_vaulted(one):
-            return str(one)
-        raise TypeError(f"a value of type {type(one).__name__}")
-
-    try:
-        plain = json.loads(json.dumps(value, default=convert))
-        for text in _texts(plain):
-            text.encode()  # fails for a lone surrogate
-            if for_database and "\0" in text:
-                raise ValueError("a null character, which PostgreSQL cannot store")
-    except RecursionError:
-        problem = f"{what} contains a value that cannot be stored: it is nested too deep"
-    except (TypeError, ValueError) as error:
-        problem = f"{what} contains a value that cannot be stored: {error}"
-    else:
-        return plain
-    raise OptionError(problem)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Return every text in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(part)
 
 
 def _coerce(name: str, option: Option, value: Any) -> Any:

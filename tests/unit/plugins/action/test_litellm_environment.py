@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import pathlib
 from datetime import timedelta
@@ -116,6 +117,11 @@ def test_each_user_gets_a_key_with_own_settings(run):
         ({"guid": ""}, "guid is not set"),
         ({"durations": "7d"}, "litellm_environment has no option 'durations'; did you mean 'duration'?"),
         ({"metadata": {"a": "\0"}}, "metadata contains a value that cannot be stored"),
+        (
+            {"metadata": {"n": math.inf}},
+            "metadata contains a value that cannot be stored: Infinity, which is not a number",
+        ),
+        ({"settings": {"metadata": {"n": math.nan}}}, "metadata contains a value that cannot be stored: NaN, which is"),
     ],
 )
 def test_invalid_options_are_refused_before_any_request(run, proxy, arguments, message):
@@ -596,6 +602,23 @@ def test_keys_are_deleted_only_if_all_of_them_are_gone(run, proxy):
         assert not any(result.get("facts", {}).values())
     proxy.undeletable = set()
     assert run("destroy")["facts"]["litellm_key_deleted"] is True
+
+
+# module_defaults
+
+
+@pytest.mark.parametrize("empty", [{}, {"settings": {}, "users": [], "metadata": {}}], ids=["omitted", "empty"])
+def test_module_defaults_apply_to_empty_lists_and_dictionaries(run_action, proxy, empty):
+    """The role passes all arguments."""
+    defaults = {NAME: {"settings": {"rpm_limit": 7}, "users": ["ann"], "metadata": {"a": "b"}}}
+    arguments = {"guid": "abc", "save_user_data": False, "url": proxy.url, "master_key": MASTER_KEY, **empty}
+    assert run_action(NAME, arguments, module_defaults=[defaults]).get("msg") is None
+    row = proxy.row("virtkey-abc-ann")
+    assert (row["rpm_limit"], row["metadata"]["a"]) == (7, "b")
+    given = {"settings": {"rpm_limit": 8}, "users": ["bob"], "metadata": {"c": "d"}}
+    assert run_action(NAME, {**arguments, **given}, module_defaults=[defaults]).get("msg") is None
+    row = proxy.row("virtkey-abc-bob")
+    assert (row["rpm_limit"], row["metadata"].get("a")) == (8, None)
 
 
 # User data in the result

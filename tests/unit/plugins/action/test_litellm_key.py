@@ -138,6 +138,20 @@ def test_an_invalid_alias_is_refused(error_of, name, value):
         ({"guid": "a", "max_budget": "much"}, ["max_budget must be a number", "'much'"]),
         ({"guid": "a", "max_budget": float("inf")}, ["max_budget is inf"]),
         ({"guid": "a", "max_budget": "nan"}, ["max_budget is nan"]),
+        *(
+            (
+                {"guid": "a", **settings},
+                [f"{where} contains a value that cannot be stored: {value}, which is not a number"],
+            )
+            for number, value in ((float("inf"), "Infinity"), (float("-inf"), "-Infinity"), (float("nan"), "NaN"))
+            for where, settings in (
+                ("metadata", {"metadata": {"n": number}}),
+                ("metadata", {"metadata": {"n": [1.5, {"m": number}]}}),
+                ("model_tpm_limit", {"model_tpm_limit": {"gpt-4o": number}}),
+                ("extra_params", {"extra_params": {"n": number}}),
+                ("on_create: metadata", {"on_create": {"metadata": {"n": number}}}),
+            )
+        ),
         ({"guid": "a", "tpm_limit": 1.5}, ["tpm_limit must be a whole number", "1.5"]),
         ({"guid": "a", "tpm_limit": True}, ["tpm_limit must be a whole number", "True"]),
         ({"guid": "a", "budget_duration": "often"}, ["'often' is not a duration"]),
@@ -659,3 +673,11 @@ def test_a_new_key_without_any_limit_is_warned_about_once(run_action, proxy, mon
     warning = "New virtual keys can use all models of the proxy, and have neither a budget nor an end: virtkey-abc. "
     advice = "To limit them, set models, max_budget or duration"
     assert warnings == ([] if limit else [warning + advice])
+
+
+def test_an_empty_setting_overrides_module_defaults(run_action, proxy):
+    defaults = {NAME: {"models": ["gpt-4o"], "metadata": {"a": "b"}}}
+    arguments = {"guid": "abc", "url": proxy.url, "master_key": MASTER_KEY}
+    for own, models in (({}, ["gpt-4o"]), ({"models": []}, [])):
+        assert run_action(NAME, {**arguments, **own}, module_defaults=[defaults]).get("msg") is None
+        assert proxy.row("virtkey-abc")["models"] == models
