@@ -55,6 +55,33 @@ def test_a_key_is_named_by_guid_alias_or_id(
     assert (key.alias, key.key_id, key.guid) == (alias, key_id, guid)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({}, "none is given"),
+        ({"guid": "abc", "key_id": ID}, "guid and key_id are given"),
+        ({"guid": "abc", "key_alias": "a", "key_id": ID}, "guid and key_alias and key_id are given"),
+    ],
+)
+def test_exactly_one_option_names_the_key(arguments: dict[str, Any], found: str) -> None:
+    assert error_of(**arguments) == f"exactly one of guid, key_alias and key_id must name the key, but {found}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"key": SECRET, "key_seed": SEED},
+        {"key_type": "default", "allowed_routes": []},
+        {"soft_budget": 0, "budget_id": "b"},
+    ],
+    ids=" ".join,
+)
+def test_options_that_exclude_each_other(arguments: dict[str, Any]) -> None:
+    assert error_of(guid="abc", **arguments) == f"{' and '.join(arguments)} cannot both be given"
+    for name in arguments:  # an empty option is not given
+        desired(guid="abc", **{**arguments, name: None})
+
+
 def test_a_key_has_these_defaults() -> None:
     assert desired(guid="abc") == DesiredKey("virtkey-abc", guid="abc")
 
@@ -146,6 +173,9 @@ def test_every_setting_can_be_cleared(name: str) -> None:
 def test_the_expiry_can_be_removed() -> None:
     key = desired(guid="abc", unset=["expires_at"])
     assert (key.settings, key.lifetime) == ({}, Lifetime(None))
+    assert error_of(guid="abc", unset=["expires_at"], runtime=1, duration="7d") == (
+        "runtime is given, but expires_at is in unset"
+    )
 
 
 def test_further_fields_are_settings() -> None:
@@ -154,6 +184,21 @@ def test_further_fields_are_settings() -> None:
         "send_invite_email": True,
         "rpm_limit": 1,
     }
+
+
+@pytest.mark.parametrize("name", ["duration", "expires", "token", "key_name", "aliases", "models", "guid"])
+def test_fields_that_have_an_option_or_identify_the_key_are_no_further_fields(name: str) -> None:
+    assert error_of(guid="abc", extra_params={"tpd_limit": 9, name: "x"}).startswith("extra_params ")
+
+
+@pytest.mark.parametrize("name", ["max_budget", "rpm_limit"])
+def test_numbers_have_limits(name: str) -> None:
+    for value in (0, 10**18 - 1024):
+        assert desired(guid="abc", **{name: value}).settings == {name: value}
+    for value in (-1, 10**18):
+        assert error_of(guid="abc", **{name: value}) == (
+            f"{name} is {value:g}; it must be at least 0 and less than 1e+18"
+        )
 
 
 def test_a_budget_duration_is_written_in_one_unit() -> None:
@@ -207,7 +252,11 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
         ),
         *(
             ({"budget_limits": [{**A_WINDOW, "max_budget": amount}]}, f"budget_limits[0]: max_budget is {amount!r}; it")
-            for amount in (-1, 1e18, "5", None, True, float("nan"))
+            for amount in (-1, 1e18, "5", None, True)
+        ),
+        (
+            {"budget_limits": [{**A_WINDOW, "max_budget": float("nan")}]},
+            "budget_limits contains a value that cannot be",
         ),
         ({"budget_limits": [{**A_WINDOW, "budget_duration": "soon"}]}, "'soon' is not a duration"),
         (
@@ -287,6 +336,9 @@ def test_a_duration_needs_a_unit_and_a_runtime_is_in_hours() -> None:
         ({"max_budget": 1}, {"max_budget": 0}, {"max_budget": 0}),
         # An empty option is not given.
         ({"max_budget": 1, "user_id": "u"}, {"max_budget": None, "user_id": ""}, {"max_budget": 1, "user_id": "u"}),
+        # Other options do not.
+        ({"duration": "7d", "key": SECRET}, {"rpm_limit": 1}, {"duration": "7d", "key": SECRET, "rpm_limit": 1}),
+        ({"unset": ["expires_at"]}, {"rpm_limit": 1}, {"unset": ["expires_at"], "rpm_limit": 1}),
         # An option overrides its alternatives, too.
         ({"expires_at": "2099-01-01"}, {"duration": "7d"}, {"duration": "7d"}),
         ({"runtime": 5, "duration": "1d"}, {"expires_at": "2099-01-01"}, {"expires_at": "2099-01-01"}),
