@@ -28,7 +28,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     checked_id,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_key, key_status
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_status, key_status
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -43,7 +43,7 @@ OPTIONS = {
     "team_id": Option(),
     "metadata": Option("dict"),
     "expires_before": Option("raw"),
-    "status": Option(choices=("active", "expired", "blocked")),
+    "status": Option(choices=("active", "expired", "blocked", "unknown")),
 }
 
 
@@ -69,7 +69,7 @@ class ActionModule(ControllerAction):
         return {
             "changed": False,
             "virtual_keys": [
-                {**describe_key(key), "guid": _guid(key, options), "status": key_status(key, now)}
+                {**describe_status(key, now), "guid": _guid(key, options)}
                 for key in keys
                 if _matches(key, options, before, now)
             ],

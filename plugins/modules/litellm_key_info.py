@@ -42,9 +42,11 @@ options:
     description: Return only keys that expire before this time, in ISO 8601 format. Keys that never expire are excluded.
     type: raw
   status:
-    description: Return only keys that are usable (V(active)), expired, or blocked.
+    description:
+      - Return only keys that are usable (V(active)), expired, or blocked, or keys whose expiry could not be read
+        (V(unknown)).
     type: str
-    choices: [active, expired, blocked]
+    choices: [active, expired, blocked, unknown]
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - name: Report on keys
@@ -105,9 +107,16 @@ virtual_keys:
       type: str
       sample: user123
     status:
-      description: One of V(active), V(expired) and V(blocked).
+      description: One of V(active), V(expired), V(blocked), and V(unknown) if the expiry could not be read.
       type: str
       sample: active
+    problem:
+      description:
+        - Which data of the key could not be read, because another client stored unexpected values, such as the expiry
+          V(99999-01-01). The corresponding fields are null.
+        - It is null if all data could be read. A key with a problem can be deleted, but not changed.
+      type: str
+      sample: null
     models:
       description: The models that the key can use. An empty list means all models.
       type: list

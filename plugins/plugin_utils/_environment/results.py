@@ -18,7 +18,7 @@ from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
 from .._keys.problems import unfinished_replacement
-from .._keys.result import describe_key, difference, failure, key_status, not_deleted, result_entry, unlimited_keys
+from .._keys.result import describe_status, difference, failure, not_deleted, result_entry, unlimited_keys
 from .._keys.secrets import Secret
 from .._litellm.client import Client
 from .._text import Wording
@@ -217,7 +217,7 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     now = run.client.now()
     aliases = {key.alias for key in found}
     entries = [
-        {**describe_key(key), "guid": request.guid, **({"user": user} if user else {}), "status": key_status(key, now)}
+        {**describe_status(key, now), "guid": request.guid, **({"user": user} if user else {})}
         for alias, user in users.items()
         for key in found
         if key.alias == alias or (key.final_alias == alias and alias not in aliases)
@@ -225,6 +225,9 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     for key in found:
         if key.alias != key.final_alias and key.final_alias in users:
             run.warn(unfinished_replacement(str(key.final_alias), str(key.alias)))
+    for entry in entries:
+        if entry["problem"]:
+            run.warn(entry["problem"])
     secrets = {secret.key_id: secret.value for secret in (Secret(one.secret, "given") for one in run.known)}
     described = [{**entry, "key": secrets.get(entry["key_id"])} for entry in entries]
     result = OperationResult(entries=entries, has_secrets=any(entry["key"] for entry in described))

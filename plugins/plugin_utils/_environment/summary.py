@@ -150,11 +150,14 @@ def _expiry(entries: Sequence[Entry], place: Place) -> str:
     now = place.now - timedelta(minutes=1)  # 7 days after its creation a moment ago is not 6 days and 23 hours
     expiries = {entry["expires"] for entry in entries}
     dated = sorted((one for one in expiries if one), key=parse_instant)
+    is_unknown = any(not entry["expires"] and entry.get("problem") for entry in entries)
+    if not dated and is_unknown:
+        return "End: unknown"
     if not dated:
         return "No end: it never expires" if len(entries) == 1 else "No end: they never expire"
     first, last = dated[0], dated[-1]
     if None in expiries:
-        return f"End: from {first}, {time_until(first, now)}; some never expire"
+        return f"End: from {first}, {time_until(first, now)}; some {'are unknown' if is_unknown else 'never expire'}"
     if first != last and (parse_instant(last) - parse_instant(first)).total_seconds() > 60:
         return f"End: from {first}, {time_until(first, now)}, to {last}, {time_until(last, now)}"
     return f"End: {first}, {time_until(first, now)}"

@@ -175,6 +175,7 @@ class ObservedKey:
     :ivar row: everything that LiteLLM returned about the key.
     :ivar problem: why parts of the row could not be read, as a sentence. They count as not set. Such a key can be
         deleted, which needs only its id and alias, but not changed.
+    :ivar unreadable: the names of these parts.
     """
 
     key_id: str
@@ -186,24 +187,25 @@ class ObservedKey:
     settings: Mapping[str, Any] = field(default_factory=dict)
     row: Row = field(default_factory=dict, repr=False, compare=False)
     problem: str | None = None
+    unreadable: frozenset[str] = frozenset()
 
     @classmethod
     def from_row(cls, row: Row) -> ObservedKey:
         """Return the key of a row of LiteLLM's `/key/list?return_full_object=true` or `/key/info`."""
-        problems: list[str] = []
+        problems: dict[str, str] = {}
         readable = dict(row)
         for name, kind in ROW_KINDS.items():
             if not fits(row.get(name), kind):
                 value = row[name]  # quoted only if it is a number: anything else may contain a secret
                 shown = shorten(str(value)) if isinstance(value, int | float) else type(value).__name__
-                problems.append(f"{name} is {shown}")
+                problems[name] = f"{name} is {shown}"
                 readable[name] = None
         instants: dict[str, datetime | None] = {}
         for name, last_year in (("created_at", _LAST_YEAR_OF_CREATION), ("expires", _LAST_YEAR)):
             try:
                 instants[name] = _instant(row, name, last_year)
             except InstantError as error:
-                problems.append(f"{name}: {error}")
+                problems[name] = f"{name}: {error}"
                 instants[name] = None
         shown = shorten(str(readable.get("key_alias") or readable.get("key_name") or row["token"]))
         return cls(
@@ -214,7 +216,12 @@ class ObservedKey:
             spend=readable.get("spend"),
             settings={name: one.read(readable) for name, one in SETTINGS.items()},
             row=readable,
-            problem=f"The proxy returned unexpected data for key {shown}: {'; '.join(problems)}" if problems else None,
+            problem=(
+                f"The proxy returned unexpected data for key {shown}: {'; '.join(problems.values())}"
+                if problems
+                else None
+            ),
+            unreadable=frozenset(problems),
         )
 
     @property

@@ -84,10 +84,17 @@ def lifespan(key: ObservedKey) -> str | None:
     return str(from_seconds(seconds)) if seconds > 0 else "0m"
 
 
+def describe_status(key: ObservedKey, now: datetime) -> Json:
+    """Return the fields of `describe_key`, the status of the key, and which of its data could not be read."""
+    return {**describe_key(key), "status": key_status(key, now), "problem": key.problem}
+
+
 def key_status(key: ObservedKey, now: datetime) -> str:
-    """Return `blocked`, `expired` or `active`."""
+    """Return `blocked`, `expired`, `active`, or `unknown` if what determines it could not be read."""
     if key.value("blocked"):
         return "blocked"
+    if key.unreadable & {"blocked", "expires"}:
+        return "unknown"
     return "expired" if key.expires is not None and key.expires <= now else "active"
 
 

@@ -25,9 +25,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from .._keys.durations import human, parse, parse_instant
-from .._keys.lifetimes import time_until
 from .._text import printable
-from .table import additional_findings, finding_label, key_title
+from .table import additional_findings, end_text, finding_label, key_title
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _HOUR = timedelta(hours=1)
@@ -113,7 +112,8 @@ def _row(key: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "models": [printable(str(model)) for model in key["models"] or ()],
         "created": created and _to_minute(created),
         "expires": expires and _to_minute(expires),
-        "time_until": time_until(key["expires"], now),
+        "time_until": end_text(key, now),
+        "problem": printable(str(key.get("problem") or "")),
         "start": None if created is None else _in_hours(created - now),
         "end": None if expires is None else _in_hours(expires - now),
         "spend": spend,

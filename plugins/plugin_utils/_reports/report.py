@@ -45,6 +45,7 @@ FINDINGS = {
     "ends_soon": Finding("ends soon", "ending within {soon}"),
     "blocked": Finding("blocked", "blocked"),
     "unknown_models": Finding("unknown model", "with unknown models"),
+    "unreadable": Finding("unreadable data", "with unreadable data"),
     "over_budget": Finding("budget spent", "with the budget spent"),
     "near_budget": Finding("budget nearly spent", "with the budget nearly spent"),
     "duplicate": Finding("duplicate", "with a duplicate alias"),
@@ -189,11 +190,16 @@ def orphaned_finding(key: Key, environments: Collection[str]) -> str | None:
 
     :param environments: the result of `matching_guids`.
     """
-    if environments:
+    if environments or is_guid_unreadable(key):
         return None
     if _guid_in_metadata(key):
         return "orphaned"
     return "possibly_orphaned" if key["guid"] else None
+
+
+def is_guid_unreadable(key: Key) -> bool:
+    """Return whether the metadata may name an existing environment: they are null if they could not be read."""
+    return bool(key.get("problem")) and key["metadata"] is None
 
 
 def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collection[str] | None) -> set[str]:
@@ -206,7 +212,8 @@ def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collect
         "blocked": bool(key["blocked"]),
         "over_budget": over_budget,
         "near_budget": budget is not None and not over_budget and spend >= _NEAR_BUDGET * budget,
-        "never_expires": expires is None,
+        "unreadable": bool(key.get("problem")),
+        "never_expires": expires is None and not key.get("problem"),
     }
     findings = {name for name, is_met in conditions.items() if is_met}
     if environments is not None and (orphaned := orphaned_finding(key, environments)):

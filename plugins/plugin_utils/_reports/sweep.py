@@ -17,7 +17,7 @@ from typing import Any
 from .._errors import OptionError
 from .._keys.durations import Duration, parse_instant
 from .guids import Guids
-from .report import Json, Key, expiry_order, guid_of, matching_guids, orphaned_finding
+from .report import Json, Key, expiry_order, guid_of, is_guid_unreadable, matching_guids, orphaned_finding
 
 # The findings that are a reason to delete a key. Each has to be chosen: `orphaned` does not include the keys that are
 # only possibly orphaned.
@@ -96,7 +96,7 @@ def _refusal(
     if set(chosen) != {"expired"}:
         if guids is None:
             return "Cannot detect orphaned keys without the guids of the existing environments; set guids or guids_file"
-        with_guid = sum(guid_of(key) is not None for key in keys)
+        with_guid = sum(guid_of(key) is not None and not is_guid_unreadable(key) for key in keys)
         if with_guid and with_guid == len(candidates["orphaned"]) + len(candidates["possibly_orphaned"]):
             return (
                 f"None of the specified guids ({len(guids)}) matches a key, so all {with_guid} keys with a guid look "

@@ -54,6 +54,12 @@ def key_title(key: Key) -> str:
     return str(key["key_alias"] or key["key_name"] or key["key_id"])
 
 
+def end_text(key: Key, now: datetime) -> str:
+    """Return when the key expires, in words: `in 3 hours`, `2 days ago`, `never`, `unknown`."""
+    # The expiry is null if it could not be read.
+    return "unknown" if key["expires"] is None and key.get("problem") else time_until(key["expires"], now)
+
+
 def spend_text(key: Key) -> str:
     """Return the spend of the key, with its budget if it has one: `1.25 of 5.00`."""
     spend = f"{key['spend'] or 0:.2f}"
@@ -81,7 +87,7 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
     cells = (
         key_title(key),
         str(key["status"]),
-        time_until(key["expires"], now),
+        end_text(key, now),
         spend_text(key),
         str(key["user_id"] or "-"),
         ", ".join(models[:_MAX_MODELS]) + (f" and {omitted} more" if omitted > 0 else "") or "all",

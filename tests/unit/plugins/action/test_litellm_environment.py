@@ -244,6 +244,14 @@ def test_a_key_of_another_environment_keeps_its_record(run, proxy):
     assert run(guid="abc-bob", duration="30d")["virtual_keys"][0]["key"] == theirs["key"]
 
 
+def test_the_status_warns_of_keys_with_unreadable_data(run, proxy, warnings):
+    proxy.add("virtkey-abc", expires="99999-01-01")
+    result = run("status")
+    assert [one["status"] for one in result["virtual_keys"]] == ["unknown"]
+    assert result["summary"][:2] == ["Environment abc has 1 virtual key: 1 unknown", "End: unknown"]
+    assert [one for one in warnings if "unexpected data for key virtkey-abc: expires: " in one]
+
+
 # The result
 
 

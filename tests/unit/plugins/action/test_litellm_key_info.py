@@ -106,6 +106,15 @@ def test_which_keys_are_returned(proxy, aliases_of, release, arguments, aliases)
     assert aliases_of(**arguments) == aliases
 
 
+def test_a_key_with_an_unreadable_expiry_is_returned_with_the_problem(proxy, run, aliases_of):
+    proxy.add("virtkey-odd", expires="99999-01-01")
+    odd, other = run(guid=["odd", "a"])["virtual_keys"]
+    assert (odd["status"], odd["expires"]) == ("unknown", None)
+    assert "unexpected data for key virtkey-odd: expires: " in odd["problem"]
+    assert (other["status"], other["problem"]) == ("active", None)
+    assert aliases_of(status="unknown") == ["virtkey-odd"]
+
+
 def test_a_key_is_found_by_its_id(aliases_of, ids):
     assert aliases_of(key_id=ids["lab-a"]) == ["lab-a"]
     assert aliases_of(key_id=["0" * 64, ids["virtkey-b"], ids["virtkey-a"]]) == ["virtkey-b", "virtkey-a"]
@@ -143,7 +152,7 @@ def test_the_result_is_as_documented(run, proxy, ids):
         ({"guid": ["a", None]}, "guid must be a name or a list of names, but contains None"),
         ({"key_alias": ["a", "b\tc"]}, "'b\\tc' contains a character that is not printable"),
         ({"key_id": SECRET}, "key_id must be 64 hexadecimal digits"),
-        ({"status": "dead"}, "status must be one of active, expired, blocked, but is 'dead'"),
+        ({"status": "dead"}, "status must be one of active, expired, blocked, unknown, but is 'dead'"),
         ({"expires_before": "soon"}, "'soon' is not an instant"),
         ({"alias": "a"}, "no option 'alias'; did you mean 'key_alias'?"),
         ({"guid": "a", "master_key": "the-key"}, "master_key must start with 'sk-'"),

@@ -234,6 +234,10 @@ def test_a_description_contains_no_secret():
         ({"expires": None}, "active"),
         ({"expires": "2026-11-23T08:00:00Z"}, "expired"),
         ({"expires": "2026-11-23T08:00:00Z", "blocked": True}, "blocked"),
+        ({"expires": "99999-01-01"}, "unknown"),
+        ({"expires": "99999-01-01", "blocked": True}, "blocked"),
+        ({"blocked": "no"}, "unknown"),
+        ({"spend": "much"}, "active"),
     ],
 )
 def test_the_status_of_a_key(row, status):

@@ -177,6 +177,15 @@ def test_tiles_show_totals_and_orphaned_is_unknown_without_guids():
     assert "2 environments without a key" in parsed(*keys, guids="yyy zzz").text
 
 
+def test_unreadable_data_is_explained():
+    page = parsed(key(end=None, status="unknown", problem="expires: the year <99999> is out of range"))
+    (_headings, row) = page.rows
+    assert [" ".join(cell.split()) for cell in row[2:4]] == ["unknown unreadable data", "unknown"]
+    titles = [attributes["title"] for _tag, attributes in page.elements if "title" in attributes]
+    assert "expires: the year <99999> is out of range" in titles
+    assert not any("never" in title for title in titles)
+
+
 def test_page_without_keys():
     page = parsed()
     assert "There are no virtual keys." in page.text

@@ -141,6 +141,7 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "ends_soon": 1,
         "blocked": 1,
         "unknown_models": 0,
+        "unreadable": 0,
         "over_budget": 1,
         "near_budget": 0,
         "duplicate": 0,
@@ -155,6 +156,26 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "4 virtual keys: 2 active, 1 expired, 1 ending within 1 day, 1 blocked, 1 with the budget spent, "
         "1 possibly orphaned, 1 without expiry; 0.30 spent"
     )
+
+
+UNREADABLE = "The proxy returned unexpected data for key virtkey-abc: expires: the year 99999 is out of range"
+
+
+def test_a_key_with_unreadable_data_is_reported_and_does_not_count_as_one_that_never_expires():
+    listed = key(hours=None, status="unknown", problem=UNREADABLE)
+    assert findings(listed) == [["unreadable"]]
+    assert findings(key(hours=None, problem=None)) == [["never_expires"]]
+    report = build_report([listed], NOW, soon=DAY)
+    assert report["summary"] == "1 virtual key: 0 active, 1 with unreadable data; 0.00 spent"
+    assert report["virtual_keys"][0]["problem"] == UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("metadata", "finding"), [(None, []), ({}, ["possibly_orphaned"]), ({"guid": "gone"}, ["orphaned"])]
+)
+def test_a_key_with_unreadable_metadata_is_not_orphaned(metadata, finding):
+    listed = key(metadata=metadata, problem="The proxy returned unexpected data for key virtkey-abc: ...")
+    assert findings(listed, guids="def") == [["unreadable", *finding]]
 
 
 def test_report_without_keys():

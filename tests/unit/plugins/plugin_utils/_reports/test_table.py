@@ -58,6 +58,14 @@ def test_at_most_three_models_are_shown(models: list[str] | None, shown: str):
     assert line.endswith(f"  {shown}")
 
 
+def test_the_end_of_a_key_with_an_unreadable_expiry_is_unknown():
+    listed = key(hours=None, status="unknown", problem="The proxy returned unexpected data for key virtkey-abc: ...")
+    report = build_report([listed], NOW, soon=DAY)
+    assert format_table(report["virtual_keys"], NOW)[1].split() == [
+        *("virtkey-abc", "unknown", "unknown", "0.00", "-", "granite", "unreadable", "data"),
+    ]
+
+
 def test_table_has_a_findings_column_only_if_there_are_findings():
     keys = [key("virtkey-a", 3, user_id="ann", max_budget=5, spend=1.25), key("virtkey-b", None, models=[])]
     assert format_table(keys, NOW) == [
