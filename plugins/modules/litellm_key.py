@@ -207,7 +207,7 @@ options:
       - Maximum spends in several intervals at once, as a list of dictionaries with C(budget_duration), such as V(1d),
         and C(max_budget), in US dollars. Each interval can be listed once. The order is ignored.
       - LiteLLM resets V(7d) on Mondays and V(168h) at midnight, so these two are different intervals.
-      - This requires LiteLLM 1.83.11 or later.
+      - This requires LiteLLM 1.83.10 or later.
     type: list
     elements: dict
     version_added: 2.1.0
@@ -262,7 +262,7 @@ options:
   agent_id:
     description:
       - The agent that the key belongs to. LiteLLM does not check whether the agent exists.
-      - This requires LiteLLM 1.82 or later.
+      - This requires LiteLLM 1.81.16 or later.
     type: str
     version_added: 2.1.0
   access_group_ids:
@@ -299,7 +299,7 @@ options:
       - Settings of LiteLLM's router for the requests of this key, as a dictionary, such as C(num_retries) and
         C(fallbacks). They replace the present ones. LiteLLM ignores unknown names, so the task fails when it reads them
         back.
-      - This requires LiteLLM 1.81 or later.
+      - This requires LiteLLM 1.80.15 or later.
     type: dict
     version_added: 2.1.0
   auto_rotate:

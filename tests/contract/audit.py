@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.modules import litellm_key
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import KEPT_METADATA
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import compare
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Package
@@ -28,6 +30,7 @@ HERE = Path(__file__).parent.resolve()
 CACHE = HERE.parents[1] / ".cache" / "contract"
 OLDEST = "1.60.0"
 NEWEST = "newest"
+_REQUIRES = re.compile(r"This requires LiteLLM ([0-9.]+[0-9]) or later")
 
 
 def main() -> int:
@@ -40,7 +43,7 @@ def main() -> int:
     names = options.releases or (all_minors() if options.all else [OLDEST, *matrix_releases(), NEWEST])
     schemas = list({schema.version: schema for schema in (schema_of(name, ours) for name in names)}.values())
     print("\n".join(report(ours, schemas)))
-    return 1 if problems(ours, schemas[-1]) else 0
+    return 1 if problems(ours, schemas[-1]) or wrong_pages(schemas) else 0
 
 
 def report(ours: Usage, schemas: list[Schema]) -> list[str]:
@@ -59,7 +62,17 @@ def report(ours: Usage, schemas: list[Schema]) -> list[str]:
     lines += [f"{request}: {', '.join(names)}" for request, names in compare.without_option(ours, last).items()]
     if found := problems(ours, last):
         lines += ["", f"Problems with {last.version}", "", *found]
+    if found := wrong_pages(schemas):
+        lines += ["", "Problems with the documentation", "", *found]
     return lines
+
+
+def wrong_pages(schemas: list[Schema]) -> list[str]:
+    """Return what the documentation of litellm_key says wrongly about releases."""
+    options = yaml.safe_load(litellm_key.DOCUMENTATION)["options"]
+    matches = {name: _REQUIRES.search(str(option["description"])) for name, option in options.items()}
+    first_releases = {name: match[1] for name, match in matches.items() if match}
+    return [line for schema in schemas for line in compare.misdocumented(schema, first_releases)]
 
 
 def problems(ours: Usage, schema: Schema) -> list[str]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Field, Route, Schema
@@ -42,6 +43,25 @@ def without_option(usage: Usage, schema: Schema) -> dict[str, list[str]]:
     """Return the fields of requests for keys that this collection does not send, by request."""
     routes = ((request, schema.routes.get(request)) for request in _WRITES)
     return {request: sorted(set(route.fields) - usage.sent[request]) for request, route in routes if route}
+
+
+def misdocumented(schema: Schema, first_releases: Mapping[str, str]) -> list[str]:
+    """Return which options the documentation says that a release knows and it does not, or the reverse.
+
+    :param first_releases: the first release that knows an option, according to its documentation.
+    """
+    route = schema.routes.get(_WRITES[0])
+    found = []
+    for name, first in first_releases.items():
+        is_known = route is not None and name in route.fields
+        if is_known != (_numbers(schema.version) >= _numbers(first)):
+            verb = "knows" if is_known else "does not know"
+            found.append(f"the documentation says that {name} requires {first}, but {schema.version} {verb} it")
+    return found
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", version)[:3])
 
 
 def changes(usage: Usage, old: Schema, new: Schema) -> dict[str, list[str]]:

@@ -12,8 +12,18 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import SETTINGS
-from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.audit import matrix_releases, problems, report
-from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.compare import changes, known_by, unknown
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.audit import (
+    matrix_releases,
+    problems,
+    report,
+    wrong_pages,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.compare import (
+    changes,
+    known_by,
+    misdocumented,
+    unknown,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Package
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import (
     Route,
@@ -204,6 +214,20 @@ def test_metadata_that_clearing_would_remove_are_a_problem(ours: Usage) -> None:
     schema = all_known(ours)
     (problem,) = problems(ours, replace(schema, metadata=(*schema.metadata, "tomorrow")))
     assert problem == "unset: [metadata] would remove tomorrow; add it to KEPT_METADATA"
+
+
+def test_the_documentation_names_the_first_release_of_an_option(ours: Usage) -> None:
+    schemas = [replace(all_known(ours), version=version) for version in ("1.77.5", "1.110.2")]
+    before = without(replace(all_known(ours), version="1.77.4"), GENERATE, "auto_rotate")
+    assert (
+        misdocumented(before, {"auto_rotate": "1.77.5"}) == misdocumented(schemas[0], {"auto_rotate": "1.77.5"}) == []
+    )
+    prefix = "the documentation says that auto_rotate requires"
+    assert misdocumented(schemas[0], {"auto_rotate": "1.77.6"}) == [f"{prefix} 1.77.6, but 1.77.5 knows it"]
+    assert misdocumented(before, {"auto_rotate": "1.77"}) == [f"{prefix} 1.77, but 1.77.4 does not know it"]
+    assert [line.split()[4] for line in wrong_pages(schemas)] == [
+        *("budget_limits", "agent_id", "access_group_ids", "router_settings")
+    ]
 
 
 def test_what_changed_between_two_releases(ours: Usage) -> None:
