@@ -431,10 +431,16 @@ EXAMPLES = r"""
     max_budget: 10
     rpm_limit: 60
 
+- name: Let the key spend more until the end of a workshop
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    temp_budget_increase: 5
+    temp_budget_expiry: "2099-12-24T18:00:00Z"
+
 - name: Remove the limits again
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user123
-    unset: [max_budget, rpm_limit]
+    unset: [max_budget, rpm_limit, temp_budget_increase, temp_budget_expiry]
 
 - name: Replace a key that has leaked, once
   rhpds.litellm_virtual_keys.litellm_key:
