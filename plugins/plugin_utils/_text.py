@@ -49,9 +49,13 @@ class Wording:
         return f"playbook {name}_key" if self.in_playbook else f"ACTION: {name}"
 
     def reword(self, message: str) -> str:
-        """Return the message; if it starts with an option, with what sets that option."""
+        """Return the message with what sets an option, if it starts with one or says to set one (`set name: value`)."""
         (word,) = re.findall(r"\A\w*", message)
-        return self.option(word) + message[len(word) :]
+
+        def setting(found: re.Match[str]) -> str:
+            return f"set {self.setting(found[1], found[2])}" if found[1] in self.names else found[0]
+
+        return self.option(word) + re.sub(r"\bset (\w+): (\w+)", setting, message[len(word) :])
 
 
 def printable(text: str) -> str:

@@ -83,13 +83,14 @@ class ControllerAction(ActionBase):
         try:
             result.update(self.execute(self._without_facts(task_vars or {})))
         except UserError as error:
-            problem = self.masked(self.wording.reword(str(error)))
+            problem = self.masked(str(error))
         finally:
             self._templar.available_variables = all_variables
         if problem:
             result.update(failed=True, changed=False, msg=problem)
         if result.get("failed"):
-            result["msg"] = printable(result["msg"])  # ansible-core prints it as it is, with names from the proxy
+            # ansible-core prints it as it is, with names from the proxy.
+            result["msg"] = printable(self.wording.reword(result["msg"]))
         if self._hides_secrets:
             self._hide(result)
         return result

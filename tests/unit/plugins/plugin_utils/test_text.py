@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import secrets
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._masking import mask
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import printable, shorten
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording, printable, shorten
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,3 +138,24 @@ def test_control_characters_are_escaped(text: str, expected: str) -> None:
 def test_long_names_are_shortened() -> None:
     assert shorten("x" * 100) == "x" * 100
     assert shorten("x" * 101) == "x" * 97 + "..."
+
+
+@pytest.mark.parametrize(
+    ("wording", "expected"),
+    [
+        (Wording(), "models is empty; set on_unknown_models: warn, or set other: x"),
+        (
+            Wording({"models": "role_models", "on_unknown_models": "role_on_unknown_models"}),
+            "role_models is empty; set role_on_unknown_models: warn, or set other: x",
+        ),
+        (
+            Wording({"models": "models", "on_unknown_models": "on_unknown_models"}, in_playbook=True),
+            "models is empty; set -e on_unknown_models=warn, or set other: x",
+        ),
+    ],
+    ids=["action", "role", "playbook"],
+)
+def test_a_message_calls_options_as_its_reader_sets_them(wording: Wording, expected: str) -> None:
+    message = wording.reword("models is empty; set on_unknown_models: warn, or set other: x")
+    assert message == expected
+    assert wording.reword(message) == expected
