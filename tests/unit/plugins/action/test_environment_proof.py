@@ -69,7 +69,7 @@ def test_every_key_that_is_left_is_returned_for_deletion_in_the_database(
     result = run(proxy, tmp_path, "destroy", force_db_delete=True, **number)
     assert not result.get("failed")
     assert set(result["not_deleted"]) == set(proxy.rows)
-    assert len(result["not_deleted"]) in (1, 51)
+    assert 1 <= len(result["not_deleted"]) <= 51  # a request that fails is repeated with fewer keys
     assert result["follow_up"] == ["force_db_delete"]
     assert set(proxy.rows) <= saved_ids(tmp_path)
     assert all(key_id in result["delete_statement"] for key_id in proxy.rows)
