@@ -166,7 +166,7 @@ ENVIRONMENT_CASES = {
     "environment, refused": environment(
         "env-odd",
         "LiteLLM returned",
-        settings={"key": "{{ unusual }}", "extra_params": {"rotation_interval": [1]}},
+        settings={"key": "{{ unusual }}", "extra_params": {"send_invite_email": [1]}},
     ),
     "environment, not saved": Case(
         environment("env-unsaved").tasks,
@@ -219,7 +219,7 @@ OTHER_CASES = {
     "litellm_key, secret of another key": key(guid=f"{GUID}-other", key="{{ chosen }}", failure="belongs to"),
     "litellm_key, unusual secret": key(guid=f"{GUID}-odd", key="{{ unusual }}"),
     "litellm_key, refused": key(
-        guid=f"{GUID}-odd2", key="{{ unusual }}", extra_params={"rotation_interval": [1]}, failure="LiteLLM returned"
+        guid=f"{GUID}-odd2", key="{{ unusual }}", extra_params={"send_invite_email": [1]}, failure="LiteLLM returned"
     ),
     "litellm_key, seed": key(guid=f"{GUID}-derived", key_seed="{{ seed }}"),
     "litellm_key, replaced": key(guid=f"{GUID}-derived", key_seed="{{ seed }}", key_version=2, regenerate="always"),
