@@ -96,11 +96,11 @@ def delete_the_old_key_first(patch: pytest.MonkeyPatch) -> None:
     def delete(_desired: DesiredKey, key: ObservedKey, _now: Any) -> Plan:
         return Plan("regenerated", key=key, step=Delete((key.key_id,)))
 
-    patch.setattr(plan, "_rename_before_replacement", delete)
+    patch.setattr(plan, "_successor_creation", delete)
 
 
-def do_not_recognize_the_old_key(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ObservedKey, "is_being_replaced_as", lambda self, alias: False)
+def do_not_recognize_the_new_key(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ObservedKey, "replaces", None)
 
 
 def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:
@@ -199,8 +199,8 @@ CELLS: list[tuple[Sabotage, str, bool, str, Request, bool]] = [
     (remove_response_limits, "re-run", True, "slow response", Request(LIST, 0), False),
     (delete_the_old_key_first, "regenerate", False, "500", Request(GENERATE, 0), True),
     (block_the_old_key_first, "regenerate", False, "500", Request(GENERATE, 0), True),
-    (hide_secrets_of_failed_keys, "regenerate", False, "500", Request(LIST, 6), True),
-    (do_not_recognize_the_old_key, "regenerate", False, "500", Request(DELETE, 0), True),
+    (hide_secrets_of_failed_keys, "regenerate", False, "500", Request(LIST, 2), True),
+    (do_not_recognize_the_new_key, "regenerate", False, "500", Request(DELETE, 0), True),
     (accept_any_json_as_listing, "destroy", False, "200 with unexpected JSON", Request(LIST, 0), True),
     (accept_any_json_as_key, "destroy by id", False, "200 with unexpected JSON", Request(INFO, 0), True),
     (treat_errors_as_missing_team, "in a team", True, "503 with Retry-After", Request(TEAM, 0), True),
