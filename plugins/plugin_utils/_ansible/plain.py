@@ -15,6 +15,8 @@ from datetime import date
 from typing import Any
 
 from .._errors import OptionError
+from .._keys.values import MAX_LEVELS
+from .._litellm.parsing import has_more_levels
 from .options import is_vaulted
 
 
@@ -42,6 +44,8 @@ def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
             text.encode()  # fails for a lone surrogate
             if for_database and "\0" in text:
                 raise ValueError("a null character, which PostgreSQL cannot store")
+        if for_database and has_more_levels(plain, MAX_LEVELS):
+            raise ValueError(f"it is nested more than {MAX_LEVELS} levels deep")
     except RecursionError:
         problem = f"{what} contains a value that cannot be stored: it is nested too deep"
     except (TypeError, ValueError) as error:

@@ -16,12 +16,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from .._errors import OptionError
+from .._litellm.parsing import has_more_levels
 from .._text import shorten
 from .durations import Duration, InstantError, parse_instant
 from .secrets import Secret
 from .setting_types import Row
 from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, setting
-from .values import fits
+from .values import MAX_LEVELS, fits
 
 # What an alias starts with, before the guid, unless the user sets another prefix.
 DEFAULT_ALIAS_PREFIX = "virtkey-"
@@ -199,6 +200,10 @@ class ObservedKey:
                 value = row[name]  # quoted only if it is a number: anything else may contain a secret
                 shown = shorten(str(value)) if isinstance(value, int | float) else type(value).__name__
                 problems[name] = f"{name} is {shown}"
+                readable[name] = None
+        for name, value in row.items():
+            if has_more_levels(value, MAX_LEVELS):
+                problems[name] = f"{name} has more than {MAX_LEVELS} levels"
                 readable[name] = None
         instants: dict[str, datetime | None] = {}
         for name, last_year in (("created_at", _LAST_YEAR_OF_CREATION), ("expires", _LAST_YEAR)):

@@ -18,6 +18,9 @@ Kind = Literal["str", "int", "float", "bool", "list of str", "list", "dict", "ra
 
 # The limit of numbers, for writing and for reading.
 MAX_NUMBER = 1e18
+# The limit of nested lists and dictionaries, for writing and for reading. It leaves room for the levels around a value
+# in responses and in user data files, which have limits of their own.
+MAX_LEVELS = 40
 
 
 def is_amount(value: Any) -> bool:

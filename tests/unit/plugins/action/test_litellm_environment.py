@@ -244,6 +244,39 @@ def test_a_key_of_another_environment_keeps_its_record(run, proxy):
     assert run(guid="abc-bob", duration="30d")["virtual_keys"][0]["key"] == theirs["key"]
 
 
+def nested(levels):
+    value: dict[str, dict] = {}
+    for _level in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("levels", [41, 97, 150, 400])
+def test_a_key_with_more_levels_of_metadata_can_be_deleted_and_stops_no_other(run, proxy, levels):
+    add_environment(proxy, "abc")
+    row = proxy.row(ALIAS)
+    row["metadata"] = {**row["metadata"], "a": nested(levels)}
+    proxy.add("copy of virtkey-abc-user", metadata=nested(levels))
+    statuses = {one["key_alias"]: one["problem"] for one in run("status")["virtual_keys"]}
+    assert statuses[ALIAS] == (
+        "The proxy returned unexpected data for key virtkey-abc: metadata has more than 40 levels"
+    )
+    assert [problem for alias, problem in statuses.items() if alias != ALIAS] == [None] * (len(statuses) - 1)
+    destroyed = run("destroy")
+    assert (destroyed.get("msg"), destroyed["facts"]["litellm_key_deleted"]) == (None, True)
+    assert not [alias for alias in proxy.aliases() if alias.startswith(ALIAS)]
+
+
+def test_metadata_with_the_most_levels_can_be_saved_and_read_back(run, proxy):
+    for arguments in ({}, {"users": ["ann", "bob"]}):
+        for operation in ("provision", "extend", "status", "stop", "start", "rotate", "destroy"):
+            lifetime = {"duration": "7d"} if operation in ("provision", "extend") else {}
+            result = run(operation, metadata=nested(40), block_on_stop=True, **arguments, **lifetime)
+            assert (operation, result.get("msg")) == (operation, None)
+    assert "it is nested more than 40 levels deep" in run(metadata=nested(41))["msg"]
+    assert proxy.aliases() == []
+
+
 def test_the_status_warns_of_keys_with_unreadable_data(run, proxy, warnings):
     proxy.add("virtkey-abc", expires="99999-01-01")
     result = run("status")

@@ -253,6 +253,14 @@ def listing(**fields: Any) -> Callable[[str, Json], Any]:
     return lambda path, query: {**LISTING, **fields} if path == "/key/list" else CORRECT[path]
 
 
+def nested(levels: int) -> Json:
+    """Return dictionaries that are nested so deep."""
+    value: Json = {}
+    for _level in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
 TOO_MANY = "returned more than 10000 pages of keys, which is more than this collection reads"
 
 
@@ -292,6 +300,8 @@ def test_an_invalid_listing(fields: Json, expected: str | None, calls: int) -> N
         ({"tpm_limit": 2**63 - 1}, "tpm_limit is 9223372036854775807"),
         ({"max_budget": 1e300}, "max_budget is 1e+300"),
         ({"spend": float("nan")}, "spend is nan"),
+        ({"metadata": nested(41)}, "metadata has more than 40 levels"),
+        ({"a_new_field": nested(90)}, "a_new_field has more than 40 levels"),
     ],
 )
 def test_an_invalid_row_is_read_as_far_as_possible(fields: Json, problem: str) -> None:
@@ -446,6 +456,18 @@ def test_a_secret_in_the_request_is_masked_in_the_error(httpserver: HTTPServer, 
     [
         ({"metadata": {"a": ["b\0"]}}, "a null character, which PostgreSQL cannot store"),
         ({"metadata": {"a\0": 1}}, "a null character"),
+        (
+            {"metadata": nested(41)},
+            "metadata contains a value that cannot be stored: it is nested more than 40",
+        ),
+        (
+            {"on_create": {"permissions": nested(41)}},
+            "on_create: permissions contains a value that cannot be stored",
+        ),
+        (
+            {"extra_params": {"a": nested(40)}},
+            "extra_params contains a value that cannot be stored",
+        ),
         ({"extra_params": {"some_field": {"a": {"b": "\ud800"}}}}, "surrogates not allowed"),
         ({"models": ["\0"]}, "a null character"),
     ],
