@@ -245,7 +245,7 @@ def test_a_key_of_another_environment_keeps_its_record(run, proxy):
 
 
 def nested(levels):
-    value: dict[str, dict] = {}
+    value: dict[str, object] = {}
     for _level in range(levels - 1):
         value = {"a": value}
     return value
