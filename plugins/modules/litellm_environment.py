@@ -290,7 +290,7 @@ RETURN = r"""
 virtual_keys:
   description:
     - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns. The key of a user also has the
-      field C(user). With O(operation=status), each key has the fields C(status) and C(problem), as in
+      field C(user). With O(operation=status), each key has the fields C(status), C(problem) and C(unreadable), as in
       M(rhpds.litellm_virtual_keys.litellm_key_info), and does not contain the secret.
   returned: on success, or if some keys failed and it is not empty
   type: list

@@ -117,6 +117,11 @@ virtual_keys:
         - It is null if all data could be read. A key with a problem can be deleted, but not changed.
       type: str
       sample: null
+    unreadable:
+      description: The names of the fields of LiteLLM that could not be read, such as V(expires).
+      type: list
+      elements: str
+      sample: []
     models:
       description: The models that the key can use. An empty list means all models.
       type: list

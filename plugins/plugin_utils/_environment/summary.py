@@ -150,7 +150,7 @@ def _expiry(entries: Sequence[Entry], place: Place) -> str:
     now = place.now - timedelta(minutes=1)  # 7 days after its creation a moment ago is not 6 days and 23 hours
     expiries = {entry["expires"] for entry in entries}
     dated = sorted((one for one in expiries if one), key=parse_instant)
-    is_unknown = any(not entry["expires"] and entry.get("problem") for entry in entries)
+    is_unknown = any("expires" in entry.get("unreadable", ()) for entry in entries)
     if not dated and is_unknown:
         return "End: unknown"
     if not dated:

@@ -86,7 +86,12 @@ def lifespan(key: ObservedKey) -> str | None:
 
 def describe_status(key: ObservedKey, now: datetime) -> Json:
     """Return the fields of `describe_key`, the status of the key, and which of its data could not be read."""
-    return {**describe_key(key), "status": key_status(key, now), "problem": key.problem}
+    return {
+        **describe_key(key),
+        "status": key_status(key, now),
+        "problem": key.problem,
+        "unreadable": sorted(key.unreadable),
+    }
 
 
 def key_status(key: ObservedKey, now: datetime) -> str:

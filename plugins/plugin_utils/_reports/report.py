@@ -198,8 +198,8 @@ def orphaned_finding(key: Key, environments: Collection[str]) -> str | None:
 
 
 def is_guid_unreadable(key: Key) -> bool:
-    """Return whether the metadata may name an existing environment: they are null if they could not be read."""
-    return bool(key.get("problem")) and key["metadata"] is None
+    """Return whether the metadata could not be read: they may name an existing environment."""
+    return "metadata" in key.get("unreadable", ())
 
 
 def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collection[str] | None) -> set[str]:
@@ -212,8 +212,8 @@ def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collect
         "blocked": bool(key["blocked"]),
         "over_budget": over_budget,
         "near_budget": budget is not None and not over_budget and spend >= _NEAR_BUDGET * budget,
-        "unreadable": bool(key.get("problem")),
-        "never_expires": expires is None and not key.get("problem"),
+        "unreadable": bool(key.get("unreadable")),
+        "never_expires": expires is None and "expires" not in key.get("unreadable", ()),
     }
     findings = {name for name, is_met in conditions.items() if is_met}
     if environments is not None and (orphaned := orphaned_finding(key, environments)):

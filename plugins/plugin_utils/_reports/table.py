@@ -56,8 +56,7 @@ def key_title(key: Key) -> str:
 
 def end_text(key: Key, now: datetime) -> str:
     """Return when the key expires, in words: `in 3 hours`, `2 days ago`, `never`, `unknown`."""
-    # The expiry is null if it could not be read.
-    return "unknown" if key["expires"] is None and key.get("problem") else time_until(key["expires"], now)
+    return "unknown" if "expires" in key.get("unreadable", ()) else time_until(key["expires"], now)
 
 
 def spend_text(key: Key) -> str:

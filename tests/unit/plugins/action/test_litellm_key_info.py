@@ -109,9 +109,9 @@ def test_which_keys_are_returned(proxy, aliases_of, release, arguments, aliases)
 def test_a_key_with_an_unreadable_expiry_is_returned_with_the_problem(proxy, run, aliases_of):
     proxy.add("virtkey-odd", expires="99999-01-01")
     odd, other = run(guid=["odd", "a"])["virtual_keys"]
-    assert (odd["status"], odd["expires"]) == ("unknown", None)
+    assert (odd["status"], odd["expires"], odd["unreadable"]) == ("unknown", None, ["expires"])
     assert "unexpected data for key virtkey-odd: expires: " in odd["problem"]
-    assert (other["status"], other["problem"]) == ("active", None)
+    assert (other["status"], other["problem"], other["unreadable"]) == ("active", None, [])
     assert aliases_of(status="unknown") == ["virtkey-odd"]
 
 

@@ -178,7 +178,14 @@ def test_tiles_show_totals_and_orphaned_is_unknown_without_guids():
 
 
 def test_unreadable_data_is_explained():
-    page = parsed(key(end=None, status="unknown", problem="expires: the year <99999> is out of range"))
+    page = parsed(
+        key(
+            end=None,
+            status="unknown",
+            problem="expires: the year <99999> is out of range",
+            unreadable=["expires"],
+        )
+    )
     (_headings, row) = page.rows
     assert [" ".join(cell.split()) for cell in row[2:4]] == ["unknown unreadable data", "unknown"]
     titles = [attributes["title"] for _tag, attributes in page.elements if "title" in attributes]

@@ -162,19 +162,25 @@ UNREADABLE = "The proxy returned unexpected data for key virtkey-abc: expires: t
 
 
 def test_a_key_with_unreadable_data_is_reported_and_does_not_count_as_one_that_never_expires():
-    listed = key(hours=None, status="unknown", problem=UNREADABLE)
+    listed = key(hours=None, status="unknown", problem=UNREADABLE, unreadable=["expires"])
     assert findings(listed) == [["unreadable"]]
-    assert findings(key(hours=None, problem=None)) == [["never_expires"]]
+    assert findings(key(hours=None, problem="...", unreadable=["spend"])) == [["unreadable", "never_expires"]]
     report = build_report([listed], NOW, soon=DAY)
     assert report["summary"] == "1 virtual key: 0 active, 1 with unreadable data; 0.00 spent"
     assert report["virtual_keys"][0]["problem"] == UNREADABLE
 
 
 @pytest.mark.parametrize(
-    ("metadata", "finding"), [(None, []), ({}, ["possibly_orphaned"]), ({"guid": "gone"}, ["orphaned"])]
+    ("metadata", "unreadable", "finding"),
+    [
+        (None, "metadata", []),
+        (None, "spend", ["possibly_orphaned"]),
+        ({}, "spend", ["possibly_orphaned"]),
+        ({"guid": "gone"}, "spend", ["orphaned"]),
+    ],
 )
-def test_a_key_with_unreadable_metadata_is_not_orphaned(metadata, finding):
-    listed = key(metadata=metadata, problem="The proxy returned unexpected data for key virtkey-abc: ...")
+def test_a_key_with_unreadable_metadata_is_not_orphaned(metadata, unreadable, finding):
+    listed = key(metadata=metadata, problem="...", unreadable=[unreadable])
     assert findings(listed, guids="def") == [["unreadable", *finding]]
 
 

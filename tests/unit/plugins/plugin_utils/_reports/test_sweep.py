@@ -98,7 +98,7 @@ def test_unsafe_sweep_is_refused(choice, arguments, message):
 
 def test_a_key_is_not_selected_by_values_that_could_not_be_read():
     problem = "The proxy returned unexpected data for key virtkey-odd: ..."
-    odd = key("virtkey-odd", None, status="unknown", metadata=None, problem=problem)
+    odd = key("virtkey-odd", None, status="unknown", metadata=None, problem=problem, unreadable=["expires", "metadata"])
     chosen = "expired,orphaned,possibly_orphaned"
     plan = plan_sweep([odd, key("virtkey-gone"), key("virtkey-new")], NOW, chosen, guids=parse_guids("new"))
     assert [entry["key_alias"] for entry in plan["virtual_keys"]] == ["virtkey-gone"]
@@ -106,7 +106,7 @@ def test_a_key_is_not_selected_by_values_that_could_not_be_read():
     refusal = plan_sweep([odd, key("virtkey-new")], NOW, "orphaned", guids=parse_guids("other"))["refusal"]
     assert refusal.startswith("None of the specified guids (1) matches a key, so all 1 keys with a guid")
     # A value that was read counts.
-    expired = key("virtkey-new", -5, metadata=None, problem=problem)
+    expired = key("virtkey-new", -5, metadata=None, problem=problem, unreadable=["metadata"])
     assert len(plan_sweep([expired], NOW, chosen, guids=parse_guids("new"))["virtual_keys"]) == 1
 
 

@@ -59,7 +59,7 @@ def test_at_most_three_models_are_shown(models: list[str] | None, shown: str):
 
 
 def test_the_end_of_a_key_with_an_unreadable_expiry_is_unknown():
-    listed = key(hours=None, status="unknown", problem="The proxy returned unexpected data for key virtkey-abc: ...")
+    listed = key(hours=None, status="unknown", problem="...", unreadable=["expires"])
     report = build_report([listed], NOW, soon=DAY)
     assert format_table(report["virtual_keys"], NOW)[1].split() == [
         *("virtkey-abc", "unknown", "unknown", "0.00", "-", "granite", "unreadable", "data"),
