@@ -128,7 +128,7 @@ def test_values_that_match(name, desired, present):
         ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], None),
         ("budget_limits", [{"budget_duration": "7d", "max_budget": 5}], [{"budget_duration": ["7d"]}]),
         ("rotation_interval", "24h", "2d"),
-        ("rotation_interval", "31d", "1mo"),
+        *(("rotation_interval", f"{days}d", "1mo") for days in (28, 29, 30, 31)),
         ("rotation_interval", "24h", None),
         ("rotation_interval", None, "24h"),
         ("temp_budget_expiry", "2030-01-01T00:00:00", "2030-01-01T00:00:01Z"),
@@ -192,6 +192,8 @@ def test_a_setting_in_the_metadata_is_cleared_by_sending_them_without_it():
         "temp_budget_increase": None,
         "metadata": {"temp_budget_expiry": "2030-01-01", "a": 1},
     }
+    changes = {"temp_budget_increase": None, "metadata": {"temp_budget_increase": 5, "a": 2}}
+    assert with_companions(changes, changes, metadata)["metadata"] == {"a": 2}
     assert with_companions({"tpm_limit": None}, {"tpm_limit": None}, metadata) == {"tpm_limit": None}
 
 
