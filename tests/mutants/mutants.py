@@ -40,6 +40,7 @@ PACKAGES = Path("plugins", "plugin_utils")
 
 # The modules, and the unit tests that must kill their mutants.
 MODULES = {
+    "_keys/request": ("_keys/test_request.py",),
     "_keys/plan": ("_keys/test_plan.py",),
     "_keys/durations": ("_keys/test_durations.py", "_keys/test_request.py"),
     **{
