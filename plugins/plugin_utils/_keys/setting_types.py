@@ -153,6 +153,8 @@ class ObjectPermissionSetting(_Subset):
         return {name: type(value)() for name, value in permitted.items()}
 
     def matches(self, desired: Any, present: Any) -> bool:
+        # LiteLLM chooses the id, another one for each key. A replacement is compared with the key that it replaces.
+        desired = {name: value for name, value in (desired or {}).items() if name != "object_permission_id"}
         return super().matches(desired, present) if desired else not self.merge(desired, present)
 
 

@@ -68,6 +68,11 @@ def test_a_setting_is_read_from_a_row(name, row, value):
         ("object_permission", {"mcp_servers": ["a", "b"]}, {"mcp_servers": ["b", "a"], "vector_stores": ["c"]}),
         ("object_permission", {"mcp_servers": []}, {"mcp_servers": None, "object_permission_id": "x"}),
         ("object_permission", {"mcp_servers": []}, None),
+        (
+            "object_permission",  # of the key that is replaced, and of its replacement
+            {"object_permission_id": "x", "mcp_servers": ["a"], "agents": None},
+            {"object_permission_id": "y", "mcp_servers": ["a"], "agents": None},
+        ),
         ("object_permission", {"mcp_servers": []}, {"mcp_servers": [], "vector_stores": ["c"]}),
         ("object_permission", {}, None),
         (
