@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import durations
@@ -32,7 +33,7 @@ PIECES = (
 ENDS = ("", "!")
 
 
-Match = Callable[[str], object]
+Match = Callable[[Any], object]
 
 
 def matches() -> Iterator[tuple[str, Match]]:
@@ -42,9 +43,14 @@ def matches() -> Iterator[tuple[str, Match]]:
         text = path.read_text(encoding="utf-8")
         for constant, value in vars(importlib.import_module(f"{PACKAGE}.{name}")).items():
             if isinstance(value, re.Pattern):
-                yield f"{name}.{constant}", value.fullmatch
+                yield f"{name}.{constant}", of_text(value, value.fullmatch)
                 if re.search(rf"\b{constant}\.(search|sub|findall|finditer|split)\b", text):
-                    yield f"{name}.{constant}, at any place", value.search
+                    yield f"{name}.{constant}, at any place", of_text(value, value.search)
+
+
+def of_text(pattern: re.Pattern[Any], match: Match) -> Match:
+    """Return a match that takes text, also if the expression is one of bytes."""
+    return match if isinstance(pattern.pattern, str) else lambda text: match(text.encode())
 
 
 MATCHES = dict(matches())
