@@ -197,8 +197,8 @@ def test_a_setting_in_the_metadata_is_cleared_by_sending_them_without_it():
         "temp_budget_increase": None,
         "metadata": {"temp_budget_expiry": "2030-01-01", "a": 1},
     }
-    changes = {"temp_budget_increase": None, "metadata": {"temp_budget_increase": 5, "a": 2}}
-    assert with_companions(changes, changes, metadata)["metadata"] == {"a": 2}
+    both = {"temp_budget_increase": None, "metadata": {"temp_budget_increase": 5, "a": 2}}
+    assert with_companions(both, both, metadata)["metadata"] == {"a": 2}
     assert with_companions({"tpm_limit": None}, {"tpm_limit": None}, metadata) == {"tpm_limit": None}
 
 
