@@ -41,7 +41,7 @@ unit sanity integration: $(READY)
 	@$(NOX) --tags $@ -- $(ARGS)
 
 .PHONY: proxies
-proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, a thousand keys (20 minutes)
+proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, a thousand keys (an hour)
 	@$(NOX) --session proxies -- $(ARGS)
 
 .PHONY: bench

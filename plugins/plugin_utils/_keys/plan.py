@@ -281,6 +281,7 @@ def inherited_settings(key: ObservedKey) -> dict[str, Any]:
         # What is in the metadata is passed on with them: LiteLLM refuses some of it as a field without a licence.
         if SETTINGS[name].inherited and not SETTINGS[name].in_metadata
         if value != SETTINGS[name].cleared_value and value is not None
+        if value or not SETTINGS[name].sent_with  # each row has auto_rotate: false
     }
     settings.update((name, key.row[name]) for name in INHERITED_FIELDS if key.row.get(name))
     settings["metadata"] = _without_marker(key.value("metadata"))

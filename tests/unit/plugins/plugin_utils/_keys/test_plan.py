@@ -24,7 +24,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     by_age,
     lifetime_start,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import differences, plan, predict
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import (
+    differences,
+    inherited_settings,
+    plan,
+    predict,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
@@ -265,6 +270,15 @@ def test_a_replacement_of_a_key_with_all_routes_does_not_get_the_default_routes_
         step = planned(*keys, before=before, **ALWAYS, settings=desired).step
         assert isinstance(step, Create)
         assert {name: step.settings[name] for name in ("key_type", "allowed_routes") if name in step.settings} == sent
+
+
+@pytest.mark.parametrize(
+    ("rotation", "inherited"), [((False, None), {}), ((True, "30d"), {"auto_rotate": True, "rotation_interval": "30d"})]
+)
+def test_only_an_automatic_rotation_that_is_on_is_inherited(rotation, inherited):
+    auto_rotate, interval = rotation
+    settings = inherited_settings(key(OTHER, auto_rotate=auto_rotate, rotation_interval=interval))
+    assert {name: value for name, value in settings.items() if "rotat" in name} == inherited
 
 
 def test_only_defaults_of_the_proxy_are_corrected():
