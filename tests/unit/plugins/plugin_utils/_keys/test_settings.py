@@ -143,6 +143,8 @@ def test_values_that_match(name, desired, present):
         ("budget_limits", [], [{"max_budget": 5}]),
         ("access_group_ids", ["a"], ["a", "b"]),
         ("a_field", {"a": 1}, "a"),
+        ("a_field", ["a"], "a"),
+        ("a_field", [{"a": 1}], [{"a": 1}, {"b": 2}]),
         # JSON distinguishes true from 1, and Python does not.
         ("metadata", {"a": 1}, {"a": True}),
         ("metadata", {"a": [{"b": False}]}, {"a": [{"b": 0}]}),
