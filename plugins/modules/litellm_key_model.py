@@ -50,15 +50,15 @@ extends_documentation_fragment:
 EXAMPLES = r"""
 - name: Show which keys would be changed
   rhpds.litellm_virtual_keys.litellm_key_model:
-    old_model: granite-3-2-8b-instruct
-    new_model: granite-4-small
+    old_model: granite-3
+    new_model: granite-3-2-8b-instruct
   check_mode: true
   diff: true
 
 - name: Replace a model that was renamed on the proxy
   rhpds.litellm_virtual_keys.litellm_key_model:
-    old_model: granite-3-2-8b-instruct
-    new_model: granite-4-small
+    old_model: granite-3
+    new_model: granite-3-2-8b-instruct
 """
 
 RETURN = r"""
@@ -93,7 +93,7 @@ summary:
   returned: success
   type: list
   elements: str
-  sample: [Replaced granite-3-2-8b-instruct by granite-4-small in 1 virtual key, "  virtkey-abc"]
+  sample: [Replaced granite-3 by granite-3-2-8b-instruct in 1 virtual key, "  virtkey-abc"]
 api_endpoint:
   description: The URL of the proxy.
   returned: success
