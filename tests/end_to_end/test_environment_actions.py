@@ -151,7 +151,7 @@ def test_stop_and_start_do_not_create_a_missing_key(paused):
     ],
 )
 def test_the_status_is_a_table(paused, snapshot, lines):
-    (shown,) = paused[snapshot].task_msgs("Show the result")
+    *_earlier, shown = paused[snapshot].task_msgs("Show the result")
     assert isinstance(shown, list)
     heading, *rows = shown
     assert heading.split()[:6] == ["KEY", "STATUS", "ENDS", "SPENT", "USER", "MODELS"]
