@@ -146,7 +146,7 @@ def _annotate(
 
 
 def _goals(results: Results) -> Table:
-    """Compare the results with the performance goals of issue 6. Omit goals that were not measured."""
+    """Compare the results with the performance goals. Omit goals that were not measured."""
     rows = []
 
     def add(goal: str, value: float, bound: float, *, at_least: bool = False, unit: str = "") -> None:

@@ -76,7 +76,7 @@ KEPT_METADATA = (
     "tpm_limit_type",
 )
 
-# Fields of a new key that tell LiteLLM to do something, and that it does not store.
+# Fields of a new key that make LiteLLM do something, and that it does not store.
 _NOT_STORED = ("send_invite_email",)
 
 SETTINGS: dict[str, Setting] = {
