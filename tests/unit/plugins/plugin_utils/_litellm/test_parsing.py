@@ -102,7 +102,8 @@ def test_levels_are_counted(value: Any, levels: int) -> None:
 def test_texts_beside_deep_levels_take_little_time(mark: bytes) -> None:
     started = time.monotonic()
     for size in (1_000_000, 8_000_000):
-        with pytest.raises(ValueError, match="too many"):
+        # Python 3.13 reads so many levels, and finds that the JSON is invalid.
+        with pytest.raises(ValueError, match="too many|Expecting|Unterminated"):
             parse_json(b"[" * 3000 + b'"' + mark * (size // len(mark)))
     assert time.monotonic() - started < 30  # in quadratic time: hours
 
