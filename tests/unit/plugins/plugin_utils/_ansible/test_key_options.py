@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_each_key_of_a_list_overrides_the_common_options() -> None:
     ],
 )
 def test_an_invalid_list_of_keys_is_refused(arguments: dict[str, Any], message: str) -> None:
-    assert error_of(lambda: each(**arguments)).startswith(message)
+    assert error_of(partial(each, **arguments)).startswith(message)
 
 
 @pytest.mark.parametrize("secrets", [[{"key": "a", "key_seed": "b"}, {"key": "c"}], [{"key": ["a", "b"]}]], ids=str)
