@@ -84,7 +84,6 @@ class ActionModule(ControllerAction):
         result: Result = {
             "changed": bool(changed),
             "virtual_keys": entries,
-            "summary": summarize_replacement(old, new, changed, check_mode=self._task.check_mode),
             "api_endpoint": client.connection.url,
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
@@ -93,6 +92,8 @@ class ActionModule(ControllerAction):
             result["diff"] = [diff for outcome in outcomes if (diff := difference(outcome))]
         if message := failure(outcomes):
             result.update(failed=True, msg=message)
+        else:
+            result["summary"] = summarize_replacement(old, new, changed, check_mode=self._task.check_mode)
         return result
 
 

@@ -28,7 +28,7 @@ _PLACES_OF = {
 }
 _PLACES = tuple(name for names in _PLACES_OF.values() for name in names)
 _FILES = ("env_file", "profile_file")
-# The host of files that later runs update and remove without being told where they are.
+# The host of files that later runs update and remove although no option names them.
 CONTROLLER = "localhost"
 _REPLACED = ("created", "regenerated")
 _REMOVED = ("deleted", "absent")
