@@ -21,9 +21,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
     format_instant,
     parse_instant,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import (
     DEFAULT_ALIAS_PREFIX,
-    ObservedKey,
     checked_alias,
     checked_id,
 )

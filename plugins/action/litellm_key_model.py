@@ -20,15 +20,13 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     coerce_options,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
-    DEFAULT_ALIAS_PREFIX,
-    DesiredKey,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model_names import (
     describe_unknown,
     unknown_models,
     with_model_replaced,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import DEFAULT_ALIAS_PREFIX
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.references import served_models

@@ -20,7 +20,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._databa
     split_password,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import checked_id
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import checked_id
 
 OPTIONS = {
     "key_ids": Option("list of str"),

@@ -139,12 +139,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
-    ObservedKey,
-    Snapshot,
-    checked_alias,
-    checked_id,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey, Snapshot
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import checked_alias, checked_id
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
     describe_key,

@@ -41,7 +41,7 @@ PACKAGES = Path("plugins", "plugin_utils")
 # The modules, and the unit tests that must kill their mutants.
 MODULES = {
     "_keys/request": ("_keys/test_request.py",),
-    "_keys/plan": ("_keys/test_plan.py",),
+    **{f"_keys/{name}": ("_keys/test_plan.py",) for name in ("plan", "replacement")},
     "_keys/durations": ("_keys/test_durations.py", "_keys/test_request.py"),
     **{
         f"_keys/{name}": tuple(f"_keys/test_{tests}.py" for tests in ("settings", "model", "plan", "request"))

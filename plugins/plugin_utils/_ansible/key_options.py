@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._errors import OptionError
-from .._keys.model import DEFAULT_ALIAS_PREFIX
+from .._keys.names import DEFAULT_ALIAS_PREFIX
 from .._keys.request import IDENTITY_OPTIONS, KeyOptions, override_options
 from .._keys.setting_types import KEY_TYPES
 from .._keys.settings import SETTINGS

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._keys.model import checked_id
+from .._keys.names import checked_id
 
 _TABLE = '"LiteLLM_VerificationToken"'
 

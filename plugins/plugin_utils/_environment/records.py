@@ -18,7 +18,7 @@ from typing import Any
 from .._keys.durations import InstantError, parse_instant
 from .._keys.model import lifetime_start
 from .._keys.outcome import Outcome
-from .._keys.plan import inherited_settings
+from .._keys.replacement import inherited_settings
 from .._keys.result import instant_text, result_entry
 from .user_data import KEY_ALIAS, KEY_ALIASES, RECORDS, VIRTUAL_KEY, VIRTUAL_KEYS
 

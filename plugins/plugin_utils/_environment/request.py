@@ -15,7 +15,8 @@ from typing import Any
 
 from .._errors import OptionError
 from .._keys.durations import Duration, DurationError, parse_with_unit
-from .._keys.model import DEFAULT_ALIAS_PREFIX, DesiredKey, checked_alias, checked_id
+from .._keys.model import DesiredKey
+from .._keys.names import DEFAULT_ALIAS_PREFIX, checked_alias, checked_id
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions
 from .._text import Wording
 from .handover import check_file_name, check_handover

@@ -9,66 +9,24 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from .._errors import OptionError
 from .._litellm.parsing import has_more_levels
 from .._text import shorten
 from .durations import Duration, InstantError, parse_instant
+from .names import SUCCESSOR_SUFFIX
 from .secrets import Secret
 from .setting_types import Row
 from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, setting
 from .values import MAX_LEVELS, fits
 
-# What an alias starts with, before the guid, unless the user sets another prefix.
-DEFAULT_ALIAS_PREFIX = "virtkey-"
-# The alias of a key that replaces another is that one's alias with this suffix, until the other is deleted.
-SUCCESSOR_SUFFIX = ".replacement"
-# LiteLLM accepts any text; its optional format check (>= 1.82) allows 255 characters.
-MAX_ALIAS_LENGTH = 255
-
 # There was no LiteLLM before. From a later creation, the expiry of the longest lifetime has no year in the calendar.
 _FIRST_YEAR = 2016
 _LAST_YEAR_OF_CREATION = 2900
 _LAST_YEAR = 9029
-
-
-def checked_alias(alias: str, option: str = "key_alias") -> str:
-    """Return the alias if every release of LiteLLM accepts it and returns it unchanged.
-
-    LiteLLM >= 1.93 refuses control characters and path traversal. All releases accept an empty alias at creation, and
-    list every key for one.
-
-    :raises OptionError: otherwise.
-    """
-    shown = repr(alias if len(alias) <= 60 else alias[:57] + "...")
-    if not alias.strip():
-        raise OptionError(f"{option} is empty; it must name the key")
-    if alias != alias.strip():
-        raise OptionError(f"{option} {shown} starts or ends with white space")
-    if not alias.isprintable():
-        raise OptionError(f"{option} {shown} contains a character that is not printable")
-    if ".." in alias.split("/"):
-        raise OptionError(f"{option} {shown} contains '..' between slashes, which LiteLLM refuses")
-    if len(alias) > MAX_ALIAS_LENGTH:
-        raise OptionError(
-            f"{option} {shown} makes an alias of {len(alias)} characters; at most {MAX_ALIAS_LENGTH} are allowed"
-        )
-    return alias
-
-
-def checked_id(key_id: str) -> str:
-    """Return the key id if it is valid.
-
-    :raises OptionError: otherwise, without quoting it: it may be a secret.
-    """
-    if not re.fullmatch("[0-9a-f]{64}", key_id):
-        raise OptionError("key_id must be 64 hexadecimal digits: the SHA-256 of the secret, not the secret")
-    return key_id
 
 
 @dataclass(frozen=True)

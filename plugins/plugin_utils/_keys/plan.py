@@ -9,17 +9,17 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from . import problems
 from .durations import format_instant
-from .lifetimes import TOLERANCE, end_from, instant_of, is_later, new_end
-from .model import DesiredKey, ObservedKey, Snapshot, by_age, lifetime_start
-from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting, with_companions
-from .steps import NEVER, Create, Delete, End, Plan, Rename, Update
+from .lifetimes import end_from, instant_of, new_end
+from .model import DesiredKey, ObservedKey, Snapshot, by_age
+from .replacement import correction, merged_settings, successor_of
+from .settings import LIFETIME_START, REPLACES, SETTINGS, setting, with_companions
+from .steps import NEVER, Create, Delete, Plan, Rename, Update
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) ->
         # A concurrent run deleted the key: the new one gets the same restrictions.
         if not desired.lifetime and before.expires and before.expires <= now:
             return Plan("absent", problem=problems.expired(desired, before.expires))
-        return Plan("regenerated", step=_successor(desired, before, now))
+        return Plan("regenerated", step=successor_of(desired, before, now))
     start = desired.lifetime_start
-    settings = _merged(desired.creation_settings, desired)
+    settings = merged_settings(desired.creation_settings, desired)
     expiry, continues = end_from(end or NEVER, start, now)
     if start and continues:
         settings["metadata"] = {**(settings.get("metadata") or {}), LIFETIME_START: format_instant(start)}
@@ -206,7 +206,7 @@ def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) ->
         return Plan("unchanged", key=key, problem=problems.older_secret(desired))
     if not desired.lifetime and key.expires and key.expires <= now:
         return Plan("unchanged", key=key, problem=problems.expired(desired, key.expires))
-    step = _successor(desired, key, now)
+    step = successor_of(desired, key, now)
     metadata = {**step.settings["metadata"], REPLACES: key.key_id}
     settings = {**step.settings, "metadata": metadata}
     return Plan("regenerated", key=key, step=replace(step, alias=str(desired.successor_alias), settings=settings))
@@ -214,90 +214,8 @@ def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) ->
 
 def _replacement(desired: DesiredKey, key: ObservedKey, successor: ObservedKey, now: datetime) -> Plan:
     """Return the next step of a replacement whose new key exists: correct the new key, or delete the old one."""
-    found = correction(_successor(desired, key, now), successor, now)
+    found = correction(successor_of(desired, key, now), successor, now)
     return Plan("regenerated", key=key, step=found or Delete((key.key_id,)))
-
-
-# The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
-_DEFAULTED_SETTINGS = (
-    "models",
-    "max_budget",
-    "budget_duration",
-    "tpm_limit",
-    "rpm_limit",
-    "max_parallel_requests",
-    "allowed_routes",
-    "blocked",
-    "user_id",
-    "team_id",
-    "object_permission",
-)
-
-
-def correction(created: Create, successor: ObservedKey, now: datetime) -> Update | None:
-    """Return the step that gives a key the settings it was created with where the proxy applied its own defaults."""
-    changes = {}
-    for name in _DEFAULTED_SETTINGS:
-        expected = created.settings.get(name, setting(name).cleared_value)
-        if not setting(name).matches(expected, successor.value(name)):
-            changes[name] = expected
-    end = instant_of(created.end, successor.created_at or now)
-    is_same_end = (
-        end == successor.expires
-        if end is None or successor.expires is None
-        else abs(successor.expires - end) <= TOLERANCE
-    )
-    if not changes and is_same_end:
-        return None
-    return Update(successor.key_id, changes, None if is_same_end else end or NEVER)
-
-
-def _successor(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> Create:
-    """Return the creation of a replacement: the settings of the replaced key, and the desired ones."""
-    start = lifetime_start(replaced)
-    end: End = replaced.expires or NEVER
-    continues = True
-    if desired.lifetime:
-        desired_end, continues = end_from(desired.lifetime.end or NEVER, start, now)
-        if desired.lifetime.shorten or is_later(desired_end, end, now):
-            end = desired_end
-        else:
-            continues = True
-    settings = _merged(inherited_settings(replaced), desired)
-    metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name != LIFETIME_START}
-    if start and continues:
-        metadata[LIFETIME_START] = format_instant(start)
-    settings = {**settings, "metadata": metadata}
-    if not settings.keys() & {"key_type", "allowed_routes"}:
-        settings["key_type"] = "default"  # LiteLLM >= 1.109 would apply its default routes
-    return Create(str(desired.alias), settings, end, replaced.spend)
-
-
-def inherited_settings(key: ObservedKey) -> dict[str, Any]:
-    """Return the settings that a key passes on to the one that replaces it, or to the same key when it is recreated."""
-    settings = {
-        name: value
-        for name, value in key.settings.items()
-        # What is in the metadata is passed on with them: LiteLLM refuses some of it as a field without a licence.
-        if SETTINGS[name].inherited and not SETTINGS[name].in_metadata
-        if value != SETTINGS[name].cleared_value and value is not None
-        if value or not SETTINGS[name].sent_with  # each row has auto_rotate: false
-    }
-    settings.update((name, key.row[name]) for name in INHERITED_FIELDS if key.row.get(name))
-    settings["metadata"] = _without_marker(key.value("metadata"))
-    return settings
-
-
-def _merged(present: Mapping[str, Any], desired: DesiredKey) -> dict[str, Any]:
-    """Return the settings of a new key: the present ones, overridden by the desired ones; cleared ones are left out."""
-    settings = dict(present)
-    for name, value in desired.settings.items():
-        settings[name] = setting(name).merge(value, settings.get(name))
-    return {name: value for name, value in settings.items() if value != setting(name).cleared_value}
-
-
-def _without_marker(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (metadata or {}).items() if name != REPLACES}
 
 
 def _update(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:

@@ -27,10 +27,10 @@ from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
-from .plan import correction
 from .problems import not_applied, unfinished_replacement
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
+from .replacement import correction
 from .run import Notify, Run, take_snapshots
 from .secrets import Secret, generate
 from .settings import SETTINGS

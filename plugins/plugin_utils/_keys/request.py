@@ -14,7 +14,8 @@ from typing import Any
 
 from .._errors import OptionError
 from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
-from .model import DesiredKey, Lifetime, checked_alias, checked_id
+from .model import DesiredKey, Lifetime
+from .names import checked_alias, checked_id
 from .secrets import Secret, derive, given, later_key_ids
 from .settings import SETTINGS, setting
 

@@ -13,10 +13,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
     DesiredKey,
     ObservedKey,
-    checked_alias,
-    checked_id,
     lifetime_start,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import checked_alias, checked_id
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     LIFETIME_START,
     REPLACES,

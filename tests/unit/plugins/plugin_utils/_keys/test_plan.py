@@ -24,12 +24,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
     by_age,
     lifetime_start,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import (
-    differences,
-    inherited_settings,
-    plan,
-    predict,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import differences, plan, predict
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.replacement import inherited_settings
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import given as secret_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
