@@ -16,7 +16,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     coerce_options,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._concurrency import run_concurrently
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, naming
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
     format_instant,
     parse_instant,
@@ -52,7 +52,8 @@ class ActionModule(ControllerAction):
 
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
         options = coerce_options(OPTIONS, self.arguments(task_vars), "litellm_key_info")
-        before = parse_instant(options["expires_before"]) if options["expires_before"] else None
+        with naming("expires_before"):
+            before = parse_instant(options["expires_before"]) if options["expires_before"] else None
         aliases, ids = _names(options)
         client = self.connect(options)
         require_administrator(client)

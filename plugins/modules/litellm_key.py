@@ -179,7 +179,8 @@ options:
         creates one. If the key has a budget, the soft budget changes for every key that shares this budget.
     type: float
   budget_duration:
-    description: The interval after which LiteLLM resets the spend, such as V(30d).
+    description:
+      - The interval after which LiteLLM resets the spend, such as V(30d). A number without a unit is in hours.
     type: str
   budget_id:
     description: The id of the LiteLLM budget that applies to the key.
@@ -205,7 +206,8 @@ options:
   budget_limits:
     description:
       - Maximum spends in several intervals at once, as a list of dictionaries with C(budget_duration), such as V(1d),
-        and C(max_budget), in US dollars. Each interval can be listed once. The order is ignored.
+        and C(max_budget), in US dollars. Each interval can be listed once. The order is ignored. JSON text is accepted
+        as well.
       - LiteLLM resets V(7d) on Mondays and V(168h) at midnight, so these two are different intervals.
       - This requires LiteLLM 1.83.10 or later.
     type: list
@@ -298,7 +300,7 @@ options:
     description:
       - Settings of LiteLLM's router for the requests of this key, as a dictionary, such as C(num_retries) and
         C(fallbacks). They replace the present ones. LiteLLM ignores unknown names, so the task fails when it reads them
-        back.
+        back. Where LiteLLM expects a number or a boolean, text that contains one is converted.
       - This requires LiteLLM 1.80.15 or later.
     type: dict
     version_added: 2.1.0
@@ -314,7 +316,8 @@ options:
     version_added: 2.1.0
   rotation_interval:
     description:
-      - The interval of O(auto_rotate), such as V(30d). A change starts a new interval.
+      - The interval of O(auto_rotate), such as V(30d). A number without a unit is in hours. A change starts a new
+        interval.
     type: str
     version_added: 2.1.0
   blocked:
@@ -333,7 +336,8 @@ options:
     description:
       - More fields of the LiteLLM API, as a dictionary. They are sent unchanged and read back, so a name that the proxy
         does not support causes a failure. In nested dictionaries, only the specified names are compared.
-      - LiteLLM does not store C(send_invite_email). It is sent only when a key is created, and not read back.
+      - LiteLLM does not store C(send_invite_email). It is sent only when a key is created for the first time, not when
+        a key is replaced (see O(regenerate)), and it is not read back.
     type: dict
   unset:
     description:

@@ -9,6 +9,9 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ._text import printable
 
 
@@ -21,6 +24,18 @@ class UserError(Exception):
 
 class OptionError(UserError, ValueError):
     """An option has an invalid value. Raised before any request."""
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Prefix the message of an OptionError with the name of the option."""
+    try:
+        yield
+    except OptionError as error:
+        problem = f"{option}: {error}"
+    else:
+        return
+    raise OptionError(problem) from None
 
 
 class UserDataError(UserError):

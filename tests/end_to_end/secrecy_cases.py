@@ -126,7 +126,7 @@ ROLE_CASES = {
     "role, wrong master key": role("wrong", REFUSED, **WRONG),
     "role, proxy down": role("down", NO_CONNECTION, litellm_url=NOWHERE),
     "role, invalid settings": role(
-        "odd", "max_budget must be a number", _settings={"max_budget": "x", "key": "{{ unusual }}"}
+        "odd", "_settings: max_budget must be a number", _settings={"max_budget": "x", "key": "{{ unusual }}"}
     ),
     "role, unknown variable in settings": role("odd", "settings contains 'kye'", _settings={"kye": "{{ chosen }}"}),
     "role, not destroyed": role("role", REFUSED, action="destroy", **WRONG),

@@ -86,12 +86,13 @@ CASES = {
         {**A_KEY, "models": "[granite, mistral]"},
     ),
     "years": Case(
-        "'1y' is not a duration: LiteLLM has no unit for years; write 365d or 12mo", {**A_KEY, "duration": "1y"}
+        "duration: '1y' is not a duration: LiteLLM has no unit for years; write 365d or 12mo",
+        {**A_KEY, "duration": "1y"},
     ),
-    "no-unit": Case("duration '7' has no unit; write 7h for hours or 7d for days", {**A_KEY, "duration": "7"}),
-    "negative": Case("'-1h' is not a duration: it must be more than zero", {**A_KEY, "duration": "-1h"}),
-    "zero": Case("'0s' is not a duration: it must be more than zero", {**A_KEY, "duration": "0s"}),
-    "soon": Case(f"'soon' is not a duration: {HOW_TO_WRITE}", {**A_KEY, "duration": "soon"}),
+    "no-unit": Case("duration: '7' has no unit; write 7h for hours or 7d for days", {**A_KEY, "duration": "7"}),
+    "negative": Case("duration: '-1h' is not a duration: it must be more than zero", {**A_KEY, "duration": "-1h"}),
+    "zero": Case("duration: '0s' is not a duration: it must be more than zero", {**A_KEY, "duration": "0s"}),
+    "soon": Case(f"duration: 'soon' is not a duration: {HOW_TO_WRITE}", {**A_KEY, "duration": "soon"}),
     "unknown-state": Case("state must be one of present, absent, but is 'gone'", {**A_KEY, "state": "gone"}),
     "short-secret": Case("key is 8 characters long; LiteLLM requires at least 16", {**A_KEY, "key": "sk-short"}),
 }

@@ -55,6 +55,9 @@ _COLUMNS: Json = {
     "model_max_budget": {},
     "spend": 0.0,
 }
+_ROUTER_NUMBERS = ("allowed_fails", "cooldown_time", "max_retries", "num_retries", "retry_after", "timeout")
+_ROUTER_FLAGS = ("enable_tag_filtering", "fallback_on_unsupported_params")
+_RETRY_POLICY = ("DefaultRetries", "RateLimitErrorRetries", "TimeoutErrorRetries")
 _ROUTES = {"llm_api": "llm_api_routes", "management": "management_routes", "read_only": "info_routes"}
 _LISTED_BY = ("key_alias", "user_id", "team_id")
 
@@ -282,6 +285,8 @@ class FakeLiteLLM:
         if isinstance(body.get("max_budget"), float) and body["max_budget"] < 0:
             raise ErrorResponse(400, "max_budget cannot be negative")
         written = {name: value for name, value in body.items() if name in _COLUMNS}
+        if written.get("router_settings"):
+            written["router_settings"] = _router_settings(written["router_settings"])
         if limits := written.get("budget_limits"):
             written["budget_limits"] = [{**one, "reset_at": _iso(self.now())} for one in limits]
         inside = {name: body[name] for name in _IN_METADATA if body.get(name) is not None}
@@ -413,6 +418,20 @@ def _handler(fake: FakeLiteLLM) -> type[BaseHTTPRequestHandler]:
             """Do not log requests."""
 
     return Handler
+
+
+def _router_settings(value: Json) -> Json:
+    """Return router settings as LiteLLM stores them: all of its own, with text as numbers, and no others."""
+    stored: Json = {name: _as_number(value.get(name)) for name in _ROUTER_NUMBERS}
+    stored |= {name: str(value[name]) in ("True", "true", "1") if name in value else None for name in _ROUTER_FLAGS}
+    policy = value.get("retry_policy")
+    stored["retry_policy"] = policy and {name: _as_number(policy.get(name)) for name in _RETRY_POLICY}
+    stored |= {name: value.get(name) for name in ("routing_strategy", "routing_strategy_args", "fallbacks")}
+    return {**stored, "model_group_alias": value.get("model_group_alias") or {}}
+
+
+def _as_number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _hashed(key: str) -> str:

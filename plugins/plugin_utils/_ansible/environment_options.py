@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._errors import OptionError
+from .._errors import OptionError, naming
 from .._text import Wording
 from .key_options import KEY_OPTIONS, SETTING_OPTIONS, coerce_key_options
 from .options import CONNECTION_OPTIONS, Option, coerce_options, is_empty
@@ -139,6 +139,8 @@ def role_wording(sources: Mapping[str, str], short_names: Mapping[str, str] | No
             names[option] = (short_names or {}).get(variable, f"{ROLE_PREFIX}{variable}")
         elif option in CONNECTION_OPTIONS:
             names[option] = str(CONNECTION_OPTIONS[option].variable)
+    # AgnosticD's own variable, which the role reads if its own is not set.
+    names["platform_runtime"] = "agnosticd_user_info.runtime"
     return Wording({**names, **sources}, in_playbook=short_names is not None)
 
 
@@ -152,7 +154,8 @@ def coerce_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
         if name not in SETTINGS_OPTIONS:
             raise OptionError(f"settings contains '{name}'; it can contain {', '.join(sorted(SETTINGS_OPTIONS))}")
     of_key = {name: value for name, value in given.items() if name in KEY_OPTIONS}
-    coerced = {**coerce_options(SETTINGS_OPTIONS, given, "settings"), **coerce_key_options(of_key, "settings")}
+    with naming("settings"):
+        coerced = {**coerce_options(SETTINGS_OPTIONS, given, "it"), **coerce_key_options(of_key, "it")}
     return {name: coerced[name] for name in given}
 
 

@@ -12,6 +12,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -26,6 +27,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 from .._errors import OptionError
 from .._litellm.client import Client
 from .._litellm.connection import Connection
+from .._litellm.parsing import parse_literal
 from .._litellm.transport import URLLIB3_IMPORT_ERROR
 
 try:
@@ -150,6 +152,8 @@ def secret_values(options: Options, given: Mapping[str, Any], *, only_registered
     for name, option in options.items():
         value = given.get(name)
         if option.options is not None:
+            with contextlib.suppress(TypeError, ValueError):  # it is refused later
+                value = _READERS[option.type](value)
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, Mapping):
                     yield from secret_values(option.options, one, only_registered=only_registered)
@@ -234,6 +238,11 @@ def _list_of_text(value: Any) -> list[str]:
 
 
 def _list(value: Any) -> list[Any]:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = parse_literal(value.strip())
     if not isinstance(value, list | tuple):
         raise TypeError
     return list(value)

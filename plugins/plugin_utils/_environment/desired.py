@@ -9,15 +9,18 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from .._errors import OptionError
 from .._keys.durations import DurationError, parse
 from .._keys.model import DesiredKey
 from .._keys.request import KeyOptions, check_unique, desired_key, override_options
 from .._keys.secrets import Secret
+from .._keys.settings import stored
 from .members import USER_PLACEHOLDER, Member
 from .records import SavedKey
 from .request import Options, Request, is_given
@@ -39,7 +42,7 @@ def desired_keys(
     keys = []
     for member in members:
         own = saved.get(member.alias, ())
-        key = desired_key(_key_options(request, member), master_key)
+        key = _desired_key(request, member, master_key)
         key = replace(
             key,
             guid=request.guid,
@@ -57,6 +60,23 @@ def desired_keys(
     return keys
 
 
+def _desired_key(request: Request, member: Member, master_key: str | None) -> DesiredKey:
+    """Return the desired key of one member.
+
+    :raises OptionError: the message starts with the option that was given: one in `settings`, or of the action.
+    """
+    try:
+        return desired_key(_key_options(request, member), master_key)
+    except OptionError as error:
+        problem = str(error)
+    (name,) = re.findall(r"\A\w*", problem)
+    if name in request.settings:
+        problem = f"settings: {problem}"
+    elif name == "runtime" and not is_given(request.options["runtime"]):
+        problem = f"platform_{problem}"
+    raise OptionError(problem)
+
+
 def _saved_ids(request: Request, saved: Sequence[SavedKey]) -> frozenset[str]:
     """Return the ids of the keys that were saved as keys of the environment."""
     return frozenset(Secret(one.secret, "given").key_id for one in saved if one.guid == request.guid)
@@ -71,6 +91,7 @@ def _recreated_if_expired(key: DesiredKey, saved: Sequence[SavedKey], now: datet
     return replace(
         key,
         on_missing="recreate",
+        settings=stored(key.settings),
         creation_settings=record.settings,
         lifetime_start=record.lifetime_start,
         known_secrets=(secret, *(one for one in key.known_secrets if one != secret)),

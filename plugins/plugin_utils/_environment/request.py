@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._errors import OptionError
-from .._keys.durations import Duration, DurationError, parse_with_unit
+from .._errors import OptionError, naming
+from .._keys.durations import Duration, parse_with_unit
 from .._keys.model import DesiredKey
 from .._keys.names import DEFAULT_ALIAS_PREFIX, checked_alias, checked_id
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions
@@ -158,11 +158,8 @@ def parse_extension(options: Options, wording: Wording) -> Duration | None:
     by = options["extend_by"]
     if not is_given(by):
         return None
-    try:
+    with naming(wording.option("extend_by")):
         return parse_with_unit(by)
-    except DurationError as error:
-        problem = str(error).removeprefix("duration ")
-    raise OptionError(f"{wording.option('extend_by')} {problem}")
 
 
 def is_given(value: Any) -> bool:

@@ -155,7 +155,7 @@ def parse_with_unit(value: object) -> Duration:
     """
     number = str(value).strip()
     if isinstance(value, (int, float, str)) and _NUMBER.fullmatch(number):
-        raise DurationError(f"duration {_quote(value)} has no unit; write {number}h for hours or {number}d for days")
+        raise DurationError(f"{_quote(value)} has no unit; write {number}h for hours or {number}d for days")
     return parse(value)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from .durations import format_instant
 from .lifetimes import TOLERANCE, end_from, instant_of, is_later
 from .model import DesiredKey, ObservedKey, lifetime_start
-from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting
+from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting, stored
 from .steps import NEVER, Create, End, Update
 
 # The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
@@ -64,7 +64,7 @@ def successor_of(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> C
             end = desired_end
         else:
             continues = True
-    settings = merged_settings(inherited_settings(replaced), desired)
+    settings = stored(merged_settings(inherited_settings(replaced), desired))
     metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name != LIFETIME_START}
     if start and continues:
         metadata[LIFETIME_START] = format_instant(start)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._errors import OptionError
+from .._errors import OptionError, naming
 from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime
 from .names import checked_alias, checked_id
@@ -148,13 +148,16 @@ def _lifetime(options: KeyOptions) -> Lifetime | None:
             raise OptionError(f"{conflicting[0]} is given, but expires_at is in unset")
         return Lifetime(None)
     if options["expires_at"] not in (None, ""):
-        end = parse_instant(options["expires_at"])
+        with naming("expires_at"):
+            end = parse_instant(options["expires_at"])
         if end.year > MAX_YEAR:
             raise OptionError(f"expires_at is {options['expires_at']!r}; the year must be {MAX_YEAR} or earlier")
         return Lifetime(end, shorten=shorten)
     for name, read in (("runtime", parse), ("duration", parse_with_unit)):
         if options[name] not in (None, ""):
-            return Lifetime(read(options[name]), from_now=options["duration_from"] == "now", shorten=shorten)
+            with naming(name):
+                length = read(options[name])
+            return Lifetime(length, from_now=options["duration_from"] == "now", shorten=shorten)
     return None
 
 
@@ -187,6 +190,10 @@ def _given_settings(options: Mapping[str, Any], where: str = "") -> dict[str, An
         except OptionError as error:
             raise OptionError(f"{where}{error}") from None
     for name, other in SENT_TOGETHER:
+        if settings.get(name) is False and other in settings:
+            raise OptionError(
+                f"{where}{other} is given, but {name} is false; remove one of them, or set {name} to true"
+            )
         is_set = settings.get(name) is not None and settings[name] is not False
         if is_set != (other in settings):
             needed, by = (other, name) if is_set else (name, other)

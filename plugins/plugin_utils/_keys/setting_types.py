@@ -13,13 +13,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._errors import OptionError
-from .durations import MAX_YEAR, InstantError, parse, parse_instant
+from .._errors import OptionError, naming
+from .durations import MAX_YEAR, parse, parse_instant
 from .values import (
     MAX_NUMBER,
     Kind,
     as_duration,
     as_instant,
+    as_kind,
     contains,
     fits,
     is_amount,
@@ -97,6 +98,8 @@ class Setting:
         """
         if self.kind in ("int", "float") and not is_amount(value):
             raise OptionError(f"{self.name} is {value:g}; it must be at least 0 and less than {MAX_NUMBER:g}")
+        if self.kind == "list of str" and not all(map(str.strip, value)):
+            raise OptionError(f"{self.name} contains an empty name")
         return value
 
     def to_request(self, value: Any, *, new: bool) -> dict[str, Any]:
@@ -193,6 +196,8 @@ class BudgetLimitsSetting(Setting):
                 raise OptionError(
                     f"{where}: max_budget is {one['max_budget']!r}; it must be at least 0 and less than {MAX_NUMBER:g}"
                 )
+            with naming(f"{where}.budget_duration"):
+                parse(one["budget_duration"])
         limits = [{**one, "budget_duration": str(parse(one["budget_duration"]))} for one in value]
         durations = [one["budget_duration"] for one in limits]
         if repeated := sorted({one for one in durations if durations.count(one) > 1}):
@@ -206,18 +211,39 @@ def _window(limit: Mapping[str, Any]) -> str:
 
 
 class RouterSettings(_Subset):
-    """LiteLLM replaces them as a whole, and returns null for those that are not set."""
+    """LiteLLM replaces them as a whole, returns null for those that are not set, and converts text to numbers."""
+
+    def normalize(self, value: Any) -> Any:
+        with naming(self.name):
+            return {name: _router_setting(name, one) for name, one in value.items()}
 
     def matches(self, desired: Any, present: Any) -> bool:
         names = {name for name, value in (present or {}).items() if not is_empty(value)}
         return names <= set(desired or {}) and super().matches(desired, present)
 
 
+# The router settings that are neither text nor lists. A template of ansible-core before 2.19 may make text of them.
+_ROUTER_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("allowed_fails", "max_retries", "num_retries"), "int"),
+    **dict.fromkeys(("cooldown_time", "retry_after", "timeout"), "float"),
+    **dict.fromkeys(("enable_tag_filtering", "fallback_on_unsupported_params"), "bool"),
+}
+
+
+def _router_setting(name: str, value: Any) -> Any:
+    if name == "retry_policy" and isinstance(value, Mapping):
+        return {error: as_kind(error, count, "int") for error, count in value.items()}
+    if name == "model_group_retry_policy" and isinstance(value, Mapping):
+        return {model: _router_setting("retry_policy", policy) for model, policy in value.items()}
+    return as_kind(name, value, _ROUTER_KINDS[name]) if name in _ROUTER_KINDS else value
+
+
 class DurationSetting(Setting):
     """A duration whose unit makes a difference: `7d` and `168h` are reset at different times."""
 
     def normalize(self, value: Any) -> Any:
-        return str(parse(value))
+        with naming(self.name):
+            return str(parse(value))
 
 
 class IntervalSetting(DurationSetting):
@@ -243,10 +269,8 @@ class TemporaryBudgetSetting(Setting):
     def normalize(self, value: Any) -> Any:
         if self.kind != "raw":
             return super().normalize(value)
-        try:
+        with naming(self.name):
             year = parse_instant(value).year
-        except InstantError as error:
-            raise OptionError(f"{self.name}: {error}") from None
         if year > MAX_YEAR:
             raise OptionError(f"{self.name} is {value!r}; the year must be {MAX_YEAR} or earlier")
         return as_instant(value)

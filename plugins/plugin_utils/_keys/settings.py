@@ -125,6 +125,11 @@ def setting(name: str) -> Setting:
     return SETTINGS.get(name) or (NotStoredSetting if name in _NOT_STORED else ExtraSetting)(name)
 
 
+def stored(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that LiteLLM stores: the others have an effect when a key is created for the first time."""
+    return {name: value for name, value in settings.items() if name not in _NOT_STORED}
+
+
 def with_companions(changes: Mapping[str, Any], desired: Mapping[str, Any], metadata: Any) -> dict[str, Any]:
     """Return changes of settings with what LiteLLM must receive in the same request.
 

@@ -9,9 +9,11 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from .._errors import OptionError
 from .durations import MAX_YEAR, Duration, DurationError, InstantError, parse, parse_instant
 
 Kind = Literal["str", "int", "float", "bool", "list of str", "list", "dict", "raw"]
@@ -44,6 +46,30 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 def fits(value: Any, kind: Kind) -> bool:
     """Return whether a value of LiteLLM is null or of this kind. The only `raw` values are instants."""
     return value is None or _FITS[kind](value)
+
+
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+_KIND_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def as_kind(name: str, value: Any, kind: Kind) -> Any:
+    """Return a number or a boolean, or the one that a text stands for; null stays null.
+
+    :raises OptionError: for any other value.
+    """
+    converted = value
+    if isinstance(value, str):
+        text = value.strip().lower()
+        with contextlib.suppress(ValueError, KeyError):
+            converted = _BOOLEANS[text] if kind == "bool" else _number(text)
+    is_valid = isinstance(converted, bool) == (kind == "bool") and fits(converted, kind)
+    if converted is not None and not (is_valid and (kind != "int" or converted == int(converted))):
+        raise OptionError(f"{name} is {value!r}; it must be {_KIND_NAMES[kind]}")
+    return converted
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def as_instant(value: Any) -> str | None:

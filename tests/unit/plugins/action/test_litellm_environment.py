@@ -111,9 +111,15 @@ def test_each_user_gets_a_key_with_own_settings(run):
         ({"settings": {"guid": "x"}}, "settings contains 'guid'; it can contain"),
         ({"settings": {"master_key": "x"}}, "settings contains 'master_key'; it can contain"),
         ({"settings": "x"}, "settings must be a dictionary"),
-        ({"settings": {"max_budget": -1}}, "max_budget is -1"),
+        ({"settings": {"max_budget": -1}}, "settings: max_budget is -1"),
         ({"settings": {"on_create": {"tpm_limits": 1}}}, "on_create has no option 'tpm_limits'"),
-        ({"duration": 7}, "duration 7 has no unit"),
+        ({"duration": 7}, "duration: 7 has no unit"),
+        ({"runtime": "long"}, "runtime: 'long' is not a duration"),
+        ({"platform_runtime": "long"}, "platform_runtime: 'long' is not a duration"),
+        ({"expires_at": "soon"}, "expires_at: 'soon' is not an instant"),
+        ({"settings": {"duration": "long"}, "duration": "7d"}, "settings: duration: 'long' is not a duration"),
+        ({"settings": {"rotation_interval": "long"}}, "settings: rotation_interval: 'long' is not a duration"),
+        ({"settings": {"max_budget": "much"}}, "settings: max_budget must be a number"),
         ({"guid": ""}, "guid is not set"),
         ({"durations": "7d"}, "litellm_environment has no option 'durations'; did you mean 'duration'?"),
         ({"metadata": {"a": "\0"}}, "metadata contains a value that cannot be stored"),
@@ -814,8 +820,8 @@ def test_an_expired_key_is_extended_from_now(run, proxy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"extend_by": "7"}, "extend_by '7' has no unit; write 7h for hours or 7d for days"),
-        ({"extend_by": "soon"}, "extend_by 'soon' is not a duration"),
+        ({"extend_by": "7"}, "extend_by: '7' has no unit; write 7h for hours or 7d for days"),
+        ({"extend_by": "soon"}, "extend_by: 'soon' is not a duration"),
         ({"extend_by": "7d", "runtime": 24}, "extend_by and runtime cannot both be given"),
     ],
 )

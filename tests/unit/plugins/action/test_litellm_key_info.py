@@ -153,7 +153,7 @@ def test_the_result_is_as_documented(run, proxy, ids):
         ({"key_alias": ["a", "b\tc"]}, "'b\\tc' contains a character that is not printable"),
         ({"key_id": SECRET}, "key_id must be 64 hexadecimal digits"),
         ({"status": "dead"}, "status must be one of active, expired, blocked, unknown, but is 'dead'"),
-        ({"expires_before": "soon"}, "'soon' is not an instant"),
+        ({"expires_before": "soon"}, "expires_before: 'soon' is not an instant"),
         ({"alias": "a"}, "no option 'alias'; did you mean 'key_alias'?"),
         ({"guid": "a", "master_key": "the-key"}, "master_key must start with 'sk-'"),
     ],

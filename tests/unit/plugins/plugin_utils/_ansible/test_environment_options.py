@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     ENVIRONMENT_OPTIONS,
     ROLE_PREFIX,
     coerce_settings,
+    role_wording,
     unknown_role_variables,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import (
@@ -52,9 +54,9 @@ def test_settings_that_are_not_a_dictionary_are_refused_and_not_quoted() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_budget": "much"}, "max_budget must be a number, but is 'much'"),
-        ({"on_unknown_models": "ask"}, "on_unknown_models must be one of fail, warn, ignore, but is 'ask'"),
-        ({"on_create": {"rpm_limits": 1}}, "on_create has no option 'rpm_limits'; did you mean 'rpm_limit'?"),
+        ({"max_budget": "much"}, "settings: max_budget must be a number, but is 'much'"),
+        ({"on_unknown_models": "ask"}, "settings: on_unknown_models must be one of fail, warn, ignore, but is 'ask'"),
+        ({"on_create": {"rpm_limits": 1}}, "settings: on_create has no option 'rpm_limits'; did you mean 'rpm_limit'?"),
     ],
 )
 def test_an_invalid_setting_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -67,9 +69,25 @@ def test_the_secrets_in_settings_are_known_to_be_secrets() -> None:
     settings = {"key": "sk-one", "key_seed": "a seed", "max_budget": 5}
     arguments = {"settings": settings, "key_seed": "another seed", "guid": "abc"}
     assert sorted(secret_values(ENVIRONMENT_OPTIONS, arguments)) == ["a seed", "another seed", "sk-one"]
+    arguments["settings"] = json.dumps(settings)
+    assert sorted(secret_values(ENVIRONMENT_OPTIONS, arguments)) == ["a seed", "another seed", "sk-one"]
 
 
 # Variables of the role
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("duration", f"{ROLE_PREFIX}duration"),
+        ("runtime", f"{ROLE_PREFIX}runtime"),
+        ("platform_runtime", "agnosticd_user_info.runtime"),
+        ("settings: duration", f"{ROLE_PREFIX}settings: duration"),
+    ],
+)
+def test_an_error_names_the_variable_of_the_role(name: str, variable: str) -> None:
+    message = "'soon' is not a duration"
+    assert role_wording({}, None).reword(f"{name}: {message}") == f"{variable}: {message}"
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ def test_the_defaults_of_the_connection_options() -> None:
         ("list of str", '"a"', ['"a"']),
         ("list of str", ' ["a"]', ["a"]),
         ("list", [{"a": 1}], [{"a": 1}]),
+        ("list", ' [{"a": 1}]', [{"a": 1}]),
+        ("list", "[{'a': None}]", [{"a": None}]),
         ("raw", 7, 7),
         ("path", "/etc//ssl/", "/etc/ssl"),
     ],
@@ -220,6 +222,10 @@ def test_a_value_is_converted_to_its_type(kind: str, value: Any, expected: Any) 
         ),
         ("list", "a", "option must be a list, but is 'a'"),
         ("list", {"a": 1}, "option must be a list, but is {'a': 1}"),
+        ("list", '{"a": 1}', "option must be a list, but is '{\"a\": 1}'"),
+        ("list", "[a]", "option must be a list, but is '[a]'"),
+        ("list", "(1, 2)", "option must be a list, but is '(1, 2)'"),
+        ("list", 5, "option must be a list, but is 5"),
     ],
 )
 def test_a_value_of_a_wrong_type_is_quoted(kind: str, value: Any, why: str) -> None:
@@ -310,6 +316,12 @@ def test_master_key_and_seed_are_registered_as_secrets_with_ansible_core(monkeyp
     nested = {"virtual_keys": [{"key_seed": "another seed", "key": "sk-given-away"}]}
     options.register(LITELLM_KEY_OPTIONS, {**given, **nested})
     assert registered == ["sk-master", "a seed", "another seed"]
+
+
+def test_secrets_in_the_text_of_a_list_are_known() -> None:
+    for text in ('[{"key": "sk-one"}, "x"]', "[{'key': 'sk-one'}]"):
+        assert list(options.secret_values(LITELLM_KEY_OPTIONS, {"virtual_keys": text})) == ["sk-one"]
+    assert list(options.secret_values(LITELLM_KEY_OPTIONS, {"virtual_keys": "[sk-one"})) == []
 
 
 def test_the_password_of_the_database_is_not_registered_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -577,5 +577,5 @@ def test_an_extension_by_a_duration_is_the_only_lifetime() -> None:
             parsed("role_", operation="extend", extend_by="7d", **other)
     with pytest.raises(OptionError, match=r"^role_extend_by and role_expires_at cannot both be given$"):
         parsed("role_", operation="extend", extend_by="7d", expires_at="2099-01-01", runtime=24, duration="7d")
-    with pytest.raises(OptionError, match=r"^role_extend_by '?7'? has no unit"):
+    with pytest.raises(OptionError, match=r"^role_extend_by: '?7'? has no unit"):
         parsed("role_", operation="extend", extend_by="7")

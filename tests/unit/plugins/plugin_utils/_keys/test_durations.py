@@ -185,7 +185,7 @@ def test_a_duration_with_a_unit(value):
 def test_a_duration_without_a_unit_is_refused_where_a_unit_is_required(value, number):
     with pytest.raises(DurationError) as error:
         parse_with_unit(value)
-    assert str(error.value) == (f"duration {value!r} has no unit; write {number}h for hours or {number}d for days")
+    assert str(error.value) == f"{value!r} has no unit; write {number}h for hours or {number}d for days"
 
 
 @pytest.mark.parametrize("value", ["1y", "", "soon", None, ["7d"], True, math.inf, math.nan], ids=repr)

@@ -13,10 +13,12 @@ import time
 from datetime import timedelta
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import desired_key
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import difference
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES, setting
@@ -112,7 +114,7 @@ SETTINGS = [
     ("enforced_params", ["user"], ["user", "metadata.generation_name"]),
     ("agent_id", "agent1", "agent2"),
     ("access_group_ids", ["group1", "group2"], ["group2"]),
-    ("router_settings", {"num_retries": 3, "timeout": 5}, {"num_retries": 3}),
+    ("router_settings", {"num_retries": 3, "timeout": 5, "retry_policy": {"DefaultRetries": 1}}, {"num_retries": 3}),
     ("permissions", {"allow_pii_controls": True}, {"allow_pii_controls": False}),
     ("blocked", True, False),
 ]
@@ -129,11 +131,12 @@ def test_a_setting_is_set_kept_changed_and_cleared(proxy, name, value, another):
         (another, "unchanged"),
     ):
         outcome = succeeded(run_one(proxy, settings={name: requested}), operation)
-        assert outcome.after.value(name) == requested
+        assert setting(name).matches(requested, outcome.after.value(name))
+        assert outcome.after.value(name) == requested or name == "router_settings"
     succeeded(run_one(proxy), "unchanged")
     cleared = setting(name).cleared_value
     succeeded(run_one(proxy, settings={name: cleared}), "unchanged" if name == "blocked" else "updated")
-    assert succeeded(run_one(proxy), "unchanged").after.value(name) in (cleared, False)
+    assert setting(name).matches(cleared, succeeded(run_one(proxy), "unchanged").after.value(name))
     succeeded(run_one(proxy, settings={name: cleared}), "unchanged")
 
 
@@ -184,6 +187,21 @@ def test_a_field_that_litellm_does_not_store_is_sent_for_a_new_key_only(proxy):
     assert [body["send_invite_email"] for body in bodies(proxy, "POST /key/generate")] == [True]
     succeeded(run_one(proxy, settings={**settings, "tpm_limit": 1}), "updated")
     assert [set(body) for body in bodies(proxy, UPDATE)] == [{"key", "tpm_limit"}]
+    proxy.requests.clear()
+    succeeded(run_one(proxy, settings=settings, regenerate="always"), "regenerated")
+    assert [body.get("send_invite_email") for body in bodies(proxy, "POST /key/generate")] == [None]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_number_that_lost_its_type_in_a_template_is_sent_as_a_number(proxy, is_new):
+    settings = {"router_settings": {"num_retries": "2", "enable_tag_filtering": "true"}}
+    key = coerce_key_options({"guid": "abc", **settings})
+    if not is_new:
+        proxy.add(ALIAS)
+    for operation in ("created" if is_new else "updated", "unchanged"):
+        succeeded(run(proxy, desired_key(key, None))[0], operation)
+    stored = {name: value for name, value in proxy.row(ALIAS)["router_settings"].items() if value not in (None, {})}
+    assert stored == {"num_retries": 2, "enable_tag_filtering": True}
 
 
 def test_a_list_in_another_order_is_no_change(proxy):

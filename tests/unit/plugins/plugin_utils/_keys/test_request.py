@@ -234,6 +234,37 @@ def test_a_budget_duration_is_written_in_one_unit() -> None:
             {"temp_budget_increase": 5.0, "temp_budget_expiry": "9000-12-31T00:00:00"},
         ),
         ({"unset": ["auto_rotate"]}, {"auto_rotate": None}),
+        ({"auto_rotate": False, "unset": ["rotation_interval"]}, {"auto_rotate": False, "rotation_interval": None}),
+        (
+            {"router_settings": {"num_retries": "2", "timeout": "5", "cooldown_time": "1.5", "retry_after": None}},
+            {"router_settings": {"num_retries": 2, "timeout": 5, "cooldown_time": 1.5, "retry_after": None}},
+        ),
+        (
+            {"router_settings": {"enable_tag_filtering": "True", "fallback_on_unsupported_params": False}},
+            {"router_settings": {"enable_tag_filtering": True, "fallback_on_unsupported_params": False}},
+        ),
+        (
+            {
+                "router_settings": {
+                    "retry_policy": {"TimeoutErrorRetries": "3"},
+                    "model_group_retry_policy": {"a": {"TimeoutErrorRetries": "4"}, "b": None},
+                    "routing_strategy_args": {"ttl": "10"},
+                    "fallbacks": [{"4": ["5"]}],
+                }
+            },
+            {
+                "router_settings": {
+                    "retry_policy": {"TimeoutErrorRetries": 3},
+                    "model_group_retry_policy": {"a": {"TimeoutErrorRetries": 4}, "b": None},
+                    "routing_strategy_args": {"ttl": "10"},
+                    "fallbacks": [{"4": ["5"]}],
+                }
+            },
+        ),
+        (
+            {"budget_limits": '[{"budget_duration": "1d", "max_budget": 5}]'},
+            {"budget_limits": [{"budget_duration": "1d", "max_budget": 5}]},
+        ),
     ],
 )
 def test_settings_are_sent_as_litellm_reads_them(options: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -258,15 +289,52 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
             {"budget_limits": [{**A_WINDOW, "max_budget": float("nan")}]},
             "budget_limits contains a value that cannot be",
         ),
-        ({"budget_limits": [{**A_WINDOW, "budget_duration": "soon"}]}, "'soon' is not a duration"),
+        (
+            {"budget_limits": [A_WINDOW, {**A_WINDOW, "budget_duration": "soon"}]},
+            "budget_limits[1].budget_duration: 'soon' is not a duration",
+        ),
+        ({"budget_duration": "soon"}, "budget_duration: 'soon' is not a duration"),
+        ({"on_create": {"budget_duration": "soon"}}, "on_create: budget_duration: 'soon' is not a duration"),
+        *(
+            ({name: values}, f"{name} contains an empty name")
+            for name in ("access_group_ids", "enforced_params", "models", "tags")
+            for values in ([""], ["a", " "])
+        ),
+        (
+            {"router_settings": {"num_retries": "many"}},
+            "router_settings: num_retries is 'many'; it must be a whole",
+        ),
+        ({"router_settings": {"num_retries": 2.5}}, "router_settings: num_retries is 2.5; it must be a whole number"),
+        ({"router_settings": {"num_retries": True}}, "router_settings: num_retries is True; it must be a whole number"),
+        ({"router_settings": {"timeout": "soon"}}, "router_settings: timeout is 'soon'; it must be a number"),
+        ({"router_settings": {"timeout": "nan"}}, "router_settings: timeout is 'nan'; it must be a number"),
+        ({"router_settings": {"timeout": [5]}}, "router_settings: timeout is [5]; it must be a number"),
+        (
+            {"router_settings": {"enable_tag_filtering": 1}},
+            "router_settings: enable_tag_filtering is 1; it must be true or false",
+        ),
+        (
+            {"router_settings": {"retry_policy": {"TimeoutErrorRetries": "x"}}},
+            "router_settings: TimeoutErrorRetries is 'x'; it must be a whole number",
+        ),
+        (
+            {"router_settings": {"model_group_retry_policy": {"a": {"TimeoutErrorRetries": "x"}}}},
+            "router_settings: TimeoutErrorRetries is 'x'; it must be a whole number",
+        ),
         (
             {"budget_limits": [A_WINDOW, {"budget_duration": "1 day", "max_budget": 6}]},
             "budget_limits names 1d more than once",
         ),
         ({"auto_rotate": True}, "auto_rotate needs rotation_interval: LiteLLM stores them together only"),
         ({"rotation_interval": "30d"}, "rotation_interval needs auto_rotate: LiteLLM stores them together only"),
-        ({"auto_rotate": False, "rotation_interval": "30d"}, "rotation_interval needs auto_rotate: LiteLLM"),
-        ({"auto_rotate": True, "rotation_interval": "0d"}, "it must be more than zero"),
+        (
+            {"auto_rotate": False, "rotation_interval": "30d"},
+            "rotation_interval is given, but auto_rotate is false; remove one of them, or set auto_rotate to true",
+        ),
+        (
+            {"auto_rotate": True, "rotation_interval": "0d"},
+            "rotation_interval: '0d' is not a duration: it must",
+        ),
         ({"temp_budget_increase": 0}, "temp_budget_increase needs temp_budget_expiry: LiteLLM"),
         ({"temp_budget_expiry": "2030-01-01"}, "temp_budget_expiry needs temp_budget_increase: LiteLLM"),
         (
@@ -320,8 +388,14 @@ def test_an_expiry_has_a_last_year() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["duration", "runtime"])
+def test_an_error_names_the_option_of_the_lifetime(name: str) -> None:
+    assert error_of(guid="abc", **{name: "soon"}).startswith(f"{name}: 'soon' is not a duration: ")
+    assert error_of(guid="abc", expires_at="soon").startswith("expires_at: 'soon' is not an instant: ")
+
+
 def test_a_duration_needs_a_unit_and_a_runtime_is_in_hours() -> None:
-    assert error_of(guid="abc", duration=7) == "duration 7 has no unit; write 7h for hours or 7d for days"
+    assert error_of(guid="abc", duration=7) == "duration: 7 has no unit; write 7h for hours or 7d for days"
     assert desired(guid="abc", runtime=7).lifetime == Lifetime(Duration(7, "h"))
 
 
