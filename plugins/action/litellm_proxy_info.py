@@ -20,7 +20,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     CONNECTION_OPTIONS,
     coerce_options,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.references import served_models
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -39,7 +41,8 @@ class ActionModule(ControllerAction):
         options = coerce_options(self.OPTIONS, self.arguments(task_vars), "litellm_proxy_info")
         client = self.connect(options)
         require_administrator(client)
-        models, version = sorted(served_models(client)), litellm_version(client)
+        models, problem = _models(client)
+        version = litellm_version(client)
         versions = _versions()
         return {
             "changed": False,
@@ -51,13 +54,27 @@ class ActionModule(ControllerAction):
                 sources=self.wording.names,
                 validates_certs=client.connection.validate_certs,
                 version=version,
-                models=models,
+                models=models or (),
+                problem=problem,
                 versions=versions,
             ),
             "api_endpoint": client.connection.url,
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
+
+
+def _models(client: Client) -> tuple[list[str] | None, str]:
+    """Return the models of the proxy; None and the reason if the key may not list them, but manage keys.
+
+    :raises LiteLLMError: if they cannot be listed for another reason.
+    """
+    try:
+        return sorted(served_models(client)), ""
+    except LiteLLMError as error:
+        if not error.refuses_route:
+            raise
+        return None, str(error)
 
 
 def _versions() -> dict[str, str]:

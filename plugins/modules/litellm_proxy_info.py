@@ -41,7 +41,8 @@ litellm_version:
   type: str
   sample: 1.106.2
 models:
-  description: The names of the models that the proxy serves, and patterns such as V(openai/*).
+  description: The names of the models that the proxy serves, and patterns such as V(openai/*). It is null if the key
+    sees all virtual keys, but may not list models; RV(summary) then contains the reason.
   returned: success
   type: list
   elements: str

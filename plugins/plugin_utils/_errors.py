@@ -59,6 +59,11 @@ class LiteLLMError(UserError):
         self.status = status
 
     @property
+    def refuses_route(self) -> bool:
+        """Whether the key is valid, and the route of the request is not one of those that it may call."""
+        return self.status == 403 and "limited to other routes" in str(self)
+
+    @property
     def refuses_custom_secrets(self) -> bool:
         """Whether the proxy only accepts secrets that it generates (`general_settings.disable_custom_api_keys`)."""
         return self.status == 403 and "Custom API key" in str(self)

@@ -254,6 +254,7 @@ MINIMUM = {
     "automation_platform": 1,
     "clean_up": 4,
     "collection": 7,
+    "delegated_keys": 3,
     "expiry": 2,
     "extend_and_pause": 9,
     "hand_over_a_key": 5,

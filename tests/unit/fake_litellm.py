@@ -100,6 +100,7 @@ class FakeLiteLLM:
     :ivar release: the LiteLLM release to imitate.
     :ivar clock: how far the proxy's clock is ahead of the local clock.
     :ivar caller: the internal user whose personal key is used as the master key; None for the real master key.
+    :ivar allowed_routes: the paths that the key that is used as the master key may call; empty for all.
     :ivar requests: the method and path, and the query or body, of each request.
     """
 
@@ -107,6 +108,7 @@ class FakeLiteLLM:
         self.release = tuple(map(int, release.split(".")))
         self.clock = timedelta(0)
         self.caller: str | None = None
+        self.allowed_routes: tuple[str, ...] = ()
         self.rows: dict[str, Json] = {}
         self.deleted: dict[str, Json] = {}
         self.models = ["gpt-4o", "openai/granite"]
@@ -166,6 +168,8 @@ class FakeLiteLLM:
     # The behaviour of LiteLLM
 
     def handle(self, method: str, path: str, params: Json) -> Any:
+        if self.allowed_routes and path not in self.allowed_routes:
+            raise ErrorResponse(403, f"Virtual key is not allowed to call this route. Tried to call route: {path}")
         return getattr(self, f"_{method}_{path.strip('/').replace('/', '_')}".lower())(params)
 
     def _get_v1_models(self, query: Json) -> Json:

@@ -75,6 +75,8 @@ NOT_MESSAGES = (
     "Created 1 virtual key",
     "LiteLLM Virtual Key extended to …, until …",
     # What LiteLLM writes.
+    "to access this route",
+    "to call this route",
     " You must be a LiteLLM Enterprise user",
 )
 

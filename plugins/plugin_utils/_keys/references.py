@@ -62,6 +62,9 @@ def _model_problems(
         served = served_models(client)
     except LiteLLMError as error:
         if on_unknown_models == "fail":
+            if error.refuses_route:
+                problem = f"{error}, or set on_unknown_models: warn"
+                raise LiteLLMError(problem, transient=False, status=error.status) from None
             raise
         warn(f"The models of the proxy cannot be listed, so they are not checked: {error}")
         return {}

@@ -67,8 +67,13 @@ def http_error(connection: Connection, request: str, status: int, detail: str) -
     :param detail: the reason from `error_detail`, masked.
     """
     url, url_name, key_name = connection.url, connection.name("url"), connection.name("master_key")
-    if (status == 401 and "Only proxy admin" in detail) or (status == 403 and "role= proxy_admin_viewer" in detail):
+    if status == 401 and "Only proxy admin" in detail:
         return not_administrator(connection, status)
+    if status == 403 and ("to call this route" in detail or "to access this route" in detail):
+        return (
+            f"{url} does not allow {key_name} to send {request} ({status}), because the key, or the role of its user, "
+            "is limited to other routes; pass the master key, or a key that may call this route"
+        )
     if status == 401:
         # LiteLLM's own message contains the unsalted hash of the key.
         return f"{url} does not accept the master key (401); check {key_name}"
@@ -83,7 +88,7 @@ def not_administrator(connection: Connection, status: int) -> str:
     """Return the message for a key that is valid, but not an administrator's."""
     return (
         f"{connection.url} does not accept {connection.name('master_key')} as an administrator's key ({status}): it "
-        "belongs to a user; pass the master key of the proxy"
+        "does not see all keys; pass the master key of the proxy, or a key of a user with the role proxy_admin"
     )
 
 

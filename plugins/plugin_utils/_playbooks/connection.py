@@ -23,12 +23,14 @@ def summarize_connection(
     validates_certs: bool,
     version: str | None,
     models: Sequence[str],
+    problem: str = "",
     versions: Mapping[str, str],
 ) -> list[str]:
     """Return the lines of the summary.
 
     :param sources: the variables or environment variables that set the connection options.
     :param version: the version of LiteLLM; None if it is not known.
+    :param problem: why the models cannot be listed; empty if they are.
     :param versions: of the software on the controller, by its name.
     """
     encryption = "not encrypted"
@@ -36,11 +38,12 @@ def summarize_connection(
         encryption = "encrypted" if validates_certs else "encrypted, but the certificate is not validated"
     shown = [printable(model) for model in models[:_MAX_MODELS]]
     further = f" and {len(models) - _MAX_MODELS} more" if len(models) > _MAX_MODELS else ""
+    listed = f"Models ({len(models)}): {', '.join(shown) or 'none'}{further}"
     return [
         f"Proxy: {url}{_from(sources, 'url')}, {encryption}",
         f"LiteLLM: {version or 'the proxy does not report its version'}",
-        f"Key: accepted as an administrator's key{_from(sources, 'master_key')}; it can manage all virtual keys",
-        f"Models ({len(models)}): {', '.join(shown) or 'none'}{further}",
+        f"Key: accepted as an administrator's key{_from(sources, 'master_key')}; it sees all virtual keys",
+        f"Models: not listed: {problem}" if problem else listed,
         f"Here: {', '.join(f'{name} {number}' for name, number in versions.items())}",
     ]
 

@@ -47,7 +47,7 @@ def test_a_proxy_is_described(run, httpserver, responses, version):
     assert result["summary"][:4] == [
         f"Proxy: {url} (from litellm_url), not encrypted",
         f"LiteLLM: {version or 'the proxy does not report its version'}",
-        "Key: accepted as an administrator's key (from litellm_master_key); it can manage all virtual keys",
+        "Key: accepted as an administrator's key (from litellm_master_key); it sees all virtual keys",
         "Models (2): a/*, b",
     ]
 

@@ -485,7 +485,7 @@ def test_the_key_of_an_internal_user_is_refused(
     httpserver.clear()
     httpserver.expect_request("/key/list", method="GET").respond_with_handler(listing)
     message = failure(template, lookup_template(name, field=field, user_data=DATA), **proxy)
-    assert "does not accept litellm_master_key as an administrator's key (403): it belongs to a user" in message
+    assert "does not accept litellm_master_key as an administrator's key (403): it does not see all keys" in message
 
 
 # Errors

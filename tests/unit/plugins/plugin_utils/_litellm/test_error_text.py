@@ -20,6 +20,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
 from pytest_httpserver import HTTPServer
 
 FOR = " for GET /key/list: "
+NO_ROUTE = (
+    "{url} does not allow master_key to send GET /key/list (403), because the key, or the role of its user, is limited "
+    "to other routes; pass the master key, or a key that may call this route"
+)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +95,15 @@ FOR = " for GET /key/list: "
         (
             401,
             {"error": {"message": "Authentication Error, Only proxy admin can be used to generate keys. Route=/key"}},
-            "{url} does not accept master_key as an administrator's key (401): it belongs to a user; "
-            "pass the master key of the proxy",
+            "{url} does not accept master_key as an administrator's key (401): it does not see all keys; "
+            "pass the master key of the proxy, or a key of a user with the role proxy_admin",
         ),
+        (
+            403,
+            {"detail": "Virtual key is not allowed to call this route. Only allowed to call routes: ['a']"},
+            NO_ROUTE,
+        ),
+        (403, {"error": {"message": "user not allowed to access this route, role= proxy_admin_viewer"}}, NO_ROUTE),
     ],
 )
 def test_the_reason_is_found_in_every_shape_of_error_response(

@@ -40,7 +40,7 @@ def test_whether_the_connection_is_safe(url: str, validates_certs: bool, expecte
 def test_the_other_lines() -> None:
     assert lines()[1:] == [
         "LiteLLM: 1.106.2",
-        "Key: accepted as an administrator's key; it can manage all virtual keys",
+        "Key: accepted as an administrator's key; it sees all virtual keys",
         "Models (1): m",
         "Here: Python 3.12, urllib3 2.0",
     ]
