@@ -8,7 +8,8 @@
 sessions whose names contain at least one of them. noxfile.py defines the sessions, with the tag "matrix". Sessions with
 the tag "next" use an ansible-core version that is not released yet; the table includes them, but they may fail.
 
-The page `compatibility` shows the last result of each session. A run replaces the results of its own sessions only.
+The page `compatibility` shows the last result of each session. A run replaces the results of its own sessions only,
+and of these only if they ran to their end.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ def results_of(sessions: list[Session], day: str, *, quick: bool) -> Results:
             continue
         release, text = core, NOT_RUN
         if session["result"] != "skipped":
-            release, python = installed(session["name"]) or (core, python)
+            versions = installed(session["name"])
+            if session["result"] not in ("success", "failed") or not versions:
+                continue  # it was interrupted, or could not be prepared
+            release, python = versions
             text = f"{'passed' if session['result'] == 'success' else session['result']} {day}"
             text += " (selection)" if quick and check == "end_to_end" else ""
         row = results.setdefault((core, python), {CORE: release, PYTHON: python})
@@ -176,6 +180,9 @@ def main() -> int:
         help="of the end-to-end tests, run only those that depend on the version of ansible-core",
     )
     arguments = parser.parse_args()
+    if os.environ.get("PYTEST_ADDOPTS"):
+        print("PYTEST_ADDOPTS is set, but the matrix records complete runs only; unset it", file=sys.stderr)
+        return 2
     planned = select_sessions(arguments.words)
     if not planned:
         print(

@@ -63,7 +63,7 @@ def release(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def release_run(pytestconfig: pytest.Config, release: str) -> ReleaseRun:
     """Return the record of the tests on this release."""
-    return pytestconfig.stash.setdefault(RUNS, {}).setdefault(release, ReleaseRun())
+    return _run_of(pytestconfig, release)
 
 
 @pytest.fixture(scope="session")
@@ -72,16 +72,36 @@ def table(pytestconfig: pytest.Config) -> list[list[str]]:
     return pytestconfig.stash.setdefault(TABLE, [])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Remember all tests of each release, also those that the arguments do not select."""
+    modules = {module for item in items if _release_of(item) and (module := item.getparent(pytest.Module))}
+    for item in (one for module in modules for one in module.collect()):
+        if isinstance(item, pytest.Item) and (release := _release_of(item)):
+            _run_of(item.config, release).tests.add(item.nodeid)
+
+
+def _release_of(item: pytest.Item) -> str:
+    """Return the release that a test of test_releases.py runs on; empty for other tests."""
+    tested = getattr(item, "callspec", None)
+    is_release_test = tested and "release" in tested.params and item.path.name == "test_releases.py"
+    return str(tested.params["release"]) if tested and is_release_test else ""
+
+
+def _run_of(config: pytest.Config, release: str) -> ReleaseRun:
+    return config.stash.setdefault(RUNS, {}).setdefault(release, ReleaseRun())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    tested = getattr(item, "callspec", None)
-    if tested and "release" in tested.params and item.path.name == "test_releases.py":
-        run = item.config.stash.setdefault(RUNS, {}).setdefault(tested.params["release"], ReleaseRun())
+    if release := _release_of(item):
+        run = _run_of(item.config, release)
         marker = item.get_closest_marker("operation")
         outcomes = run.outcomes.setdefault(marker.args[0] if marker else "", [])
         if report.when == "call" or report.failed:
             outcomes.append(report.passed)
+            run.finished.add(item.nodeid)
     return report
 
 
@@ -92,12 +112,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
         for row in rows:
             terminalreporter.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)))
+    if config.getoption("--write-docs"):
+        for release, run in config.stash.get(RUNS, {}).items():
+            if reason := run.incomplete():
+                terminalreporter.line(f"LiteLLM {release} is not recorded, because {reason}.")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    if not config.getoption("--write-docs") or config.getoption("keyword") or config.getoption("markexpr"):
+    if not config.getoption("--write-docs"):
         return
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    rows = [run.cells(release, today) for release, run in config.stash.get(RUNS, {}).items()]
+    runs = config.stash.get(RUNS, {}).items()
+    rows = [run.cells(release, today) for release, run in runs if not run.incomplete()]
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")

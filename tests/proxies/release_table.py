@@ -4,7 +4,7 @@
 
 """Write which operations were tested on which LiteLLM release to a page of the documentation. Pure functions.
 
-A run that tests only some releases replaces only their rows.
+A run that tests only some releases replaces only their rows. Incomplete runs of a release change nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,25 @@ class ReleaseRun:
     :ivar outcomes: whether each test passed, by the operation that it tests; "" for other tests.
     :ivar remarks: what replaces the number of tests that passed, by operation.
     :ivar packages: which packages of LiteLLM were replaced; empty if none was.
+    :ivar is_started: the release exists, and its proxy has started.
+    :ivar tests: the ids of all tests of the release, no matter which of them were selected.
+    :ivar finished: the ids of those that have run.
     """
 
     outcomes: dict[str, list[bool]] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     packages: str = ""
+    is_started: bool = False
+    tests: set[str] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)
+
+    def incomplete(self) -> str:
+        """Return why the run must not be written; empty if it is complete."""
+        if not self.is_started:
+            return "its proxy did not start"
+        if missing := len(self.tests - self.finished):
+            return f"{missing} of {len(self.tests)} tests did not run"
+        return ""
 
     def cells(self, release: str, date: str) -> tuple[str, ...]:
         """Return the row of the table."""

@@ -116,6 +116,7 @@ def proxy(release: str, release_run: ReleaseRun, table: list[list[str]]) -> Iter
     with sandbox(f"release-{release}", "--litellm-version", release) as started:
         table.append([f"LiteLLM {release}", f"started in {watch.seconds:.0f} s"])
         release_run.packages = started.packages
+        release_run.is_started = True
         if release in UNDELETABLE:
             release_run.remarks.update(replace="fails", destroy="only with force_db_delete")
         yield started

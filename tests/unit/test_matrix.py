@@ -58,6 +58,27 @@ def test_a_run_replaces_only_its_own_results() -> None:
     assert recorded(page, [], "2026-03-31") == page
 
 
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [
+        ("aborted", "unit-2.9-py3.11"),  # interrupted, or without the proxy that it requires
+        ("failed", "unit-2.9-py3.12"),  # before ansible-core was installed
+    ],
+)
+def test_a_session_that_did_not_run_to_its_end_is_not_recorded(result: str, name: str) -> None:
+    page = recorded(PAGE, ran("success", "unit-2.9-py3.11"), "2026-01-31")
+    assert recorded(page, ran(result, name), "2026-02-28") == page
+
+
+def test_arguments_that_select_tests_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k something")
+    monkeypatch.setattr("sys.argv", ["matrix.py", "2.9"])
+    assert matrix.main() == 2
+    assert "PYTEST_ADDOPTS" in capsys.readouterr().err
+
+
 def test_the_page_of_the_documentation_can_be_updated() -> None:
     page = matrix.PAGE.read_text(encoding="utf-8")
     assert page.count(matrix.BEGIN) == page.count(matrix.END) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies import conftest as plugin
 from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.release_table import (
     BEGIN,
     END,
@@ -17,6 +18,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.release_table 
     update_page,
 )
 
+pytest_plugins = ("pytester",)
 PAGE = Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "compatibility.rst"
 EMPTY = f"Before\n\n{BEGIN}\n{END}\nAfter\n"
 
@@ -57,3 +59,98 @@ def test_the_documentation_has_the_table(release: str):
     page = PAGE.read_text(encoding="utf-8")
     assert update_page(page, []) == page
     assert f"   * - {release}\n" in page
+
+
+# What a run writes
+
+TESTS = """
+import os
+import pytest
+
+@pytest.fixture(scope="module")
+def proxy(release, release_run):
+    assert release != "1.999.0", "no such release"
+    release_run.is_started = True
+
+@pytest.fixture
+def broken(release):
+    assert release != "1.85.0"
+
+@pytest.mark.operation("create")
+def test_create(proxy, release):
+    if os.environ.get("INTERRUPTED") == release:
+        raise KeyboardInterrupt
+
+@pytest.mark.operation("create")
+@pytest.mark.parametrize("number", [1, 2])
+def test_numbers(proxy, release, number):
+    assert release != "1.80.5" or number != 2
+
+@pytest.mark.operation("list")
+def test_list(proxy, broken):
+    pass
+"""
+
+
+def recorded(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, releases: str, *arguments: str
+) -> tuple[dict[str, str], str]:
+    """Run the tests, and return the column `create` by release, and the output of pytest."""
+    page = pytester.path / "page.rst"
+    page.write_text(EMPTY if not page.exists() else page.read_text())
+    monkeypatch.setattr(plugin, "PAGE", page)
+    pytester.makepyfile(test_releases=TESTS)
+    options = ("-p", plugin.__name__, "-p", "no:cacheprovider", "--write-docs", f"--litellm-releases={releases}")
+    result = pytester.runpytest_inprocess(*options, *(arguments or ("test_releases.py",)))
+    rows = [line[7:] for line in page.read_text().splitlines() if line.startswith("   * - ")]
+    cells = page.read_text().split("   * - ")
+    created = {row: cells[number].splitlines()[1].strip(" -") for number, row in enumerate(rows, start=1)}
+    return created, result.stdout.str()
+
+
+def test_a_complete_run_is_written(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    created, _output = recorded(pytester, monkeypatch, "1.80.5,1.85.0,1.106.2")
+    assert created == {
+        "LiteLLM": "create",
+        "1.80.5": "1 of 3 failed",
+        "1.85.0": "3 passed",
+        "1.106.2": "3 passed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("releases", "arguments"),
+    [
+        ("1.106.2", ["test_releases.py::test_create"]),
+        ("1.106.2", ["test_releases.py::test_numbers", "test_releases.py::test_create"]),
+        ("1.106.2", ["test_releases.py", "-k", "create"]),
+        ("1.106.2", ["test_releases.py", "--deselect=test_releases.py::test_list"]),
+        ("1.80.5", ["test_releases.py", "-x"]),
+        ("1.999.0", ["test_releases.py"]),
+    ],
+    ids=["one test", "two tests", "-k", "--deselect", "-x", "no such release"],
+)
+def test_an_incomplete_run_is_not_written(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, releases: str, arguments: list[str]
+) -> None:
+    recorded(pytester, monkeypatch, "1.106.2")
+    before = (pytester.path / "page.rst").read_text()
+    created, output = recorded(pytester, monkeypatch, releases, *arguments)
+    assert (pytester.path / "page.rst").read_text() == before
+    assert created == {"LiteLLM": "create", "1.106.2": "3 passed"}
+    reason = "did not start" if releases == "1.999.0" else "of 4 tests"
+    assert f"LiteLLM {releases} is not recorded, because" in output
+    assert reason in output
+
+
+def test_an_interrupted_run_writes_the_releases_that_were_complete(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTERRUPTED", "1.106.2")
+    with pytest.raises(KeyboardInterrupt):
+        recorded(pytester, monkeypatch, "1.85.0,1.106.2")
+    monkeypatch.setenv("INTERRUPTED", "1.110.2")
+    with pytest.raises(KeyboardInterrupt):
+        recorded(pytester, monkeypatch, "1.110.2")
+    page = (pytester.path / "page.rst").read_text()
+    assert [line[7:] for line in page.splitlines() if line.startswith("   * - ")] == ["LiteLLM", "1.85.0"]
