@@ -107,6 +107,24 @@ options:
   max_budget:
     description: The maximum spend of each key, in US dollars.
     type: float
+  shared_budget:
+    description:
+      - The maximum spend of all keys of the environment together, in US dollars. It is set by O(operation=provision)
+        and O(operation=extend), and can be combined with O(max_budget), the limit of each key.
+      - The keys are put into a LiteLLM team that has the alias of the environment as its id, and names the guid in its
+        metadata. The team is created, changed and deleted with the environment. A team with this id whose metadata
+        names another guid, or none, is not changed, and the task fails. O(settings) cannot contain C(team_id).
+      - O(operation=destroy) deletes the team after the keys if this option is specified, if a key is in the team, or
+        if the saved user data shows that one was. It fails if other keys are in the team. The team is also deleted when
+        the last key leaves it, for example with C(unset=[team_id]) in O(settings).
+    type: float
+    version_added: 2.0.0
+  shared_budget_duration:
+    description:
+      - The interval after which the spend of O(shared_budget) is reset to zero, such as V(7d). LiteLLM resets it at the
+        start of a day, week or month. Without it, the budget is never reset, unless the proxy has a default.
+    type: str
+    version_added: 2.0.0
   metadata:
     description:
       - Additional metadata of the keys. The action adds the guid and, for multiple users, the name of the user. The
@@ -280,6 +298,13 @@ EXAMPLES = r"""
     guid: user124
     runtime: 48
 
+- name: Let all keys of the workshop spend 100 US dollars together
+  rhpds.litellm_virtual_keys.litellm_environment:
+    guid: user124
+    multi_user: true
+    user_count: 20
+    shared_budget: 100
+
 - name: Delete all keys of the workshop
   rhpds.litellm_virtual_keys.litellm_environment:
     operation: destroy
@@ -351,6 +376,32 @@ not_deleted:
   type: list
   elements: str
   sample: []
+shared_budget:
+  description:
+    - The budget that all keys share, if O(shared_budget) is specified or O(operation=status) finds one. It is empty
+      otherwise, and after it was deleted.
+  returned: on success, or if some keys failed and it is not empty
+  type: dict
+  contains:
+    limit:
+      description: The maximum spend of all keys together, in US dollars.
+      type: float
+    spent:
+      description: What the keys have spent, in US dollars. LiteLLM updates it every few seconds to minutes.
+      type: float
+    left:
+      description: What the keys can still spend, in US dollars.
+      type: float
+    duration:
+      description: The interval after which the spend is reset. It is null if it is never reset.
+      type: str
+    resets_at:
+      description: When the spend is reset next, in ISO 8601 format. It is null if it is never reset.
+      type: str
+    team_id:
+      description: The LiteLLM team that holds the budget.
+      type: str
+  sample: {"limit": 100.0, "spent": 12.34, "left": 87.66, "duration": null, "resets_at": null, "team_id": "virtkey-a"}
 delete_statement:
   description:
     - The SQL statement that deletes the rows of the keys in RV(not_deleted). It is empty if there are no such keys.

@@ -19,6 +19,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
+    ObservedBudget,
+    SharedBudget,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
+    changes as budget_changes,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
@@ -30,6 +37,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.s
     SETTINGS,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client as client_module
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import teams
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
@@ -118,7 +126,7 @@ class _Proxy(FakeLiteLLM):
 def usage() -> Usage:
     """Return what this collection sends and reads."""
     with _Proxy().running() as proxy, _recorded_responses() as read:
-        proxy.teams.add("text")
+        proxy.add_team("text")
         proxy.budgets.add("text")
         client = client_module.Client(Connection(proxy.url, MASTER_KEY))
         require_administrator(client)
@@ -142,6 +150,7 @@ def usage() -> Usage:
         proxy.add("virtkey-a")
         observer.find_by_prefix("", {"user_id": "text", "team_id": "text"})
         observer.find_by_id(proxy.row("virtkey-a")["token"])
+        _manage_team(client)
         requests = list(proxy.requests)
     sent: dict[str, set[str]] = {}
     for request, body in requests:
@@ -150,6 +159,14 @@ def usage() -> Usage:
     routes = [route for name in KEY_TYPES for route in key_type.to_request(name, new=False)["allowed_routes"]]
     in_metadata = frozenset(name for name, one in SETTINGS.items() if one.in_metadata)
     return Usage(_frozen(sent), _frozen(read), in_metadata, frozenset(routes))
+
+
+def _manage_team(client: client_module.Client) -> None:
+    """Create, change, read and delete the team of a shared budget."""
+    teams.create_team(client, budget_changes(SharedBudget("virtkey-a", "a", 1.0, "7d"), None) or {})
+    observed = ObservedBudget.from_row(teams.read_team(client, "virtkey-a") or {})
+    teams.update_team(client, budget_changes(SharedBudget("virtkey-a", "a", 2.0, "8d"), observed) or {})
+    teams.delete_team(client, "virtkey-a")
 
 
 @contextmanager

@@ -266,6 +266,7 @@ MINIMUM = {
     "role": 11,
     "run_a_workshop": 9,
     "secrets": 1,
+    "share_a_budget": 7,
     "symptoms": 2,
 }
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An in-memory LiteLLM key API behind a real HTTP server, for situations that a real proxy cannot produce on demand.
+"""An in-memory LiteLLM behind a real HTTP server, for situations that a real proxy cannot produce on demand.
 
 Examples are a lost response, another release, a clock that is a week ahead, or another run between two requests. The
 responses follow LiteLLM's source code. Behaviour that a real proxy can show is tested in tests/end_to_end.
@@ -112,7 +112,7 @@ class FakeLiteLLM:
         self.rows: dict[str, Json] = {}
         self.deleted: dict[str, Json] = {}
         self.models = ["gpt-4o", "openai/granite"]
-        self.teams: set[str] = set()
+        self.teams: dict[str, Json] = {}
         self.budgets: set[str] = set()
         self.custom_keys = True  # general_settings.disable_custom_api_keys
         self.unique_aliases = True  # False: as if all requests arrived at the same time
@@ -151,6 +151,12 @@ class FakeLiteLLM:
         }
         return token
 
+    def add_team(self, team_id: str, **row: Any) -> Json:
+        """Add an existing team and return its row."""
+        columns: Json = dict.fromkeys(("max_budget", "budget_duration", "budget_reset_at", "team_alias"))
+        self.teams[team_id] = {**columns, "metadata": {}, "spend": 0.0, **row, "team_id": team_id}
+        return self.teams[team_id]
+
     def aliases(self) -> list[str]:
         return sorted(str(row["key_alias"]) for row in self.rows.values())
 
@@ -178,7 +184,34 @@ class FakeLiteLLM:
     def _get_team_info(self, query: Json) -> Json:
         if query["team_id"] not in self.teams:
             raise ErrorResponse(404, f"{{'error': 'Team not found, passed team id: {query['team_id']}.'}}")
-        return {"team_id": query["team_id"], "team_info": {}, "keys": []}
+        return {"team_id": query["team_id"], "team_info": self.teams[query["team_id"]], "keys": []}
+
+    def _get_v2_team_list(self, query: Json) -> Json:
+        size, page = int(query["page_size"]), int(query["page"])
+        rows = [row for team_id, row in sorted(self.teams.items()) if query.get("team_id", team_id) == team_id]
+        shown = rows[(page - 1) * size : page * size]
+        return {"teams": shown, "total": len(rows), "page": page, "total_pages": -(-len(rows) // size)}
+
+    def _post_team_new(self, body: Json) -> Json:
+        if body["team_id"] in self.teams:
+            raise ErrorResponse(400, f"{{'error': 'Team id = {body['team_id']} already exists.'}}")
+        return self.add_team(**body)
+
+    def _post_team_update(self, body: Json) -> Json:
+        if body["team_id"] not in self.teams:
+            raise ErrorResponse(404, f"{{'error': 'Team not found, passed team_id={body['team_id']}'}}")
+        self.teams[body["team_id"]].update(body)
+        return {"team_id": body["team_id"], "data": self.teams[body["team_id"]]}
+
+    def _post_team_delete(self, body: Json) -> Json:
+        for team_id in body["team_ids"]:
+            if team_id not in self.teams:
+                raise ErrorResponse(404, f"{{'error': 'Team not found, passed team_id={team_id}'}}")
+        for team_id in body["team_ids"]:
+            for token in [token for token, row in self.rows.items() if row["team_id"] == team_id]:
+                self.deleted[token] = self.rows.pop(token)
+            del self.teams[team_id]
+        return {"deleted_teams": body["team_ids"]}
 
     def _post_budget_info(self, body: Json) -> list[Json]:
         return [{"budget_id": budget} for budget in body["budgets"] if budget in self.budgets]
@@ -262,6 +295,9 @@ class FakeLiteLLM:
             raise ErrorResponse(404, "Key not found.")
         if row["team_id"] and row["team_id"] not in self.teams:
             raise ErrorResponse(404, f"{{'error': \"Team doesn't exist in db. Team={row['team_id']}\"}}")
+        team_id = body.get("team_id")
+        if team_id and team_id != row["team_id"] and row["user_id"]:
+            raise ErrorResponse(403, f"User={row['user_id']} is not a member of the team={team_id}.")
         if "key_alias" in body and body["key_alias"] != row["key_alias"]:
             self._check_alias_is_free(body["key_alias"])
         for name in _NEVER_NULL:

@@ -57,6 +57,13 @@ NOT_MESSAGES = (
     "less than a minute",
     " with block_on_stop, or blocked: false",
     ", 1.60 or later",
+    ", 1.67 or later",
+    # Parts of a line of the summary.
+    ", reset at …",
+    "Shared budget: … USD for all keys",
+    "Shared budget: no limit, … spent",
+    # What LiteLLM says.
+    "is not a member of the team",
     ", or run …_key",
     "There are no virtual keys",
     "Secret … in namespace …",

@@ -49,6 +49,8 @@ ENVIRONMENT_OPTIONS = {
     "user_id": Option(),
     # What they may do.
     **{name: SETTING_OPTIONS[name] for name in ("models", "max_budget", "metadata")},
+    "shared_budget": SETTING_OPTIONS["max_budget"],
+    "shared_budget_duration": SETTING_OPTIONS["budget_duration"],
     "include_docling": Option("bool", False),
     "docling_model": Option(default="Docling"),
     "on_unknown_models": Option(default="warn", choices=("fail", "warn", "ignore")),

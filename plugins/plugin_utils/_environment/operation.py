@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Sequence
 
 from .._errors import LiteLLMError, UserError
-from .._keys.model import ObservedKey
+from .._keys.model import DesiredKey, ObservedKey
 from .._keys.model_names import describe_unknown, unknown_models
 from .._keys.outcome import Outcome
 from .._keys.problems import secret_unknown
@@ -21,6 +21,7 @@ from .._keys.reconcile import reconcile
 from .._keys.references import served_models
 from .._litellm.permission import require_administrator
 from . import messages
+from .budget_run import BudgetRun
 from .desired import desired_keys
 from .extension import extended_by, nothing_to_extend, without_deleted
 from .members import Member, discover_members
@@ -29,6 +30,7 @@ from .request import parse_extension
 from .results import EnvironmentRun, Json, result_of, status_of
 from .rotation import check_rotation
 from .saving import delete_if_lost, save_or_delete
+from .shared_budget import has_team, leaves_team, requested_budget, with_team
 
 
 def run_operation(run: EnvironmentRun) -> Json:
@@ -38,6 +40,7 @@ def run_operation(run: EnvironmentRun) -> Json:
     """
     request = run.request
     master_key = run.client.connection.master_key
+    budget = BudgetRun(run, requested_budget(request))
     if request.operation != "status":
         # Report invalid options before the first request.
         desired_keys(request, request.named_members[:1], {}, master_key, run.client.now())
@@ -45,6 +48,9 @@ def run_operation(run: EnvironmentRun) -> Json:
     if request.operation == "status":
         status = status_of(run)
         _warn_about_models(run, status.entries)
+        if any(entry["team_id"] == request.alias for entry in status.entries):
+            budget.show()
+            budget.add_to(status)
         return run.finish(status)
     members, found = _members(run)
     if not members and request.operation == "extend":
@@ -59,26 +65,66 @@ def run_operation(run: EnvironmentRun) -> Json:
         desired = extended_by(desired, by, found or (), run.client.now(), run.warn)
     if run.saves_user_data and not run.check_mode and any(key.regenerate != "never" for key in desired):
         run.check_writable()  # a key that is replaced is revoked before its new secret is saved
-    outcomes = reconcile(
-        run.client,
-        desired,
-        found=found,
-        observer=run.observer,
-        check_mode=run.check_mode,
-        on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
-        warn=run.warn,
-        show_progress=run.show_progress,
-        save=lambda done: _save(run, done),
-        saves_secrets=run.saves_user_data,
-    )
+    budget.ensure()
+    if budget.desired:
+        desired = with_team(desired, found or (), request.alias)
+    removes_team = request.operation == "destroy" and has_team(request, run.known, found or ())
+    outcomes = _reconcile(run, desired, found, budget, is_saved_later=removes_team)
+    budget.confirm(outcomes)
     if request.operation == "extend":
         outcomes = without_deleted(request, outcomes, run.known, run.members, run.warn)
     for outcome in outcomes:
         if outcome.error == secret_unknown(outcome.desired):
             outcome.error = messages.secret_unknown(outcome.desired.name, run.user_data_file, request.wording)
+    if removes_team:
+        _remove_budget(run, budget, outcomes)
+    elif not budget.desired and any(leaves_team(outcome, request.alias) for outcome in outcomes):
+        budget.remove(outcomes, whole=False)
     is_saved = run.saves_user_data or request.operation == "destroy"
     with delete_if_lost(run.client, outcomes, is_saved=is_saved):
-        return run.finish(result_of(run, outcomes))
+        result = result_of(run, outcomes)
+        budget.add_to(result)
+        return run.finish(result)
+
+
+def _reconcile(
+    run: EnvironmentRun,
+    desired: Sequence[DesiredKey],
+    found: Sequence[ObservedKey] | None,
+    budget: BudgetRun,
+    *,
+    is_saved_later: bool,
+) -> list[Outcome]:
+    """Reconcile the keys. If that cannot start, delete a new team again, which no key is in."""
+    request = run.request
+    try:
+        return reconcile(
+            run.client,
+            desired,
+            found=found,
+            observer=run.observer,
+            check_mode=run.check_mode,
+            on_unknown_models=request.settings.get("on_unknown_models") or request.options["on_unknown_models"],
+            teams=budget.team_ids,
+            warn=run.warn,
+            show_progress=run.show_progress,
+            save=lambda done: None if is_saved_later else _save(run, done),
+            saves_secrets=run.saves_user_data,
+        )
+    except UserError:
+        budget.discard_if_new()
+        raise
+
+
+def _remove_budget(run: EnvironmentRun, budget: BudgetRun, outcomes: Sequence[Outcome]) -> None:
+    """Delete the team after the keys, and then what was saved: that shows a later destroy that there is a team."""
+    request = run.request
+    if any(outcome.error for outcome in outcomes):
+        budget.show()
+    else:
+        budget.remove(outcomes, whole=not (request.is_selection or request.by_key_id))
+    if not budget.error and not run.check_mode:
+        _save(run, outcomes)
 
 
 def _warn_about_models(run: EnvironmentRun, entries: Sequence[Json]) -> None:

@@ -41,9 +41,10 @@ class OperationResult:
     :ivar entries: one for each key, as in the result of `litellm_key`.
     :ivar user_data: what a lab guide can read about the keys, with secrets.
     :ivar messages: what the user reads.
-    :ivar report: what the operator reads.
+    :ivar report: what the operator reads; for the status of keys, below their table.
     :ivar summary: what was done, where the keys are, and how to try them: what a person at a terminal reads.
     :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
+    :ivar shared_budget: the budget that all keys share; empty without one.
     :ivar error: why the operation failed, as a sentence.
     :ivar has_secrets: the entries contain secrets.
     """
@@ -57,6 +58,7 @@ class OperationResult:
     summary: list[str] = field(default_factory=list)
     handover: list[Json] = field(default_factory=list)
     not_deleted: list[str] = field(default_factory=list)
+    shared_budget: Json = field(default_factory=dict)
     diff: list[Json] = field(default_factory=list)
     error: str | None = None
     has_secrets: bool = False

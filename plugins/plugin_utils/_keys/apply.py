@@ -85,11 +85,26 @@ def _write(client: Client, one: KeyProgress) -> None:
             secret = _create_key(client, step, one.secret)
         elif isinstance(step, Update | Rename):
             one.start_attempt(step)
-            update_key(client, step, is_repeated=is_repeated)
+            _update(client, one, step, is_repeated=is_repeated)
     except LiteLLMError as failure:
         # The key that had the alias is deleted already, and to repeat the request does no harm.
         error = _as_transient(failure) if isinstance(step, Rename) else failure
     one.finish_attempt(error, secret)
+
+
+def _update(client: Client, one: KeyProgress, step: Update | Rename, *, is_repeated: bool) -> None:
+    """Send an update. LiteLLM moves a key to a team only if its user is a member, or if it has no user."""
+    try:
+        update_key(client, step, is_repeated=is_repeated)
+    except LiteLLMError as error:
+        user_id = one.desired.settings.get("user_id")
+        is_about_user = error.status == 403 and "is not a member of the team" in str(error)
+        if isinstance(step, Rename) or not user_id or not is_about_user:
+            raise
+        # To make the user a member would leave a user behind on the proxy. If the second request fails, the next round
+        # sends it again.
+        update_key(client, Update(step.key_id, {"user_id": None}, None))
+        update_key(client, replace(step, settings={**step.settings, "user_id": user_id}), is_repeated=is_repeated)
 
 
 def _delete_batch(client: Client, batch: Sequence[KeyProgress]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from .._concurrency import block_termination_signals
 from .._errors import LiteLLMError
@@ -50,6 +50,7 @@ def reconcile(
     observer: Observer | None = None,
     check_mode: bool = False,
     on_unknown_models: OnUnknownModels = "fail",
+    teams: Collection[str] = (),
     warn: Notify = lambda text: None,
     show_progress: Notify = lambda text: None,
     save: Callable[[list[Outcome]], None] = lambda outcomes: None,
@@ -64,6 +65,7 @@ def reconcile(
         and those that are being replaced if they matter.
     :param observer: the observer that the caller used, which knows the filters of the release.
     :param check_mode: change nothing; the outcomes are predictions.
+    :param teams: teams that exist, or that check mode assumes to exist.
     :param save: called with the outcomes before control returns to the caller, also after an interruption, and not
         interrupted itself.
     :param saves_secrets: `save` saves the secrets of the outcomes, so that none of them is lost.
@@ -74,7 +76,7 @@ def reconcile(
     take_snapshots(run, run.keys, found)
     _check_unique(run)
     _warn_about_others(run)
-    _check_references(run, on_unknown_models)
+    _check_references(run, on_unknown_models, teams)
     if check_mode:
         return _preview(run)
     with contextlib.ExitStack() as signals:
@@ -115,10 +117,10 @@ def _warn_about_others(run: Run) -> None:
             run.warn(unfinished_replacement(one.desired.name, str(one.desired.successor_alias)))
 
 
-def _check_references(run: Run, on_unknown_models: OnUnknownModels) -> None:
+def _check_references(run: Run, on_unknown_models: OnUnknownModels, teams: Collection[str]) -> None:
     """Fail the keys that refer to a model, a team or a budget that the proxy does not have."""
     settings = {one.desired.name: one.settings_to_write for one in run.keys if one.pending}
-    problems = reference_problems(run.client, settings, on_unknown_models, run.warn)
+    problems = reference_problems(run.client, settings, on_unknown_models, run.warn, teams)
     for one in run.keys:
         if problem := problems.get(one.desired.name):
             one.fail(problem)

@@ -9,7 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from .._errors import LiteLLMError
@@ -24,18 +24,20 @@ def reference_problems(
     settings_by_key: Mapping[str, Mapping[str, Any]],
     on_unknown_models: OnUnknownModels,
     warn: Callable[[str], None],
+    teams: Collection[str] = (),
 ) -> dict[str, str]:
     """Return an error message for each key that refers to a model, a team or a budget that the proxy does not have.
 
     :param settings_by_key: the settings to write, by the name of the key.
     :param warn: called with unknown models that are accepted.
+    :param teams: teams that need no check.
     :raises LiteLLMError: if unknown models are an error and the models cannot be listed.
     """
     problems: dict[str, str] = {}
     for option, exists in (("team_id", team_exists), ("budget_id", budget_exists)):
         results: dict[str, bool | LiteLLMError] = {}  # one request for each value, also if it fails
         for name, settings in settings_by_key.items():
-            if not (value := settings.get(option)):
+            if not (value := settings.get(option)) or (option == "team_id" and value in teams):
                 continue
             if value not in results:
                 results[value] = _try(client, exists, value)

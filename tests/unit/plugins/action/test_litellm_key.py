@@ -666,7 +666,7 @@ def test_a_default_lifetime_of_the_proxy_is_a_warning(run, proxy, monkeypatch):
 def test_a_new_key_without_any_limit_is_warned_about_once(run_action, proxy, monkeypatch, limit):
     warnings = []
     monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
-    proxy.teams.add("t")
+    proxy.add_team("t")
     for _run in range(2):
         result = run_action(NAME, {"guid": "abc", "on_unknown_models": "ignore", **limit})
         assert not result.get("failed"), result

@@ -52,7 +52,7 @@ def aliases_of(run):
 @pytest.fixture(autouse=True)
 def ids(proxy):
     """Add some keys, the oldest first, and return their ids by alias."""
-    proxy.teams.add("red")
+    proxy.add_team("red")
     ends = {days: (proxy.now() + days * DAY).isoformat() for days in (-2, 2, 20)}
     keys = {
         "virtkey-a": {"expires": ends[2], "user_id": "user1", "team_id": "red"},

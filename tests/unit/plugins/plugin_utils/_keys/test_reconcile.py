@@ -122,7 +122,8 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("name", "value", "another"), SETTINGS, ids=[name for name, *_unused in SETTINGS])
 def test_a_setting_is_set_kept_changed_and_cleared(proxy, name, value, another):
-    proxy.teams |= {"red", "blue"}
+    proxy.add_team("red")
+    proxy.add_team("blue")
     proxy.budgets |= {"gold", "silver"}
     for requested, operation in (
         (value, "created"),

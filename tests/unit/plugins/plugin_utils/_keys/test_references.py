@@ -147,7 +147,8 @@ def test_a_team_or_budget_is_checked_once_for_all_keys(proxy, name):
     outcomes = run(proxy, *(DesiredKey(f"virtkey-{number}", settings={name: "nowhere"}) for number in range(5)))
     assert all(f"cannot have {name} nowhere, which does not exist" in str(outcome.error) for outcome in outcomes)
     assert proxy.rows == {}
-    proxy.teams, proxy.budgets = {"nowhere"}, {"nowhere"}
+    proxy.add_team("nowhere")
+    proxy.budgets = {"nowhere"}
     before = len(proxy.requests)
     assert before <= 4
     for outcome in run(proxy, *(DesiredKey(f"virtkey-{number}", settings={name: "nowhere"}) for number in range(5))):

@@ -1,0 +1,285 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The budget that all keys of a lab environment share: a team of LiteLLM that has the id of the environment's alias.
+
+The team belongs to the environment if its metadata name the guid. Nothing else proves that. Pure functions.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from .._errors import OptionError, UserError
+from .._keys.durations import InstantError, parse_instant
+from .._keys.model import DesiredKey, ObservedKey
+from .._keys.outcome import Outcome
+from .._keys.result import instant_text
+from .._keys.setting_types import DurationSetting, Setting
+from .._keys.values import is_amount
+from .._text import shorten
+from .messages import listed
+from .records import SavedKey
+from .request import Request, is_given
+
+Json = dict[str, Any]
+
+OPTION, DURATION_OPTION = "shared_budget", "shared_budget_duration"
+# In the metadata of the team, beside the guid.
+MANAGED_BY = "rhpds.litellm_virtual_keys"
+# US dollars are shown in millionths: what is left is a difference of binary fractions.
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class SharedBudget:
+    """The desired budget of an environment.
+
+    :ivar limit: in US dollars.
+    :ivar duration: after which what was spent is reset; None if that is not given, and left alone.
+    """
+
+    team_id: str
+    guid: str
+    limit: float
+    duration: str | None = None
+
+
+@dataclass(frozen=True)
+class ObservedBudget:
+    """The budget of an environment as the proxy has it: what is used of the row of a team.
+
+    :ivar guid: the environment that the team belongs to; None if it belongs to none.
+    :ivar limit: in US dollars; None without a limit.
+    """
+
+    team_id: str
+    guid: str | None
+    limit: float | None = None
+    duration: str | None = None
+    spent: float = 0.0
+    resets_at: datetime | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> ObservedBudget:
+        """Return the budget of a team. Values of unexpected types count as not set."""
+        metadata, duration = row.get("metadata"), row.get("budget_duration")
+        guid = metadata.get("guid") if isinstance(metadata, dict) else None
+        try:
+            resets_at = parse_instant(row.get("budget_reset_at"))
+        except InstantError:
+            resets_at = None
+        return cls(
+            team_id=str(row["team_id"]),
+            guid=None if guid is None else str(guid),
+            limit=_amount(row.get("max_budget")),
+            duration=duration if isinstance(duration, str) else None,
+            spent=_amount(row.get("spend")) or 0.0,
+            resets_at=resets_at,
+        )
+
+    @property
+    def left(self) -> float | None:
+        """What is left of the limit, in US dollars; None without a limit."""
+        return None if self.limit is None else max(0.0, round(self.limit - self.spent, _DIGITS))
+
+    @property
+    def is_spent(self) -> bool:
+        return self.limit is not None and self.spent >= self.limit
+
+
+def _amount(value: Any) -> float | None:
+    return float(value) if is_amount(value) else None
+
+
+def requested_budget(request: Request) -> SharedBudget | None:
+    """Return the desired budget; None if the operation does not set it, or it is not given.
+
+    :raises OptionError: if it is invalid, or other options contradict it.
+    """
+    options, name = request.options, request.wording.option
+    if request.operation not in ("provision", "extend"):
+        return None
+    if not is_given(options[OPTION]):
+        if is_given(options[DURATION_OPTION]):
+            raise OptionError(f"{name(DURATION_OPTION)} needs {name(OPTION)}, the budget that is reset")
+        return None
+    on_create = request.settings.get("on_create") or {}
+    for where, is_set in (
+        ("team_id in settings", is_given(request.settings.get("team_id"))),
+        ("team_id in unset", "team_id" in (request.settings.get("unset") or ())),
+        ("team_id in on_create", is_given(on_create.get("team_id"))),
+    ):
+        if is_set:
+            raise OptionError(
+                f"{name(OPTION)} and {where} cannot both be given: the keys that share a budget are in a team of their "
+                "own"
+            )
+    duration = options[DURATION_OPTION]
+    try:
+        return SharedBudget(
+            request.alias,
+            request.guid,
+            float(Setting(OPTION, "float").normalize(options[OPTION])),
+            DurationSetting(DURATION_OPTION).normalize(duration) if is_given(duration) else None,
+        )
+    except OptionError as error:
+        problem = str(error)
+    given = problem.removeprefix(OPTION) if problem.startswith(OPTION) else f": {problem}"
+    raise OptionError(f"{name(OPTION if problem.startswith(OPTION) else DURATION_OPTION)}{given}")
+
+
+def check_owner(budget: ObservedBudget, guid: str) -> None:
+    """Check that a team belongs to the environment.
+
+    :raises UserError: otherwise.
+    """
+    if budget.guid != guid:
+        whose = f"environment {shorten(budget.guid)}" if budget.guid else "no environment"
+        raise UserError(
+            f"Team {budget.team_id} exists, and belongs to {whose} according to its metadata, so it cannot hold the "
+            f"shared budget of environment {guid}, and is left as it is. Rename or delete the team, or use another guid"
+        )
+
+
+def changes(desired: SharedBudget, observed: ObservedBudget | None) -> Json | None:
+    """Return the fields of a request that creates the team, or that changes it; None if there is nothing to change.
+
+    :raises UserError: if the team belongs to somebody else.
+    """
+    fields: Json = {"team_id": desired.team_id}
+    duration = {} if desired.duration is None else {"budget_duration": desired.duration}
+    if observed is None:
+        metadata = {"guid": desired.guid, "managed_by": MANAGED_BY}
+        return {**fields, "team_alias": desired.team_id, "max_budget": desired.limit, **duration, "metadata": metadata}
+    check_owner(observed, desired.guid)
+    differs: Json = {} if observed.limit == desired.limit else {"max_budget": desired.limit}
+    if desired.duration not in (None, observed.duration):
+        differs.update(duration)
+    return {**fields, **differs} if differs else None
+
+
+def predicted(desired: SharedBudget, observed: ObservedBudget | None) -> ObservedBudget:
+    """Return the budget as it will be, as far as that is known: for check mode."""
+    before = observed or ObservedBudget(desired.team_id, desired.guid)
+    is_reset_later = desired.duration not in (None, before.duration)
+    return replace(
+        before,
+        limit=desired.limit,
+        duration=desired.duration or before.duration,
+        resets_at=None if is_reset_later else before.resets_at,
+    )
+
+
+def describe_budget(budget: ObservedBudget | None) -> Json:
+    """Return the budget as results contain it; empty without one."""
+    if budget is None:
+        return {}
+    return {
+        "limit": budget.limit,
+        "spent": budget.spent,
+        "left": budget.left,
+        "duration": budget.duration,
+        "resets_at": instant_text(budget.resets_at),
+        "team_id": budget.team_id,
+    }
+
+
+def difference(before: ObservedBudget | None, after: ObservedBudget | None) -> Json | None:
+    """Return the budget before and after, for diff mode; None if it did not change. Spend is no change."""
+    shown = [
+        {} if one is None else {"team_id": one.team_id, "limit": one.limit, "duration": one.duration}
+        for one in (before, after)
+    ]
+    if shown[0] == shown[1]:
+        return None
+    either = after or before
+    header = f"shared budget {either.team_id if either else ''}"
+    return {"before_header": header, "after_header": header, "before": shown[0], "after": shown[1]}
+
+
+def budget_line(budget: ObservedBudget, *, check_mode: bool = False) -> str:
+    """Return the line of a summary about the budget."""
+    if budget.limit is None:
+        return f"Shared budget: no limit, {budget.spent:.2f} spent"
+    limit = f"Shared budget: {budget.limit:.2f} USD for all keys"
+    resets = f", reset at {instant_text(budget.resets_at)}" if budget.resets_at else ""
+    return limit if check_mode else f"{limit}: {budget.spent:.2f} spent, {budget.left:.2f} left{resets}"
+
+
+def spent_budget(guid: str, budget: ObservedBudget, request: Request) -> str:
+    """Return the warning about a budget of which nothing is left."""
+    limit = f"{budget.limit or 0:.2f}"
+    return (
+        f"The virtual keys of environment {guid} do not work: their shared budget of {limit} USD is spent. Raise "
+        f"{request.wording.option(OPTION)}"
+    )
+
+
+def with_team(desired: Iterable[DesiredKey], found: Iterable[ObservedKey], team_id: str) -> list[DesiredKey]:
+    """Return the keys with the team that holds their budget.
+
+    LiteLLM moves a key only while it has no user, so a key keeps the user that it was found with.
+
+    :param found: the observed keys of the environment, if they were listed.
+    """
+    users = {str(key.final_alias): key.value("user_id") for key in found}
+    return [
+        replace(one, settings={**_user(users.get(str(one.alias))), **one.settings, "team_id": team_id})
+        if one.present
+        else one
+        for one in desired
+    ]
+
+
+def _user(user_id: Any) -> Json:
+    return {"user_id": user_id} if user_id else {}
+
+
+def is_in_team(key: ObservedKey | None, team_id: str) -> bool:
+    """Return whether an observed key is in the team."""
+    return key is not None and key.value("team_id") == team_id
+
+
+def leaves_team(outcome: Outcome, team_id: str) -> bool:
+    """Return whether a key was in the team and is not any more."""
+    return is_in_team(outcome.before, team_id) and not is_in_team(outcome.after, team_id)
+
+
+def has_team(request: Request, saved: Iterable[SavedKey], found: Iterable[ObservedKey]) -> bool:
+    """Return whether there is a reason to look for a team of the environment.
+
+    :param saved: the saved keys.
+    :param found: the observed keys whose aliases are like those of the environment.
+    """
+    return (
+        is_given(request.options[OPTION])
+        or any(is_in_team(key, request.alias) for key in found)
+        or any(key.guid == request.guid and (key.settings or {}).get("team_id") == request.alias for key in saved)
+    )
+
+
+def still_used(request: Request, budget: ObservedBudget, keys: Sequence[ObservedKey]) -> str:
+    """Return the error for a team that cannot be deleted, because other keys are in it."""
+    names = sorted(str(key.alias or key.key_name) for key in keys)
+    return (
+        f"The shared budget of environment {request.guid} is left, because other virtual keys are in team "
+        f"{budget.team_id}: {listed(names)}. Delete them, or move them to another team, and run "
+        f"{request.wording.operation('destroy')} again"
+    )
+
+
+def not_removed(request: Request, team_id: str, reason: str) -> str:
+    """Return the error for a team that could not be deleted."""
+    limit = request.options[OPTION]
+    again = request.wording.setting(OPTION, f"{limit:g}" if is_amount(limit) else "1")
+    return (
+        f"The shared budget of environment {request.guid} may be left in team {team_id}: {reason}. Run "
+        f"{request.wording.operation('destroy')} again with {again}, whatever the amount"
+    )
