@@ -14,8 +14,10 @@ Private to this collection: names and behaviour may change in any release.
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from typing import Callable, FrozenSet, List, Optional, Tuple
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.module_utils._file_trust import (
@@ -194,6 +196,20 @@ class Folder:
 
     def remove(self, name: str) -> None:
         os.unlink(name, dir_fd=self.handle)
+
+    def remove_stale(self, name: str, seconds: float) -> None:
+        """Remove the temporary files of writers that were killed. Keep everything that a writer may not have created.
+
+        :param seconds: the age after which no process is still writing such a file.
+        """
+        own_name = re.compile(re.escape(f".{name}.{TEMPORARY_MARKER}") + "[a-z0-9_]{8}" + re.escape(TEMPORARY_SUFFIX))
+        for found in self.names():
+            status = self.status(found) if own_name.fullmatch(found) else None
+            if status:
+                is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+                if is_own and status.st_mtime < time.time() - seconds:
+                    with contextlib.suppress(FileNotFoundError):  # another writer has removed it
+                        self.remove(found)
 
     def _open(self, name: str) -> Optional[int]:
         """Return a descriptor of a file, and None if there is none.

@@ -9,7 +9,6 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -110,15 +109,11 @@ def merge_user_data_files(
         ):
             return
 
-    before: dict[str, Any] = {}
-
     def merged(present: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        before.update(copy.deepcopy(dict(present)))
         data, users = to_plain(build(present, prefix), "data")
         return _prefixed(data, prefix), {name: _prefixed(one, prefix) for name, one in users.items()}
 
-    after = merge(folder, "provision", merged)
-    _warn_about_lost_secrets(action, folder, before, after)
+    _warn_about_lost_secrets(action, folder, *merge(folder, "provision", merged))
 
 
 def _warn_about_lost_secrets(

@@ -13,19 +13,18 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
-import re
-import stat
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ...module_utils._file_trust import Trust, own_uids
-from ...module_utils._files import TEMPORARY_MARKER, TEMPORARY_SUFFIX, Folder
+from ...module_utils._files import Folder
 from ...module_utils._paths import locate, open_folder
 from .._errors import UserDataError
+from .._keys.values import is_same_json
 from .documents import MAX_BYTES, DocumentError, format_document, format_list, parse
 from .lock import lock_folder
 
@@ -37,8 +36,8 @@ _MAX_CACHED = 8
 Data = dict[str, Any]
 
 # The files as they were at some time: a template with many lookups reads a file once. Some file systems have coarse
-# times, but each write creates a file with another inode.
-_cache: dict[tuple[int, ...], Data] = {}
+# times, but each write creates a file with another inode. The data are never changed, only copied.
+_cache: dict[tuple[int, ...], tuple[bytes, Data]] = {}
 
 
 def load(folder: Path, action: str = "provision") -> Data:
@@ -52,16 +51,10 @@ def load(folder: Path, action: str = "provision") -> Data:
             status = parent.check(own_name)
             if status is None:
                 return {}
-            key = _cache_key(status)
-            if key not in _cache:
-                found = parent.read(own_name, MAX_BYTES)
-                data = _dictionary(folder / name, found[0] if found else b"")
-                while len(_cache) >= _MAX_CACHED:
-                    _cache.pop(next(iter(_cache)), None)
-                if not found or _cache_key(found[1]) != key:  # another writer has just replaced it
-                    return data
-                _cache[key] = data
-            return _cache[key]
+            if cached := _cache.get(_cache_key(status)):
+                return cached[1]
+            found = parent.read(own_name, MAX_BYTES)
+            return _dictionary(folder / name, *found) if found else {}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -91,8 +84,8 @@ def save(
             name = data_file(action)
             sections = {**(users or {}), **({user: data or {}} if user else {})}
             lines = {user: {"msg": messages, "body": bodies}} if user else {}
-            before, after = files.data(name), files.data(name)
-            _merge(folder / name, after, {} if user else data or {}, sections, lines)
+            before = files.data(name)
+            after = _merged(folder / name, before, {} if user else data or {}, sections, lines)
             files.write(name, format_document(after))
         if not user:
             files.append(f"{action}-user-info.yaml", messages)
@@ -100,20 +93,24 @@ def save(
     return before, after
 
 
-def merge(folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, Any], Mapping[str, Data]]]) -> Data:
-    """Add data that depend on the present ones, which no other writer changes meanwhile, and return the data after.
+def merge(
+    folder: Path, action: str, build: Callable[[Data], tuple[Mapping[str, Any], Mapping[str, Data]]]
+) -> tuple[Data, Data]:
+    """Add data that depend on the present ones, which no other writer changes meanwhile.
+
+    Return the data before and after.
 
     :param build: returns the data for the environment and for each user, from the present data.
     :raises UserDataError: if the file cannot be read or written.
     """
     name = data_file(action)
     with _locked(folder) as files:
-        present = files.data(name)
-        data, users = build(present)
-        if data or users:
-            _merge(folder / name, present, data, users, {})
-            files.write(name, format_document(present))
-    return present
+        before = files.data(name)
+        data, users = build(before)
+        after = _merged(folder / name, before, data, users, {})
+        if (data or users) and not (is_same_json(after, before) and files.is_private(name)):
+            files.write(name, format_document(after))
+    return before, after
 
 
 def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
@@ -126,7 +123,7 @@ def update(folder: Path, action: str, change: Callable[[Data], bool]) -> None:
     if not _exists(folder, name):
         return
     with _locked(folder) as files:
-        data = files.data(name)
+        data = copy.deepcopy(files.data(name))
         if change(data):
             files.write(name, format_document(data))
 
@@ -202,7 +199,16 @@ class _Files:
             return found[0] if found else None
 
     def data(self, name: str) -> Data:
-        return _dictionary(self._path / name, self.content(name) or b"")
+        """Return the data of a file. Do not change them."""
+        with locate(self.folder, name) as (parent, own_name):
+            found = parent.read(own_name, MAX_BYTES)
+            return _dictionary(self._path / name, *found) if found else {}
+
+    def is_private(self, name: str) -> bool:
+        """Return whether nobody but the owner of a file can open it."""
+        with locate(self.folder, name) as (parent, own_name):
+            status = parent.check(own_name)
+            return status is not None and not status.st_mode & 0o077
 
     def lines(self, name: str) -> list[Any]:
         saved = _parsed(self._path / name, self.content(name) or b"")
@@ -222,7 +228,7 @@ class _Files:
     def write(self, name: str, content: str | bytes) -> None:
         """Replace a file atomically; only its owner can read it. A symbolic link is kept."""
         with locate(self.folder, name) as (parent, own_name):
-            _remove_stale(parent, own_name)
+            parent.remove_stale(own_name, _STALE_FILE_SECONDS)
             parent.check(own_name)
             parent.replace(
                 own_name, content if isinstance(content, bytes) else content.encode("utf-8"), confirm=self._confirm
@@ -260,36 +266,44 @@ def _cache_key(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _merge(
+def _merged(
     path: Path,
     saved: Data,
     data: Mapping[str, Any],
     users: Mapping[str, Mapping[str, Any]],
     lines: Mapping[str, Mapping[str, Sequence[str]]],
-) -> None:
-    saved.update(data)
-    for user, of_user in users.items():
-        section = _section(path, _section(path, saved, "users"), user)
-        section.update(of_user)
-        for name, further in lines.get(user, {}).items():
-            if further:
-                section[name] = "\n".join([str(section[name]), *further] if name in section else further)
+) -> Data:
+    """Return the saved data with further ones. The saved ones stay as they are."""
+    merged = {**saved, **data}
+    if users:
+        merged["users"] = sections = dict(_section(path, merged, "users"))
+        for user, of_user in users.items():
+            sections[user] = section = {**_section(path, sections, user), **of_user}
+            for name, further in lines.get(user, {}).items():
+                if further:
+                    section[name] = "\n".join([str(section[name]), *further] if name in section else further)
+    return merged
 
 
 def _section(path: Path, data: Data, name: str) -> Data:
-    section = data[name] = {} if data.get(name) is None else data[name]
-    if not isinstance(section, dict):
+    section = data.get(name)
+    if not isinstance(section, dict | None):
         raise UserDataError(f"'{name}' in {path} is not a dictionary; repair it or move the file away")
-    return section
+    return section or {}
 
 
-def _dictionary(path: Path, content: bytes) -> Data:
+def _dictionary(path: Path, content: bytes, status: os.stat_result) -> Data:
+    """Return the data of a file, which is parsed only if it has changed."""
+    key = _cache_key(status)
+    if key in _cache and _cache[key][0] == content:
+        return _cache[key][1]
     saved = _parsed(path, content)
-    if saved is None:
-        return {}
-    if not isinstance(saved, dict):
+    if not isinstance(saved, dict | None):
         raise UserDataError(f"{path} does not contain a dictionary; repair it or move it away")
-    return saved
+    while len(_cache) >= _MAX_CACHED:
+        _cache.pop(next(iter(_cache)), None)
+    _cache[key] = content, saved or {}
+    return saved or {}
 
 
 def _parsed(path: Path, content: bytes) -> Any:
@@ -297,15 +311,3 @@ def _parsed(path: Path, content: bytes) -> Any:
         return parse(content)
     except DocumentError as error:
         raise UserDataError(f"{path} {error}") from None
-
-
-def _remove_stale(folder: Folder, name: str) -> None:
-    """Remove the temporary files of writers that were killed. Keep everything that a writer may not have created."""
-    own_name = re.compile(re.escape(f".{name}.{TEMPORARY_MARKER}") + "[a-z0-9_]{8}" + re.escape(TEMPORARY_SUFFIX))
-    for found in folder.names():
-        status = folder.status(found) if own_name.fullmatch(found) else None
-        if status:
-            is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-            if is_own and status.st_mtime < time.time() - _STALE_FILE_SECONDS:
-                with contextlib.suppress(FileNotFoundError):  # another writer has removed it
-                    folder.remove(found)

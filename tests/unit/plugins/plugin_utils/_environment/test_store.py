@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import store
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.documents import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import (
     check_writable,
     load,
@@ -359,6 +361,59 @@ def test_a_change_is_loaded_even_if_time_and_size_of_the_file_are_the_same(tmp_p
     # The clock of a file system can be coarse.
     os.utime(tmp_path / DATA, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert load(tmp_path) == {"a": 2}
+
+
+def test_a_file_is_parsed_once_for_reading_and_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    monkeypatch.setattr(store, "parse", lambda content: parsed.append(content) or parse(content))
+    save(tmp_path, "provision", data={"a": 1})
+    load(tmp_path)
+    merge(tmp_path, "provision", lambda _data: ({"b": 2}, {}))
+    assert len(parsed) == 1
+    assert load(tmp_path) == {"a": 1, "b": 2}
+
+
+def test_a_file_that_is_changed_in_place_is_parsed_again_before_it_is_written(tmp_path: Path) -> None:
+    save(tmp_path, "provision", data={"a": 1})
+    path, before = tmp_path / DATA, (tmp_path / DATA).stat()
+    load(tmp_path)
+    path.write_text(path.read_text().replace("1", "2"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # the clock of a file system can be coarse
+    assert merge(tmp_path, "provision", lambda _data: ({"b": 3}, {}))[1] == {"a": 2, "b": 3}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: save(folder, "provision", data={"b": 2}, users={"ann": {"c": 3}}),
+        lambda folder: merge(folder, "provision", lambda _data: ({"b": 2}, {"ann": {"c": 3}})),
+        lambda folder: update(folder, "provision", lambda data: data["users"]["ann"].clear() is None),
+    ],
+    ids=["save", "merge", "update"],
+)
+def test_data_that_were_loaded_do_not_change(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    save(tmp_path, "provision", data={"a": 1}, users={"ann": {"b": 2}})
+    loaded = load(tmp_path)
+    change(tmp_path)
+    assert loaded == {"a": 1, "users": {"ann": {"b": 2}}}
+
+
+# Merging
+
+
+@pytest.mark.parametrize(("data", "is_written"), [({"a": 1}, False), ({"a": True}, True), ({"a": 2}, True)])
+def test_merging_what_is_saved_already_writes_nothing(tmp_path: Path, data: dict[str, Any], is_written: bool) -> None:
+    save(tmp_path, "provision", data={"a": 1}, users={"ann": {"b": 2}})
+    before = (tmp_path / DATA).stat()
+    merge(tmp_path, "provision", lambda _data: (data, {"ann": {"b": 2}}))
+    assert ((tmp_path / DATA).stat() != before) == is_written
+
+
+def test_merging_what_is_saved_already_makes_the_file_private(tmp_path: Path) -> None:
+    save(tmp_path, "provision", data={"a": 1})
+    (tmp_path / DATA).chmod(0o644)
+    merge(tmp_path, "provision", lambda _data: ({"a": 1}, {}))
+    assert stat.S_IMODE((tmp_path / DATA).stat().st_mode) == 0o600
 
 
 # Updating
