@@ -223,6 +223,7 @@ class ActionModule(ControllerAction):
             if "error" in entry:
                 entry["error"] = self.masked(entry["error"])
         is_table = request.operation == "status" and done.entries
+        report = [*self._table(done.entries), *filter(None, [done.report])] if is_table else done.report
         result: Result = {
             "changed": done.changed,
             "operation": request.operation,
@@ -230,13 +231,13 @@ class ActionModule(ControllerAction):
             "facts": done.facts,
             "user_data": done.user_data,
             "messages": done.messages if request.options["return_messages"] else [],
-            "report": [*self._table(done.entries), *filter(None, [done.report])] if is_table else done.report,
+            "report": report,
             "summary": done.summary,
             "handover": done.handover,
             "not_deleted": done.not_deleted,
             "shared_budget": done.shared_budget,
             "delete_statement": delete_statement(done.not_deleted) if done.not_deleted else "",
-            "follow_up": _follow_up(done),
+            "follow_up": _follow_up(done, report),
             "api_endpoint": client.connection.url,
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
@@ -248,11 +249,12 @@ class ActionModule(ControllerAction):
         return result
 
     def _nothing_to_do(self, report: str) -> Result:
-        lists: Result = {name: [] for name in ("virtual_keys", "messages", "handover", "not_deleted", "follow_up")}
+        lists: Result = {name: [] for name in ("virtual_keys", "messages", "handover", "not_deleted")}
         return {
             "changed": False,
             "operation": "",
             "report": report,
+            "follow_up": ["report"],
             "summary": [report],
             **{name: {} for name in ("facts", "user_data", "shared_budget")},
             "delete_statement": "",
@@ -308,7 +310,7 @@ class ActionModule(ControllerAction):
         return format_table(entries, datetime.now(timezone.utc))
 
 
-def _follow_up(done: OperationResult) -> list[str]:
+def _follow_up(done: OperationResult, report: object) -> list[str]:
     """Return the names of the role's task files that are needed after this result."""
-    files = {"force_db_delete": done.not_deleted, "handover": done.handover}
+    files = {"report": report, "force_db_delete": done.not_deleted, "handover": done.handover}
     return [name for name, is_needed in files.items() if is_needed]
