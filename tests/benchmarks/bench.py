@@ -11,6 +11,7 @@ test: it fails if something does not work, but not if something is slow.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks import report
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks import profile_report, report
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.contestants import (
     BareClient,
     Engine,
@@ -37,18 +38,31 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results imp
     DESTROY,
     EMPTY,
     ENGINE,
+    EXTEND,
+    LARGE,
+    LARGE_BARE,
     LOOKUP,
+    ORIGINAL,
+    PROFILED,
+    PROFILED_BARE,
+    PROFILED_EMPTY,
     PROVISION,
+    PROXY_CPU,
+    REPORT,
     ROLE,
     SECOND_PROVISION,
+    URI_LOOPS,
     URI_TASKS,
     Case,
     Results,
     Sample,
     bare_client,
+    part_of_profile,
 )
 
-RESULTS_FILE = ROOT / ".cache" / "bench.json"
+# The parts of the benchmark that can be run alone, with the files for their results.
+COMPARISON, PROFILE = "comparison", "profile"
+RESULTS_FILES = {part: ROOT / ".cache" / f"bench-{part}.json" for part in (COMPARISON, PROFILE)}
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ class Extent:
     :ivar unrelated_keys: numbers of keys of other environments on the proxy.
     :ivar scaling_rounds: rounds for each number of unrelated keys.
     :ivar lookups: numbers of lookups in one template.
+    :ivar many_keys: numbers of keys of one environment that are reported and destroyed, once each.
+    :ivar profiled: the number of rounds of profiled runs, by the number of users.
     """
 
     rounds: dict[int, Rounds]
@@ -81,25 +97,35 @@ class Extent:
     users_among_unrelated_keys: int
     lookups: tuple[int, ...]
     lookup_rounds: int
+    many_keys: tuple[int, ...]
+    profiled: dict[int, int]
 
 
 FULL = Extent(
     {1: Rounds(9, 9, 5, 2), 10: Rounds(5, 3, 3, 2), 50: Rounds(5, 3, 1, 3), 200: Rounds(3, 1, 0, 1)},
-    (100, 10_000, 100_000),
-    5,
+    (100, 10_000, 100_000, 1_000_000),
+    3,
     50,
     (1, 1_000),
     5,
+    (100, 1_000, 10_000),
+    {1: 9, 50: 5, 200: 3, 1_000: 1},
 )
-QUICK = Extent({1: Rounds(2, 2, 2, 1), 10: Rounds(2, 1, 1, 1)}, (100, 10_000), 1, 10, (1, 100), 1)
+QUICK = Extent(
+    {1: Rounds(2, 2, 2, 1), 10: Rounds(2, 1, 1, 1)}, (100, 10_000), 1, 10, (1, 100), 1, (100,), {1: 2, 10: 1}
+)
 
 
 class Bench:
-    """Run the contestants and collect their samples."""
+    """Run the contestants and collect their samples.
 
-    def __init__(self, proxy: MeasuredProxy, playbooks: Playbooks) -> None:
+    :param original: where another release of this collection is installed, with all that it needs.
+    """
+
+    def __init__(self, proxy: MeasuredProxy, playbooks: Playbooks, original: Path | None = None) -> None:
         self._proxy = proxy
         self._playbooks = playbooks
+        self._original = original
         self._environments = 0
         self.results = Results()
 
@@ -111,19 +137,28 @@ class Bench:
             self._add(EMPTY, PROVISION, users, self._playbooks.empty(self._new_guid()))
             role_state = self._role(users)
             if number < rounds.uri_provision:
-                uri_state = self._uri_tasks(users, destroy=number < rounds.uri_destroy)
-                if found := differences(role_state, uri_state):
-                    raise RuntimeError(f"The end states of the role and the uri tasks differ: {', '.join(found)}")
+                states = {
+                    URI_TASKS: self._uri_tasks(users, destroy=number < rounds.uri_destroy),
+                    URI_LOOPS: self._uri_loops(users),
+                }
+                for contestant, state in states.items():
+                    if found := differences(role_state, state):
+                        raise RuntimeError(f"The end states of the role and the {contestant} differ: {found}")
+                self._run_original(users)
             self._requests(users, rounds.engine)
 
     def scale(self, extent: Extent) -> None:
         """Run the same operations with an increasing number of unrelated keys on the proxy."""
+        users = extent.users_among_unrelated_keys
+        cases = [*((unrelated, False) for unrelated in extent.unrelated_keys), (extent.unrelated_keys[-1], True)]
         for number in range(extent.scaling_rounds):
-            for unrelated in extent.unrelated_keys:
-                _log(f"{unrelated} unrelated keys, round {number + 1} of {extent.scaling_rounds}")
-                self._proxy.fill(unrelated)
-                self._role(extent.users_among_unrelated_keys, unrelated)
-                self._requests(extent.users_among_unrelated_keys, 1, unrelated)
+            for unrelated, indexed in cases:
+                index = " and an index" if indexed else ""
+                _log(f"{unrelated} unrelated keys{index}, round {number + 1} of {extent.scaling_rounds}")
+                with self._proxy.index() if indexed else contextlib.nullcontext():
+                    self._proxy.fill(unrelated)
+                    self._role(users, unrelated, indexed=indexed)
+                    self._requests(users, 1, unrelated, indexed=indexed)
 
     def look_up(self, extent: Extent) -> None:
         """Render a template that looks up one key many times."""
@@ -135,12 +170,50 @@ class Bench:
             for lookups in extent.lookups:
                 self._add(LOOKUP, str(lookups), 1, self._playbooks.run("lookups.yml", guid, 1, lookups=lookups))
 
-    def _role(self, users: int, unrelated: int = 0) -> object:
+    def handle_many(self, keys: int) -> None:
+        """Report and destroy the keys of a large environment."""
+        _log(f"{keys} keys of one environment")
+        self._proxy.fill(0)
+        guid, bare = self._new_guid(), BareClient(self._proxy, CONCURRENCIES[0])
+        self._proxy.fill_environment(guid, keys)
+        report = self._playbooks.run("rhpds.litellm_virtual_keys.report_keys", guid, keys, guids=[guid])
+        self._add(LARGE, REPORT, keys, report)
+        self._add(LARGE_BARE, REPORT, keys, measure(self._proxy, partial(bare.run, REPORT, guid, keys)))
+        self._add(LARGE, DESTROY, keys, self._playbooks.role(DESTROY, guid, keys))
+        self._proxy.fill_environment(guid, keys)
+        self._add(LARGE_BARE, DESTROY, keys, measure(self._proxy, partial(bare.run, DESTROY, guid, keys)))
+
+    def profile(self, users: int, rounds: int) -> None:
+        """Run the role, and measure how long each part of it takes."""
+        bare = BareClient(self._proxy, CONCURRENCIES[0])
+        for number in range(rounds):
+            _log(f"profile of {users} users, round {number + 1} of {rounds}")
+            self._proxy.fill(0)
+            guid = self._new_guid()
+            guid_of_bare = self._new_guid()
+            for operation in (PROVISION, SECOND_PROVISION, EXTEND, DESTROY):
+                action = PROVISION if operation == SECOND_PROVISION else operation
+                self._add(PROFILED_EMPTY, operation, users, self._playbooks.empty(guid))
+                cpu = self._proxy.cpu_seconds()
+                sample, parts = self._playbooks.profiled_role(action, guid, users)
+                self._add_seconds(PROXY_CPU, operation, users, self._proxy.cpu_seconds() - cpu)
+                self._add(PROFILED, operation, users, sample)
+                for part, seconds in parts.items():
+                    self._add_seconds(part_of_profile(part), operation, users, seconds)
+                found = measure(self._proxy, partial(bare.run, action, guid_of_bare, users))
+                self._add(PROFILED_BARE, operation, users, found)
+
+    def _role(self, users: int, unrelated: int = 0, *, indexed: bool = False) -> object:
         guid = self._new_guid()
-        self._add(ROLE, PROVISION, users, self._playbooks.role(PROVISION, guid, users), unrelated)
+
+        def run(operation: str, action: str) -> None:
+            sample = self._playbooks.role(action, guid, users)
+            self.results.add(Case(ROLE, operation, users, unrelated, indexed), sample)
+
+        run(PROVISION, PROVISION)
         state = end_state(self._playbooks, guid, users)
-        self._add(ROLE, SECOND_PROVISION, users, self._playbooks.role(PROVISION, guid, users), unrelated)
-        self._add(ROLE, DESTROY, users, self._playbooks.role(DESTROY, guid, users), unrelated)
+        run(SECOND_PROVISION, PROVISION)
+        run(DESTROY, DESTROY)
         return state
 
     def _uri_tasks(self, users: int, *, destroy: bool) -> object:
@@ -153,7 +226,23 @@ class Bench:
             self._proxy.fill(0)
         return state
 
-    def _requests(self, users: int, rounds: int, unrelated: int = 0) -> None:
+    def _uri_loops(self, users: int) -> object:
+        guid = self._new_guid()
+        self._add(URI_LOOPS, PROVISION, users, self._playbooks.uri_loops(PROVISION, guid, users))
+        state = end_state(self._playbooks, guid, users)
+        self._add(URI_LOOPS, DESTROY, users, self._playbooks.uri_loops(DESTROY, guid, users))
+        return state
+
+    def _run_original(self, users: int) -> None:
+        """Run the other release, whose end state is its own."""
+        if self._original:
+            guid = self._new_guid()
+            for action in (PROVISION, DESTROY):
+                sample = self._playbooks.original(self._original, action, guid, users)
+                self._add(ORIGINAL, action, users, sample)
+            self._proxy.fill(0)
+
+    def _requests(self, users: int, rounds: int, unrelated: int = 0, *, indexed: bool = False) -> None:
         """Run the engine and the bare client without Ansible. They alternate which of them runs first."""
         contestants: list[tuple[str, Callable[[str, str, int], None]]] = [
             (ENGINE, Engine(self._proxy).run),
@@ -166,25 +255,32 @@ class Bench:
                 for operation in (PROVISION, SECOND_PROVISION, DESTROY):
                     action = DESTROY if operation == DESTROY else PROVISION
                     sample = measure(self._proxy, partial(run, action, guid, users))
-                    self._add(name, operation, users, sample, unrelated)
+                    self.results.add(Case(name, operation, users, unrelated, indexed), sample)
 
-    def _add(self, contestant: str, operation: str, users: int, sample: Sample, unrelated: int = 0) -> None:
-        self.results.add(Case(contestant, operation, users, unrelated), sample)
+    def _add(self, contestant: str, operation: str, users: int, sample: Sample) -> None:
+        self.results.add(Case(contestant, operation, users), sample)
+
+    def _add_seconds(self, contestant: str, operation: str, users: int, seconds: float) -> None:
+        self._add(contestant, operation, users, Sample(seconds, 0, 0))
 
     def _new_guid(self) -> str:
         self._environments += 1
         return f"bench{self._environments:04}"
 
 
-def run(extent: Extent, save: Callable[[Results], object]) -> Results:
-    """Run the benchmark on a separate proxy. After each part, call `save` with the results so far."""
+def run(extent: Extent, save: Callable[[Results], object], part: str, original: Path | None) -> Results:
+    """Run a part of the benchmark on a separate proxy. After each step, call `save` with the results so far."""
     with tempfile.TemporaryDirectory() as folder, sandbox() as proxy:
-        bench = Bench(proxy, Playbooks.create(proxy, Path(folder)))
+        bench = Bench(proxy, Playbooks.create(proxy, Path(folder)), original)
         bench.results.machine = environment(proxy)
-        parts = [partial(bench.look_up, extent), partial(bench.scale, extent)]
-        parts += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
-        for part in parts:
-            part()
+        if part == PROFILE:
+            steps = [partial(bench.profile, users, rounds) for users, rounds in extent.profiled.items()]
+        else:
+            steps = [partial(bench.look_up, extent), partial(bench.scale, extent)]
+            steps += [partial(bench.handle_many, keys) for keys in extent.many_keys]
+            steps += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
+        for step in steps:
+            step()
             save(bench.results)
         return bench.results
 
@@ -209,10 +305,6 @@ def environment(proxy: MeasuredProxy) -> dict[str, str]:
     }
 
 
-def _save(results: Results) -> None:
-    RESULTS_FILE.write_text(json.dumps(results.to_json()))
-
-
 def _log(message: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {message}", flush=True)
 
@@ -220,19 +312,32 @@ def _log(message: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="run a short benchmark (two minutes) without writing any files"
+        "--quick", action="store_true", help="run a short benchmark (three minutes) without writing any files"
     )
+    parser.add_argument("--profile", action="store_true", help="measure where the time of the role goes instead")
     parser.add_argument("--again", action="store_true", help="rewrite the page and the chart with the last results")
+    parser.add_argument(
+        "--original",
+        type=Path,
+        metavar="FOLDER",
+        help="compare with the release of this collection that is installed in this folder, such as 1.3.2, too",
+    )
     arguments = parser.parse_args()
+    part = PROFILE if arguments.profile else COMPARISON
+    file, extent = RESULTS_FILES[part], QUICK if arguments.quick else FULL
     if arguments.again:
-        results = Results.from_json(json.loads(RESULTS_FILE.read_text()))
-    elif arguments.quick:
-        results = run(QUICK, save=lambda _results: None)
+        results = Results.from_json(json.loads(file.read_text()))
     else:
-        results = run(FULL, save=_save)
+
+        def save(found: Results) -> None:
+            if not arguments.quick:
+                file.write_text(json.dumps(found.to_json()))
+
+        results = run(extent, save, part, arguments.original)
+    section = profile_report.PROFILE if arguments.profile else report.COMPARISON
     if not arguments.quick:
-        report.write(results, ROOT / "docs")
-    print(report.text(results))
+        section.write(results, ROOT / "docs")
+    print(section.text(results))
 
 
 if __name__ == "__main__":

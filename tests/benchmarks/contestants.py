@@ -12,12 +12,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -29,13 +32,17 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.proxy import MeasuredProxy
-from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import Sample
-from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import GRANITE, MISTRAL, Json
-from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import resident_memory
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import EXTEND, PARTS, Sample
+from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
+    GRANITE,
+    MISTRAL,
+    Json,
+    resident_memory,
+)
 
 HERE = Path(__file__).parent
 MODELS = [GRANITE, MISTRAL]
-DURATION = "7d"
+DURATION, EXTENSION, EXTENDED_DURATION = "7d", "1d", "8d"
 DELETE_BATCH_SIZE = 100
 MEMORY_POLL_SECONDS = 0.05
 _ROLE = "ocp4_workload_litellm_virtual_keys_"
@@ -68,9 +75,18 @@ class Playbooks:
         }
         return cls(proxy, folder, {**inherited, **ours})
 
-    def run(self, playbook: str, guid: str, users: int, **variables: object) -> Sample:
+    def run(
+        self,
+        playbook: str,
+        guid: str,
+        users: int,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **variables: object,
+    ) -> Sample:
         """Run a playbook for an environment.
 
+        :param playbook: a file in this folder, or the name of a playbook in a collection.
         :raises RuntimeError: if the playbook fails.
         """
         output = self.folder / guid
@@ -84,13 +100,19 @@ class Playbooks:
         }
         vars_file = output / "variables.json"
         vars_file.write_text(json.dumps(extra_vars))
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), str(HERE / playbook), "-e", f"@{vars_file}"]
+        name = str(HERE / playbook) if playbook.endswith(".yml") else playbook
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), name, "-e", f"@{vars_file}"]
         log = output / "output.txt"
         before = self.proxy.requests()
         with log.open("w") as stdout:
             start = time.perf_counter()
             process = subprocess.Popen(
-                command, cwd=output, env=self.environment, stdout=stdout, stderr=subprocess.STDOUT, text=True
+                command,
+                cwd=output,
+                env={**self.environment, **environment},
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
             # Wait without polling, which would add up to one interval to the measured time.
             with _memory_samples(process.pid) as memory:
@@ -103,14 +125,36 @@ class Playbooks:
     def empty(self, guid: str) -> Sample:
         return self.run("empty.yml", guid, 1)
 
-    def role(self, action: str, guid: str, users: int) -> Sample:
+    def role(self, action: str, guid: str, users: int, environment: Mapping[str, str] = MappingProxyType({})) -> Sample:
         many: Json = {f"{_ROLE}multi_user": True, f"{_ROLE}user_count": users, f"{_ROLE}user_base": "user"}
-        common = {"ACTION": action, f"{_ROLE}models": MODELS, f"{_ROLE}duration": DURATION}
-        return self.run("role.yml", guid, users, **common, **(many if users > 1 else {}))
+        lifetime = {f"{_ROLE}extend_by": EXTENSION} if action == EXTEND else {f"{_ROLE}duration": DURATION}
+        common: Json = {"ACTION": action, f"{_ROLE}models": MODELS, **lifetime}
+        if users > 1:
+            common.update(many)
+        return self.run("role.yml", guid, users, environment=environment, **common)
+
+    def profiled_role(self, action: str, guid: str, users: int) -> tuple[Sample, dict[str, float]]:
+        """Run the role, and return how long each of the PARTS took, too."""
+        with tempfile.TemporaryDirectory() as folder:
+            hook = {"BENCH_PROFILE": folder, "PYTHONPATH": str(HERE / "profiling")}
+            sample = self.role(action, guid, users, hook)
+            times: Counter[str] = Counter()
+            for file in Path(folder).iterdir():
+                times.update(json.loads(file.read_text()))
+        times["action"] -= times["requests"]
+        return sample, {part: times[part] for part in PARTS}
+
+    def original(self, collections: Path, action: str, guid: str, users: int) -> Sample:
+        """Run the role of another release of this collection, which is installed with all that it needs."""
+        return self.role(action, guid, users, {"ANSIBLE_COLLECTIONS_PATH": str(collections)})
+
+    def uri_loops(self, action: str, guid: str, users: int) -> Sample:
+        common: Json = {"models": MODELS, "duration": DURATION, "user_count": users if users > 1 else 0}
+        return self.run(f"uri_loops/{action}.yml", guid, users, **common)
 
     def uri_tasks(self, action: str, guid: str, users: int) -> Sample:
         playbook = "destroy" if action == "destroy" else "provision_many" if users > 1 else "provision_one"
-        common = {"models": MODELS, "duration": DURATION, "user_count": users if users > 1 else 0}
+        common: Json = {"models": MODELS, "duration": DURATION, "user_count": users if users > 1 else 0}
         return self.run(f"uri_tasks/{playbook}.yml", guid, users, **common)
 
 
@@ -223,6 +267,11 @@ class BareClient:
             ]
             with ThreadPoolExecutor(self._concurrency) as executor:
                 list(executor.map(lambda body: self._request(pool, "POST", "/key/generate", body), bodies))
+            self._list(pool, guid, users)
+        if action == EXTEND:
+            bodies = [{"key": key_id, "duration": EXTENDED_DURATION} for key_id in key_ids]
+            with ThreadPoolExecutor(self._concurrency) as executor:
+                list(executor.map(lambda body: self._request(pool, "POST", "/key/update", body), bodies))
             self._list(pool, guid, users)
         if action == "destroy":
             for start in range(0, users, DELETE_BATCH_SIZE):

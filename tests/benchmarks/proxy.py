@@ -45,14 +45,34 @@ FROM (
 """
 
 
+INDEX = "litellm_verification_token_key_alias"
+
+# Insert the keys that the role creates for an environment.
+FILL_ENVIRONMENT = f"""
+INSERT INTO {TABLE} (token, key_name, key_alias, models, user_id, metadata, created_at, updated_at, expires)
+SELECT
+  encode(sha256(('sk-{{guid}}-' || number)::bytea), 'hex'),
+  'sk-...' || lpad((number % 10000)::text, 4, '0'),
+  'virtkey-{{guid}}-user' || number,
+  ARRAY['openai/granite-3-2-8b-instruct', 'openai/mistral-7b-instruct'],
+  'user' || number || '@example.com',
+  jsonb_build_object('guid', '{{guid}}', 'user', 'user' || number, 'user_number', number),
+  now() - number * interval '1 second',
+  now() - number * interval '1 second',
+  now() + interval '30 days'
+FROM generate_series(1, {{users}}) AS number
+"""
+
+
 @dataclass(frozen=True)
 class MeasuredProxy(Proxy):
-    """A proxy with its LiteLLM release, its database and its log."""
+    """A proxy with its LiteLLM release, its database, its log, and the ids of its first processes."""
 
     release: str
     database: str = field(repr=False)
     psql: Path
     log: Path
+    pids: tuple[int, ...]
 
     def fill(self, keys: int) -> None:
         """Replace all keys on the proxy with this number of unrelated keys."""
@@ -71,6 +91,35 @@ class MeasuredProxy(Proxy):
         )
         return done.stdout
 
+    @contextlib.contextmanager
+    def index(self) -> Iterator[None]:
+        """Add the index that the documentation recommends to operators, and remove it again."""
+        self.sql(f"CREATE INDEX CONCURRENTLY {INDEX} ON {TABLE} (key_alias)")
+        try:
+            yield
+        finally:
+            self.sql(f"DROP INDEX {INDEX}")
+
+    def fill_environment(self, guid: str, users: int) -> None:
+        """Insert the keys of the users of one environment."""
+        self.sql(FILL_ENVIRONMENT.format(guid=guid, users=users))
+        self.sql(f"VACUUM ANALYZE {TABLE}")
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of LiteLLM and PostgreSQL so far."""
+        parents: dict[int, int] = {}
+        ticks: dict[int, int] = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                # The name of the process, in parentheses, may contain spaces.
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                # utime, stime, and those of children that have ended
+                parents[int(folder.name)], ticks[int(folder.name)] = int(fields[1]), sum(map(int, fields[11:15]))
+        own = set(self.pids)
+        while found := {pid for pid, parent in parents.items() if parent in own} - own:
+            own |= found
+        return sum(ticks.get(pid, 0) for pid in own) / os.sysconf("SC_CLK_TCK")
+
     def requests(self) -> int:
         """Return the number of requests that the proxy has handled since its start."""
         return len(re.findall(rb'^INFO: +127\.0\.0\.1:\d+ - "', self.log.read_bytes(), re.MULTILINE))
@@ -84,7 +133,8 @@ def sandbox() -> Iterator[MeasuredProxy]:
     try:
         subprocess.run([*program, "start", "--name", instance.name, "--port", "0"], check=True)
         values = dict(line.split("=", 1) for line in (instance / "env").read_text().splitlines())
-        release = json.loads((instance / "state.json").read_text())["spec"]
+        state = json.loads((instance / "state.json").read_text())
+        release = state["spec"]
         psql = sorted((SANDBOXES / "releases" / release["release"]).glob("**/bin/psql"))[0]
         yield MeasuredProxy(
             values["LITELLM_URL"],
@@ -93,6 +143,7 @@ def sandbox() -> Iterator[MeasuredProxy]:
             values["DATABASE_URL"],
             psql,
             instance / "proxy.log",
+            tuple(state["pids"].values()),
         )
     finally:
         subprocess.run([*program, "stop", "--name", instance.name], check=False, stdout=subprocess.DEVNULL)

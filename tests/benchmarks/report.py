@@ -2,25 +2,36 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Report benchmark results: tables, a chart, and whether the performance goals are met."""
+"""Report the comparison with other contestants: tables, a chart, and whether the performance goals are met."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import matplotlib as mpl
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.pages import (
+    NOT_RUN,
+    Section,
+    Table,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.pages import (
+    show_seconds as _seconds,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import (
     CONCURRENCIES,
     DESTROY,
     EMPTY,
     ENGINE,
+    LARGE,
+    LARGE_BARE,
     LOOKUP,
+    ORIGINAL,
     PROVISION,
+    REPORT,
     ROLE,
     SECOND_PROVISION,
+    URI_LOOPS,
     URI_TASKS,
     Case,
     Results,
@@ -30,9 +41,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 OPERATIONS = (PROVISION, SECOND_PROVISION, DESTROY)
-NOT_RUN = "-"
 BARE = "bare client"
-BEGIN, END = "..\n  Begin of results, written by make bench.\n", "..\n  End of results.\n"
 MANY = 50  # the number of users in the performance goals
 GREY = "#808080"  # legible on both white and black
 COLORS = {URI_TASKS: "#e07b39", ROLE: "#2f8fd0", EMPTY: GREY}
@@ -40,45 +49,28 @@ MARKERS = {URI_TASKS: "o", ROLE: "o", EMPTY: ""}
 LABELS = {URI_TASKS: "uri tasks", ROLE: "this collection", EMPTY: "empty playbook"}
 
 
-@dataclass(frozen=True)
-class Table:
-    title: str
-    note: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+class Comparison(Section):
+    name = "comparison"
+
+    def tables(self, results: Results) -> list[Table]:
+        return [
+            _goals(results),
+            _playbooks(results),
+            _memory(results),
+            _requests(results),
+            _engine(results),
+            _scaling(results),
+            _large(results),
+            _lookups(results),
+        ]
+
+    def write(self, results: Results, docs: Path) -> None:
+        """Write the tables to the page, and the chart."""
+        super().write(results, docs)
+        chart(results, docs / "docsite" / "images" / "speed.svg")
 
 
-def tables(results: Results) -> list[Table]:
-    return [
-        _goals(results),
-        _playbooks(results),
-        _memory(results),
-        _requests(results),
-        _engine(results),
-        _scaling(results),
-        _lookups(results),
-    ]
-
-
-def text(results: Results) -> str:
-    """Return all tables as text for a terminal."""
-    parts = []
-    for table in tables(results):
-        lines = [table.head, *table.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        parts.append("\n".join([table.title, *shown, ""]))
-    return "\n".join(parts)
-
-
-def write(results: Results, docs: Path) -> None:
-    """Write the tables between the markers of the page, and the chart."""
-    page = docs / "docsite" / "rst" / "performance.rst"
-    before, rest = page.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    parts = [_machine(results), *map(_rst, tables(results))]
-    page.write_text(before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after)
-    chart(results, docs / "docsite" / "images" / "speed.svg")
+COMPARISON = Comparison()
 
 
 def chart(results: Results, path: Path) -> None:
@@ -152,7 +144,7 @@ def _goals(results: Results) -> Table:
     def add(goal: str, value: float, bound: float, *, at_least: bool = False, unit: str = "") -> None:
         is_met = value >= bound if at_least else value <= bound
         limit = "at least" if at_least else "at most"
-        rows.append([goal, f"{limit} {bound:g}{unit}", f"{value:.2f}{unit}", "met" if is_met else "not met"])
+        rows.append([goal, f"{limit} {bound:.3g}{unit}", f"{value:.2f}{unit}", "met" if is_met else "not met"])
 
     for operation in (PROVISION, DESTROY):
         if results.has(URI_TASKS, operation, MANY):
@@ -170,7 +162,13 @@ def _goals(results: Results) -> Table:
         fewest, most, users = counts[0], counts[-1], results.users_among_unrelated_keys()
         for operation in OPERATIONS:
             ratio = results.ratio(Case(ROLE, operation, users, most), Case(ROLE, operation, users, fewest))
-            add(f"{users} users, {operation}, {most:,} unrelated keys: time relative to {fewest:,} keys", ratio, 1.15)
+            growth = results.ratio(results.fastest(operation, users, most), results.fastest(operation, users, fewest))
+            limit = 1.05 if operation == SECOND_PROVISION else growth * 1.05
+            add(f"{users} users, {operation}, {most:,} unrelated keys: time relative to {fewest:,} keys", ratio, limit)
+    if large := results.large_environments():
+        for operation in (REPORT, DESTROY):
+            ratio = results.ratio(Case(LARGE, operation, large[-1]), Case(LARGE_BARE, operation, large[-1]))
+            add(f"{large[-1]:,} keys, {operation}: time relative to the bare client", ratio, 1.15)
     if results.has(ROLE, SECOND_PROVISION, MANY):
         overhead = results.difference(Case(ROLE, SECOND_PROVISION, MANY), Case(EMPTY, PROVISION, MANY))
         add(f"{MANY} users, {SECOND_PROVISION}: overhead over an empty playbook", overhead, 0.4, unit=" s")
@@ -186,28 +184,42 @@ def _goals(results: Results) -> Table:
 
 def _playbooks(results: Results) -> Table:
     rows = []
+    others = [one for one in (URI_TASKS, URI_LOOPS, ORIGINAL) if results.has(one, PROVISION, results.users()[0])]
     for users in results.users():
         for operation in OPERATIONS:
-            role, uri_tasks = (ROLE, operation, users), (URI_TASKS, operation, users)
-            was_run = results.has(*uri_tasks)
+            role = Case(ROLE, operation, users)
+            cells = []
+            for contestant in others:
+                other = Case(contestant, operation, users)
+                was_run = results.has(*astuple(other))
+                cells.append(_seconds(results.seconds(*astuple(other))) if was_run else NOT_RUN)
+                cells.append(f"{results.ratio(other, role):.1f}" if was_run else NOT_RUN)
             rows.append(
                 [
                     f"{users}",
                     operation,
-                    _seconds(results.seconds(*role)),
-                    _range(results.spread(*role)),
-                    _seconds(results.seconds(*uri_tasks)) if was_run else NOT_RUN,
-                    f"{results.ratio(Case(*uri_tasks), Case(*role)):.1f}" if was_run else NOT_RUN,
+                    _seconds(results.seconds(*astuple(role))),
+                    _range(results.spread(*astuple(role))),
+                    *cells,
                     _seconds(results.seconds(EMPTY, PROVISION, users)),
-                    f"{results.runs(*role)}/{results.runs(*uri_tasks)}",
+                    f"{results.runs(*astuple(role))}/{results.runs(URI_TASKS, operation, users)}",
                 ]
             )
     return Table(
         "Playbooks",
         "Run times of the complete ansible-playbook command: medians in seconds, and for the role also the minimum and "
-        "the maximum. The last column has the number of runs of the role and of the uri tasks. A dash means that a "
-        f"case was not run: the uri tasks cannot provision a second time{_skipped(results)}.",
-        ["users", "operation", "role", "min, max", "uri tasks", "speedup", "empty", "runs"],
+        "the maximum. The column after each other contestant has the speedup of the role. The last column has the "
+        "number of runs of the role and of the uri tasks. A dash means that a case was not run: only the role can "
+        f"provision a second time{_skipped(results)}.",
+        [
+            "users",
+            "operation",
+            "role",
+            "min, max",
+            *(cell for one in others for cell in (one, "speedup")),
+            "empty",
+            "runs",
+        ],
         rows,
     )
 
@@ -230,7 +242,7 @@ def _memory(results: Results) -> Table:
 
 def _skipped(results: Results) -> str:
     skipped = [str(users) for users in results.users() if not results.has(URI_TASKS, DESTROY, users)]
-    return f", and take too long to destroy the keys of {' or '.join(skipped)} users" if skipped else ""
+    return f", and the uri tasks take too long to destroy the keys of {' or '.join(skipped)} users" if skipped else ""
 
 
 def _requests(results: Results) -> Table:
@@ -270,24 +282,53 @@ def _engine(results: Results) -> Table:
 
 def _scaling(results: Results) -> Table:
     rows = []
-    users = results.users_among_unrelated_keys()
+    users, counts = results.users_among_unrelated_keys(), results.unrelated_keys()
+    columns = [*((unrelated, False) for unrelated in counts), (counts[-1], True)]
     for operation in OPERATIONS:
         for contestant in (ROLE, ENGINE, BARE):
             cases = [
-                results.fastest(operation, users, unrelated)
+                results.fastest(operation, users, unrelated, indexed=indexed)
                 if contestant == BARE
-                else Case(contestant, operation, users, unrelated)
-                for unrelated in results.unrelated_keys()
+                else Case(contestant, operation, users, unrelated, indexed)
+                for unrelated, indexed in columns
             ]
             seconds = [results.seconds(*astuple(case)) for case in cases]
             cells = [_seconds(number) if contestant == ROLE else f"{number:.3f}" for number in seconds]
-            rows.append([operation, contestant, *cells, f"{results.ratio(cases[-1], cases[0]):.2f}"])
+            ratios = [f"{results.ratio(case, cases[0]):.2f}" for case in cases[-2:]]
+            rows.append([operation, contestant, *cells[:-1], ratios[0], cells[-1], ratios[1]])
     return Table(
         "Unrelated keys",
         f"Seconds for {users} users, by the number of keys of other environments on the proxy, and the ratio of the "
-        "last value to the first. Slowdown that also affects the bare client is caused by LiteLLM: it has no index on "
-        "aliases, so its database scans all keys whenever an alias is looked up or set.",
-        ["operation", "contestant", *(f"{number:,}" for number in results.unrelated_keys()), "ratio"],
+        "largest number to the smallest one. Slowdown that also affects the bare client is caused by LiteLLM: it has "
+        "no index on aliases, so its database scans all keys whenever an alias is looked up or set. The last two "
+        f"columns are with {counts[-1]:,} keys and an index on ``key_alias``.",
+        ["operation", "contestant", *(f"{number:,}" for number in counts), "ratio", "with index", "ratio"],
+        rows,
+    )
+
+
+def _large(results: Results) -> Table:
+    rows = []
+    for operation in (REPORT, DESTROY):
+        for keys in results.large_environments():
+            own, bare = Case(LARGE, operation, keys), Case(LARGE_BARE, operation, keys)
+            rows.append(
+                [
+                    operation,
+                    f"{keys:,}",
+                    _seconds(results.seconds(*astuple(own))),
+                    _seconds(results.seconds(*astuple(bare))),
+                    f"{results.ratio(own, bare):.2f}",
+                    f"{results.megabytes(*astuple(own)):.0f}",
+                    f"{results.requests(*astuple(own)):,}",
+                ]
+            )
+    return Table(
+        "Large environments",
+        "One environment with many keys, which are reported with the playbook ``report_keys`` and destroyed with "
+        "the role: seconds for the whole command, for the bare client, and their ratio; the peak of the memory in "
+        "MB; requests.",
+        ["operation", "keys", "seconds", BARE, "ratio", "MB", "requests"],
         rows,
     )
 
@@ -307,31 +348,6 @@ def _lookups(results: Results) -> Table:
         ["lookups", "seconds", "requests"],
         rows,
     )
-
-
-def _machine(results: Results) -> str:
-    return "\n".join(f":{name}: {value}" for name, value in results.machine.items()) + "\n"
-
-
-def _rst(table: Table) -> str:
-    lines = [
-        table.title,
-        "-" * len(table.title),
-        "",
-        *textwrap.wrap(table.note, 120),
-        "",
-        ".. list-table::",
-        "   :header-rows: 1",
-        "",
-    ]
-    for row in (table.head, *table.rows):
-        cells = [rf"\{cell}" if cell == NOT_RUN else cell for cell in row]  # a dash alone would be a list
-        lines += [f"   {'* -' if not number else '  -'} {cell}".rstrip() for number, cell in enumerate(cells)]
-    return "\n".join([*lines, ""])
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.2f}"
 
 
 def _milliseconds(seconds: float) -> str:

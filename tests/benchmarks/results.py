@@ -16,9 +16,28 @@ from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-PROVISION, SECOND_PROVISION, DESTROY = "provision", "second provision", "destroy"
-EMPTY, ROLE, URI_TASKS, ENGINE, LOOKUP = "empty playbook", "role", "uri tasks", "engine", "lookup"
+PROVISION, SECOND_PROVISION, EXTEND, DESTROY = "provision", "second provision", "extend", "destroy"
+EMPTY, ROLE, URI_TASKS, URI_LOOPS, ORIGINAL, ENGINE, LOOKUP, REPORT = (
+    "empty playbook",
+    "role",
+    "uri tasks",
+    "uri loops",
+    "original",
+    "engine",
+    "lookup",
+    "report",
+)
+# The parts of a run that is profiled, each of which is a contestant in the results.
+PARTS = ("compilation", "imports", "templates", "forks", "action", "requests")
+PROFILED, PROFILED_EMPTY, PROFILED_BARE = "profiled role", "empty playbook beside it", "bare client beside it"
+PROXY_CPU = "CPU time of the proxy"
+# One environment with thousands of keys.
+LARGE, LARGE_BARE = "large environment", "bare client with a large environment"
 CONCURRENCIES = (8, 16, 32)  # of the bare client
+
+
+def part_of_profile(part: str) -> str:
+    return f"profiled role, {part}"
 
 
 def bare_client(concurrency: int) -> str:
@@ -44,12 +63,14 @@ class Case:
     """A combination of parameters that is measured.
 
     :ivar unrelated_keys: number of keys of other environments on the proxy.
+    :ivar indexed: its database has an index on aliases.
     """
 
     contestant: str
     operation: str
     users: int
     unrelated_keys: int = 0
+    indexed: bool = False
 
 
 class Results:
@@ -90,9 +111,11 @@ class Results:
         """Return the median of the differences between case and baseline in each round, in seconds."""
         return statistics.median(one - other for one, other in self._paired(case, baseline))
 
-    def fastest(self, operation: str, users: int, unrelated_keys: int = 0) -> Case:
+    def fastest(self, operation: str, users: int, unrelated_keys: int = 0, *, indexed: bool = False) -> Case:
         """Return the bare client with the fastest concurrency."""
-        cases = [Case(bare_client(concurrency), operation, users, unrelated_keys) for concurrency in CONCURRENCIES]
+        cases = [
+            Case(bare_client(concurrency), operation, users, unrelated_keys, indexed) for concurrency in CONCURRENCIES
+        ]
         return min(cases, key=lambda case: self.seconds(*astuple(case)))
 
     def _paired(self, case: Case, baseline: Case) -> Iterator[tuple[float, float]]:
@@ -108,6 +131,12 @@ class Results:
 
     def users_among_unrelated_keys(self) -> int:
         return max(case.users for case in self._samples if case.unrelated_keys)
+
+    def profiled_users(self) -> list[int]:
+        return sorted({case.users for case in self._samples if case.contestant == PROFILED})
+
+    def large_environments(self) -> list[int]:
+        return sorted({case.users for case in self._samples if case.contestant == LARGE})
 
     def lookups(self) -> list[int]:
         return sorted(int(case.operation) for case in self._samples if case.contestant == LOOKUP)

@@ -105,13 +105,3 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._start
-
-
-def resident_memory(pid: int) -> int:
-    """Return the resident memory of a process and its descendants in bytes; shared pages count once per process."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # the process has exited
-        return 0
-    return pages * 4096 + sum(resident_memory(int(child)) for child in children)

@@ -23,11 +23,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     Ansible,
     Json,
     Proxy,
+    resident_memory,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.proxies.support import (
     ACTION,
     Stopwatch,
-    resident_memory,
     sandbox,
 )
 

@@ -290,9 +290,10 @@ class KeyProgress:
         return step.key_ids if attempts > 1 or (attempts and self.error) else ()
 
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
+        if not self._has_attempted(Update):
+            return False
         names = {*key.settings, *self.goal.settings}
-        is_same = key == before and all(is_same_json(key.value(name), before.value(name)) for name in names)
-        return self._has_attempted(Update) and not is_same
+        return key != before or not all(is_same_json(key.value(name), before.value(name)) for name in names)
 
     @property
     def _deleted(self) -> set[str]:
