@@ -154,6 +154,8 @@ def _unconfirmed(outcome: Outcome) -> Data:
 
 def lost_aliases(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:
     """Return the aliases of the keys whose secrets were saved before, and are not any more."""
+    if before == after:
+        return []
     kept = {key.alias for key in saved_keys(after)}
     return [alias for alias in dict.fromkeys(key.alias for key in saved_keys(before)) if alias not in kept]
 

@@ -159,6 +159,8 @@ def unlimited_keys(outcomes: Sequence[Outcome], wording: Wording) -> str | None:
 
 def difference(outcome: Outcome) -> Json | None:
     """Return the key before and after, for diff mode; None if it did not change. It contains no secret."""
+    if outcome.before is outcome.after:  # nothing was done
+        return None
     extra = [name for name in outcome.desired.settings if name not in SETTINGS]
     before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
     if is_same_json(before, after):
