@@ -365,7 +365,12 @@ def test_a_change_is_loaded_even_if_time_and_size_of_the_file_are_the_same(tmp_p
 
 def test_a_file_is_parsed_once_for_reading_and_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = []
-    monkeypatch.setattr(store, "parse", lambda content: parsed.append(content) or parse(content))
+
+    def counted(content: bytes) -> Any:
+        parsed.append(content)
+        return parse(content)
+
+    monkeypatch.setattr(store, "parse", counted)
     save(tmp_path, "provision", data={"a": 1})
     load(tmp_path)
     merge(tmp_path, "provision", lambda _data: ({"b": 2}, {}))
