@@ -46,11 +46,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     places_to_save,
     remembered_places,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.keys_file import (
-    check_keys_file,
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.key_lists import (
+    KeyList,
     display_path,
-    remove_keys_file,
-    write_keys_file,
+    key_ids_of,
+    key_lists,
+    update_lists,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.merging import (
     environment_records,
@@ -64,7 +65,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import run_operation
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.records import (
-    KEYS_FILE,
     SavedKey,
     saved_keys,
 )
@@ -125,24 +125,22 @@ class ActionModule(ControllerAction):
             self.warn(warning)
         client = self.connect(options)
         known = known_keys_of(self, task_vars)
-        keys_file = self._keys_file(request, known)
+        lists = key_lists(request, known)
         with interruptible():
             return run_operation(
                 EnvironmentRun(
                     request,
                     client,
                     known=known,
-                    save=lambda outcomes: self._save(request, client, outcomes, task_vars, keys_file),
-                    finish=lambda done: self._finish(
-                        request, client, done, keys_file, known, task_vars, in_role=in_role
-                    ),
+                    save=lambda outcomes: self._save(request, client, outcomes, task_vars, lists),
+                    finish=lambda done: self._finish(request, client, done, lists, known, task_vars, in_role=in_role),
                     check_writable=lambda: check_writable(output_folder(self, task_vars), "provision"),
                     saves_user_data=options["save_user_data"],
                     check_mode=self._task.check_mode,
                     warn=self.warn,
                     show_progress=self.progress_reporter(),
                     user_data_file=display_path(output_folder(self, task_vars) / data_file("provision")),
-                    keys_file=display_path(keys_file) if keys_file else "",
+                    lists={one.option: display_path(one.path) for one in lists},
                     remembered=remembered_places(known, request.guid, lambda path: Path(path).expanduser().is_file()),
                 )
             )
@@ -152,15 +150,21 @@ class ActionModule(ControllerAction):
         request: Request,
         client: Client,
         done: OperationResult,
-        keys_file: Path | None,
+        lists: Sequence[KeyList],
         known: Sequence[SavedKey],
         task_vars: Mapping[str, Any],
         *,
         in_role: bool,
     ) -> Result:
-        """Return the result of the task, after the file that lists the keys is written."""
-        if keys_file and not self._task.check_mode:
-            self._update_keys_file(request, client, done, keys_file, known, task_vars)
+        """Return the result of the task, after the files that list the keys are written."""
+        if lists:
+            try:
+                keys = self._listed_keys(request, done, task_vars)
+            except UserDataError as error:
+                done.error = done.error or str(error)
+            else:
+                url, own_ids = client.connection.base_url, key_ids_of(known)
+                update_lists(lists, done, keys, url, request.guid, own_ids, self._task.check_mode)
         missing = self._missing_collection(done, task_vars) if in_role else None
         return self._to_result(request, client, done, missing)
 
@@ -171,47 +175,13 @@ class ActionModule(ControllerAction):
             return None
         return None if is_installed(_KUBERNETES) else no_access_to_database(done.not_deleted, _KUBERNETES, name)
 
-    def _keys_file(self, request: Request, known: Sequence[SavedKey]) -> Path | None:
-        """Return the path of the CSV file that this operation writes or removes, or None.
-
-        :raises OptionError: if a given file cannot be written.
-        """
-        if request.operation not in ("provision", "extend", "rotate", "destroy"):
-            return None
-        own = [key for key in known if key.guid == request.guid]
-        if given := request.options["keys_file"]:
-            path = Path(given).expanduser().absolute()
-            if request.operation != "destroy":
-                secrets = [key.secret for key in own] if request.options["save_user_data"] else None
-                check_keys_file(path, secrets, self.wording.option("keys_file"))
-            return path
-        saved = next((str(key.record[KEYS_FILE]) for key in own if key.record.get(KEYS_FILE)), None)
-        return Path(saved) if saved and Path(saved).is_file() else None
-
-    def _update_keys_file(
-        self,
-        request: Request,
-        client: Client,
-        result: OperationResult,
-        path: Path,
-        known: Sequence[SavedKey],
-        task_vars: Mapping[str, Any],
-    ) -> None:
-        """Write the CSV file with the keys that the environment has now, or remove it if there are none."""
+    def _listed_keys(self, request: Request, done: OperationResult, task_vars: Mapping[str, Any]) -> list[Result]:
+        """Return the keys that the environment has now, for the files that list them."""
+        if not request.options["save_user_data"]:
+            return [entry for entry in done.entries if entry["key"]]
         prefix = str(user_info_defaults(self).get("data_prefix") or "")
-        try:
-            if request.options["save_user_data"]:
-                records = environment_records(load(output_folder(self, task_vars)), prefix, request.guid)
-                keys = [record_entry(alias, record) for alias, record in records.items() if record.get("key_id")]
-            else:
-                keys = [one for one in result.entries if one["key"]]
-            if keys:
-                result.changed |= write_keys_file(path, keys, client.connection.base_url)
-            elif remove_keys_file(path, [key.secret for key in known]):
-                result.changed = True
-                result.summary.append(f"Removed: {display_path(path)}")
-        except UserDataError as error:
-            result.error = result.error or str(error)
+        records = environment_records(load(output_folder(self, task_vars)), prefix, request.guid)
+        return [record_entry(alias, record) for alias, record in records.items() if record.get("key_id")]
 
     def _to_result(
         self, request: Request, client: Client, done: OperationResult, missing_collection: str | None
@@ -267,7 +237,7 @@ class ActionModule(ControllerAction):
         client: Client,
         outcomes: Sequence[Outcome],
         task_vars: Mapping[str, Any],
-        keys_file: Path | None,
+        lists: Sequence[KeyList],
     ) -> None:
         """Save the user data of keys that were created or changed, and remove those of deleted keys.
 
@@ -284,7 +254,8 @@ class ActionModule(ControllerAction):
         if kept and request.operation in ("provision", "extend", "rotate"):
             url = client.connection.url
             extra, is_here = docling_data(request.options, url), self._writes_here(request.options, task_vars)
-            places = partial(places_to_save, request.options, str(keys_file or ""), is_controller=is_here)
+            paths = {one.option: str(one.path) for one in lists}
+            places = partial(places_to_save, request.options, paths, is_controller=is_here)
             try:
                 merge_user_data_files(
                     self,

@@ -196,6 +196,14 @@ options:
         C(models) and C(expires). Only its owner can read it. It is updated when keys change, and deleted with the last
         key. The directory must exist.
     type: str
+  handout_file:
+    description:
+      - An HTML page on the controller to print and to cut into cards, one for each user, with the endpoint, the key,
+        its models, when it ends, a QR code, and three commands that try the key. It loads nothing from the network.
+        Only its owner can read it. It is updated when keys change, and deleted with the last key. The directory must
+        exist.
+      - It needs the Python package C(segno) on the controller.
+    type: str
   handover_host:
     description: The host of O(env_file) and O(profile_file). It is returned in RV(handover).
     type: str

@@ -81,6 +81,9 @@ NOT_MESSAGES = (
     "Created … virtual keys",
     "Created 1 virtual key",
     "LiteLLM Virtual Key extended to …, until …",
+    # The commands on a page to print.
+    'curl -H "Authorization: Bearer $OPENAI_API_KEY"',
+    '… -H "Content-Type: application/json" "$OPENAI_BASE_URL/chat/completions" -d …',
     # What LiteLLM writes.
     "to access this route",
     "to call this route",

@@ -71,6 +71,7 @@ ENVIRONMENT_OPTIONS = {
     "user_messages": Option("raw"),
     "display_key": Option("bool", True),
     "keys_file": Option(),
+    "handout_file": Option(),
     "handover_host": Option(),
     "env_file": Option(),
     "env_file_owner": Option(),

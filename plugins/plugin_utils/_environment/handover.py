@@ -18,7 +18,7 @@ from typing import Any
 from .._errors import OptionError
 from .._text import Wording, printable
 from .members import USER_PLACEHOLDER
-from .records import HANDOVER, KEYS_FILE, SavedKey
+from .records import HANDOVER, SavedKey
 
 # Each place, and the options that it consists of.
 _PLACES_OF = {
@@ -93,14 +93,14 @@ def is_on_controller(host: str, own_host: str, transport: str) -> bool:
 
 
 def places_to_save(
-    options: Mapping[str, Any], keys_file: str, user: str | None, *, is_controller: bool
+    options: Mapping[str, Any], lists: Mapping[str, str], user: str | None, *, is_controller: bool
 ) -> dict[str, Any]:
     """Return what is saved, for later runs, of where a key is written besides user data.
 
-    :param keys_file: the CSV file that lists the key; empty without it.
+    :param lists: the paths of the files that list the key, by the option that names them.
     :param is_controller: the files are on the controller.
     """
-    saved: dict[str, Any] = {KEYS_FILE: keys_file} if keys_file else {}
+    saved: dict[str, Any] = dict(lists)
     places = {name: value for name, value in _places_of(options, user or "").items() if value}
     if any(places.get(name) for name in _PLACES_OF):
         saved[HANDOVER] = {**places, "handover_host": CONTROLLER if is_controller else options["handover_host"] or ""}

@@ -28,6 +28,8 @@ Data = dict[str, Any]
 _UNCONFIRMED = "unconfirmed_virtual_key"
 _DELETED = "deleted"
 KEYS_FILE = "keys_file"
+HANDOUT_FILE = "handout_file"
+LISTS = (KEYS_FILE, HANDOUT_FILE)
 HANDOVER = "handover"
 
 
@@ -106,7 +108,7 @@ def make_record(outcome: Outcome, guid: str, saved: Mapping[str, Any], places: D
     """Return what is saved of a key; None if its secret is not known.
 
     :param saved: what was saved of it before.
-    :param places: where the key is written besides user data: the values of KEYS_FILE and HANDOVER, if any.
+    :param places: where the key is written besides user data: the values of LISTS and HANDOVER, if any.
     """
     entry, key = entry_of(outcome, saved), outcome.after
     secret = entry["key"]

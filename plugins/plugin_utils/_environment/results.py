@@ -9,7 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,7 +74,7 @@ class EnvironmentRun:
     :ivar saves_user_data: user data are saved at all; else secrets are only in the result.
     :ivar finish: turns the result into that of the task.
     :ivar user_data_file: the path of the file with the secrets, for messages.
-    :ivar keys_file: the path of the CSV file with the keys, for messages; empty without it.
+    :ivar lists: the paths of the files that list the keys, for messages, by the option that names them.
     :ivar remembered: where earlier runs have written the keys besides user data.
     :ivar note: what the operator should know, for the report.
     :ivar members: the keys of the environment that exist, if they were listed.
@@ -91,7 +91,7 @@ class EnvironmentRun:
     warn: Callable[[str], None]
     show_progress: Callable[[str], None]
     user_data_file: str = ""
-    keys_file: str = ""
+    lists: Mapping[str, str] = field(default_factory=dict)
     remembered: Remembered = field(default_factory=Remembered)
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class EnvironmentRun:
         return Place(
             base_url=self.client.connection.base_url,
             user_data_file=self.user_data_file if self.saves_user_data else "",
-            keys_file=self.keys_file,
+            lists=self.lists,
             now=self.client.now(),
             check_mode=self.check_mode,
         )

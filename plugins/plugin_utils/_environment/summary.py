@@ -22,6 +22,7 @@ from .._keys.durations import parse_instant
 from .._keys.lifetimes import time_until
 from .._keys.result import unusable_key
 from .messages import listed, no_keys, nothing_extended, unusable
+from .records import HANDOUT_FILE, KEYS_FILE
 from .request import Request
 
 Entry = Mapping[str, Any]
@@ -49,7 +50,7 @@ class Place:
     """Where keys are saved, and when and how the operation runs.
 
     :ivar user_data_file: empty if user data are not saved.
-    :ivar keys_file: empty without such a file.
+    :ivar lists: the files that list the keys, by the option that names them.
     :ivar written: the files and Secrets that keys are written to, or removed from.
     :ivar not_updated: those that still contain a replaced or deleted key.
     :ivar is_complete: there are no others.
@@ -57,7 +58,7 @@ class Place:
 
     base_url: str
     user_data_file: str
-    keys_file: str
+    lists: Mapping[str, str]
     now: datetime
     check_mode: bool
     written: Sequence[str] = ()
@@ -170,8 +171,10 @@ def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator
         others = " and so on" if len(entries) > 1 else ""
         names = f" (as litellm_{entries[0]['user']}_virtual_key{others})" if entries[0].get("user") else ""
         yield f"Saved in: {place.user_data_file}{names}"
-    if place.keys_file:
-        yield f"List of all keys: {place.keys_file}"
+    if HANDOUT_FILE in place.lists:
+        yield f"Page to print: {place.lists[HANDOUT_FILE]}"
+    if KEYS_FILE in place.lists:
+        yield f"List of all keys: {place.lists[KEYS_FILE]}"
     elif entries[0].get("user") and request.operation == "provision":
         yield f"For a list of all keys, run again with {request.wording.setting('keys_file', 'keys.csv')}"
 

@@ -11,11 +11,14 @@ import json
 import math
 import os
 import pathlib
+import re
+import stat
 from datetime import timedelta
 
 import pytest
 import yaml
 from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import key_lists
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import without_empty
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
@@ -852,9 +855,77 @@ def test_the_list_of_keys_follows_the_keys(run, proxy, tmp_path):
     assert not path.exists()
 
 
-def test_without_user_data_the_keys_are_listed_all_the_same(run, tmp_path):
-    path = tmp_path / "keys.csv"
-    arguments = {"save_user_data": False, "key_seed": SEED, "keys_file": str(path)}
+def test_the_page_to_print_follows_the_keys(run, tmp_path):
+    path = tmp_path / "handout.html"
+
+    def shown():
+        return re.findall(r"<h2>(.*?)</h2>|<dd><code>(.*?)</code>", path.read_text())
+
+    def cards(keys):
+        return [card for user, key in keys.items() for card in ((user, ""), ("", key))]
+
+    given = {"users": ["ann", "bob"], "duration": "7d"}
+    assert run(**given, handout_file=str(path), check_mode=True)["changed"]
+    assert not path.exists()
+    result = run(**given, handout_file=str(path), diff=True)
+    keys = {entry["user"]: entry["key"] for entry in result["virtual_keys"]}
+    assert shown() == cards(keys)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    ids = sorted(entry["key_id"] for entry in result["virtual_keys"])
+    assert result["diff"][-1] == {
+        "before_header": str(path),
+        "after_header": str(path),
+        "before": {"key_ids": []},
+        "after": {"key_ids": ids},
+    }
+    again = run(**given, diff=True)
+    assert (again["changed"], again["diff"]) == (False, [])
+    path.chmod(0o640)
+    assert run(**given, check_mode=True)["changed"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    keys["bob"] = run("rotate", users=["bob"])["virtual_keys"][0]["key"]
+    assert shown() == cards(keys)
+    before = path.read_text()
+    run("extend", extend_by="7d")
+    assert shown() == cards(keys)
+    assert path.read_text() != before
+    run("destroy", users=["ann"])
+    assert shown() == cards({"bob": keys["bob"]})
+    path.unlink()
+    run("rotate", users=["bob"])
+    assert not path.exists(), "a page that somebody has removed is written again only if it is asked for"
+    run(handout_file=str(path), users=["bob"])
+    assert "Removed" in run("destroy")["summary"][-1]
+    assert not path.exists()
+
+
+def test_the_page_to_print_needs_a_library_before_any_request(run, proxy, tmp_path, monkeypatch):
+    path = tmp_path / "handout.html"
+    run(handout_file=str(path))
+    before = path.read_text()
+    proxy.requests.clear()
+    monkeypatch.setattr(key_lists, "find_spec", lambda name: None)
+    for arguments in ({"handout_file": str(tmp_path / "other.html")}, {"regenerate": "always"}):
+        message = (
+            f"handout_file ({arguments.get('handout_file', path)}) needs the Python package segno for its QR codes"
+        )
+        assert run(**arguments)["msg"].startswith(message)
+    assert (path.read_text(), proxy.requests) == (before, [])
+    assert "failed" not in run("destroy")
+    assert not path.exists()
+
+
+def test_two_lists_cannot_be_one_file(run, proxy, tmp_path):
+    path = str(tmp_path / "keys")
+    result = run(keys_file=path, handout_file=path)
+    assert result["msg"] == f"keys_file and handout_file are both {path}; name two files"
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("option", ["keys_file", "handout_file"])
+def test_without_user_data_the_keys_are_listed_all_the_same(run, tmp_path, option):
+    path = tmp_path / "keys"
+    arguments = {"save_user_data": False, "key_seed": SEED, option: str(path)}
     secret = run(**arguments)["virtual_keys"][0]["key"]
     assert secret in path.read_text()
     assert not run(**arguments)["changed"]

@@ -85,7 +85,7 @@ PLACES = {**NOWHERE, "env_file": "/srv/{user}.env", "profile_file": "/etc/profil
 
 
 def saved(user: str | None, options: dict[str, Any], *, is_controller: bool = True, guid: str = "abc") -> SavedKey:
-    record = places_to_save(options, "", user, is_controller=is_controller)
+    record = places_to_save(options, {}, user, is_controller=is_controller)
     return SavedKey(entry(user)["key_alias"], "sk-old", guid=guid, user=user, record=record)
 
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -42,7 +44,7 @@ def lines(
     removed: tuple[dict[str, Any], ...] = (),
     check_mode: bool = False,
     file: str = FILE,
-    keys_file: str = "",
+    lists: Mapping[str, str] = MappingProxyType({}),
     users: tuple[str, ...] = (),
     earlier_end: str | None = None,
     display_key: bool = True,
@@ -50,7 +52,7 @@ def lines(
 ) -> list[str]:
     options = {"display_key": display_key}
     request = Request(operation, "abc", "virtkey-abc", users, False, options, {}, {}, wording=Wording(in_playbook=True))
-    return summarize(request, entries, removed, Place(URL, file, keys_file, NOW, check_mode, **place), earlier_end)
+    return summarize(request, entries, removed, Place(URL, file, lists, NOW, check_mode, **place), earlier_end)
 
 
 def test_the_summary_of_a_new_key_has_a_command_that_tries_it() -> None:
@@ -86,7 +88,9 @@ def test_the_secrets_of_many_users_are_not_displayed() -> None:
         "For a list of all keys, run again with -e keys_file=keys.csv",
         f"Try one of them (instead of KEY): curl -H 'Authorization: Bearer KEY' {URL}/models",
     ]
-    assert "List of all keys: keys.csv" in lines("provision", entry("ann"), entry("bob"), keys_file="keys.csv")
+    lists = {"keys_file": "keys.csv", "handout_file": "handout.html"}
+    shown = lines("provision", entry("ann"), entry("bob"), lists=lists)
+    assert {"List of all keys: keys.csv", "Page to print: handout.html"} < set(shown)
 
 
 def test_only_what_was_created_is_called_created() -> None:

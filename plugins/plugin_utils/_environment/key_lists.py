@@ -1,0 +1,216 @@
+# Copyright: rhpds.litellm_virtual_keys contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files on the controller that list the keys of a lab environment with their secrets, and follow these keys.
+
+They are a CSV file for the instructor and a page to print. Later runs find them by what is saved beside each key.
+
+Private to this collection: names and behaviour may change in any release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ...module_utils._file_trust import Trust, own_uids
+from ...module_utils._paths import open_parent
+from .._errors import OptionError, UserDataError
+from .._keys.secrets import Secret
+from .keys_file import csv_of_keys, key_ids_in_csv
+from .records import HANDOUT_FILE, KEYS_FILE, LISTS, SavedKey
+from .request import Request
+from .results import OperationResult
+
+MAX_BYTES = 64 << 20
+_QR_LIBRARY = "segno"
+
+
+@dataclass(frozen=True)
+class KeyList:
+    """A file that lists keys.
+
+    :ivar option: the option that names it, and the name under which its path is saved.
+    """
+
+    option: str
+    path: Path
+
+    def check(self, own_ids: Collection[str] | None, name: str) -> None:
+        """Check that the file can be written, and contains nothing but keys of this environment.
+
+        :param own_ids: the ids of the keys of this environment; None if they are not saved.
+        :param name: what set the path, for messages.
+        :raises OptionError: otherwise.
+        """
+        if not self.path.parent.is_dir():
+            raise OptionError(f"{name} is {self.path}, but the directory {self.path.parent} does not exist")
+        if self.path.is_dir():
+            raise OptionError(f"{name} is {self.path}, which is a directory; name a file")
+        if self.path.exists():
+            listed = self.key_ids()
+            if listed is None or (own_ids is not None and not listed <= set(own_ids)):
+                raise OptionError(
+                    f"{name} is {self.path}, which exists and contains something else than the keys of this "
+                    "environment; name another file, or remove it"
+                )
+
+    def key_ids(self) -> set[str] | None:
+        """Return the ids of the keys in the file.
+
+        None if it is not such a file, or another user could have put it there.
+        """
+        try:
+            with open_parent(str(self.path), Trust(own_uids())) as (folder, name):
+                found = folder.read(name, MAX_BYTES)
+            text = found[0].decode("utf-8") if found else ""
+        except (OSError, UnicodeDecodeError):
+            return None
+        if self.option == KEYS_FILE:
+            return key_ids_in_csv(text)
+        # Imported here, because few runs need it, and Ansible compiles each module again in every run.
+        from .handout import key_ids_in_page
+
+        return key_ids_in_page(text)
+
+    def write(
+        self, keys: Sequence[Mapping[str, Any]], base_url: str, guid: str = "", *, check_mode: bool = False
+    ) -> bool:
+        """Write the file, and return whether it changed, or would change in check mode.
+
+        :param keys: entries of a result, or saved records in that form; those whose secret is not known are left out.
+        :raises UserDataError: if it cannot be written.
+        """
+        content = self._render(keys, base_url, guid).encode("utf-8")
+        try:
+            with open_parent(str(self.path), Trust(own_uids())) as (folder, name):
+                found = folder.read(name, MAX_BYTES)
+                if found and found[0] == content and found[1].st_mode & 0o077 == 0:
+                    return False
+                if not check_mode:
+                    folder.replace(name, content)
+        except OSError as error:
+            raise UserDataError(f"Cannot write {self.path}: {error.strerror or error}") from None
+        return True
+
+    def remove(self, own_ids: Collection[str]) -> bool:
+        """Remove the file, and return whether it existed. A file that contains anything else is kept.
+
+        :param own_ids: the ids of the keys of this environment.
+        :raises UserDataError: if it cannot be removed.
+        """
+        listed = self.key_ids()
+        if listed is None or not listed <= set(own_ids):
+            return False
+        try:
+            with open_parent(str(self.path), Trust(own_uids())) as (folder, name):
+                folder.remove(name)
+        except OSError as error:
+            raise UserDataError(f"Cannot remove {self.path}: {error.strerror or error}") from None
+        return True
+
+    def _render(self, keys: Sequence[Mapping[str, Any]], base_url: str, guid: str) -> str:
+        if self.option == KEYS_FILE:
+            return csv_of_keys(keys, base_url)
+        if not find_spec(_QR_LIBRARY):
+            raise UserDataError(f"Cannot write {self.path}: {_without_library('it')}")
+        from .handout import page_of_keys
+
+        return page_of_keys(keys, base_url, guid)
+
+
+def key_lists(request: Request, known: Iterable[SavedKey]) -> list[KeyList]:
+    """Return the files that an operation writes or removes.
+
+    :param known: the keys whose secrets are known.
+    :raises OptionError: if a given file cannot be written.
+    """
+    if request.operation not in ("provision", "extend", "rotate", "destroy"):
+        return []
+    own = [key for key in known if key.guid == request.guid]
+    own_ids = key_ids_of(own) if request.options["save_user_data"] else None
+    found: list[KeyList] = []
+    for option in LISTS:
+        name = request.wording.option(option)
+        if given := request.options[option]:
+            one = KeyList(option, Path(given).expanduser().absolute())
+            if any(other.path == one.path for other in found):
+                raise OptionError(
+                    f"{request.wording.option(found[0].option)} and {name} are both {one.path}; name two files"
+                )
+            if request.operation != "destroy":
+                one.check(own_ids, name)
+        else:
+            saved = next((str(key.record[option]) for key in own if key.record.get(option)), None)
+            if not saved or not Path(saved).is_file():
+                continue
+            one = KeyList(option, Path(saved))
+        if option == HANDOUT_FILE and request.operation != "destroy" and not find_spec(_QR_LIBRARY):
+            raise OptionError(_without_library(f"{name} ({one.path})"))
+        found.append(one)
+    return found
+
+
+def update_lists(
+    lists: Iterable[KeyList],
+    result: OperationResult,
+    keys: Sequence[Mapping[str, Any]],
+    base_url: str,
+    guid: str,
+    own_ids: Collection[str],
+    check_mode: bool,
+) -> None:
+    """Write the files with the keys that the environment has now, or remove them if there are none.
+
+    :param own_ids: the ids of the keys that the environment had before.
+    """
+    for one in lists:
+        before = one.key_ids() or set()
+        try:
+            if keys:
+                is_changed = one.write(keys, base_url, guid, check_mode=check_mode)
+            else:
+                is_changed = not check_mode and one.remove(own_ids)
+        except UserDataError as error:
+            result.error = result.error or str(error)
+            continue
+        if not is_changed:
+            continue
+        result.changed = True
+        if not keys:
+            result.summary.append(f"Removed: {display_path(one.path)}")
+        listed = [Secret(key["key"], "given").key_id for key in keys if key["key"]]
+        result.diff.append(difference_of_list(one.path, before, listed))
+
+
+def key_ids_of(keys: Iterable[SavedKey]) -> set[str]:
+    """Return the ids of saved keys."""
+    return {Secret(key.secret, "given").key_id for key in keys}
+
+
+def display_path(path: Path) -> str:
+    """Return the path for a message: relative to the current directory if the file is below it."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
+
+
+def difference_of_list(path: Path, before: Iterable[str], after: Iterable[str]) -> dict[str, Any]:
+    """Return the difference that Ansible shows: the ids of the keys instead of their secrets."""
+    header = display_path(path)
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": {"key_ids": sorted(before)},
+        "after": {"key_ids": sorted(after)},
+    }
+
+
+def _without_library(what: str) -> str:
+    return (
+        f"{what} needs the Python package {_QR_LIBRARY} for its QR codes, which is not installed on the controller; "
+        f"install it with the Python of Ansible: python -m pip install {_QR_LIBRARY}"
+    )
