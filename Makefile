@@ -61,7 +61,7 @@ contract: $(READY) ## Compare what is sent and read with releases of LiteLLM (5 
 	@$(NOX) --session contract -- $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (25 minutes)
+faults: $(READY) ## Run tests/faults: inject faults of proxy, network and controller at each step (30 minutes)
 	@$(NOX) --session faults -- $(ARGS)
 
 .PHONY: simulate
