@@ -16,7 +16,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     coerce_options,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._concurrency import run_concurrently
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, naming
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import (
+    LiteLLMError,
+    OptionError,
+    naming,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
     format_instant,
     parse_instant,
@@ -29,6 +33,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.n
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_status, key_status
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -44,6 +49,7 @@ OPTIONS = {
     "metadata": Option("dict"),
     "expires_before": Option("raw"),
     "status": Option(choices=("active", "expired", "blocked", "unknown")),
+    "shared_budgets": Option("bool", False),
 }
 
 
@@ -67,18 +73,31 @@ class ActionModule(ControllerAction):
             query = {name: options[name] for name in ("user_id", "team_id") if options[name]}
             keys = observer.find_by_prefix(options["alias_prefix"] or "", query)
         now = client.now()
+        matching = [key for key in keys if _matches(key, options, before, now)]
         return {
             "changed": False,
-            "virtual_keys": [
-                {**describe_status(key, now), "guid": _guid(key, options)}
-                for key in keys
-                if _matches(key, options, before, now)
-            ],
+            "virtual_keys": [{**describe_status(key, now), "guid": _guid(key, options)} for key in matching],
+            "shared_budgets": self._shared_budgets(client, matching) if options["shared_budgets"] else [],
             "now": format_instant(now),
             "api_endpoint": client.connection.url,
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
+
+    def _shared_budgets(self, client: Client, keys: Sequence[ObservedKey]) -> list[Result]:
+        """Return the shared budgets of the keys' environments. Teams are listed only if a key points to one."""
+        # Imported here, because only this option needs them.
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
+            listed_budgets,
+            teams_of,
+        )
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.teams import list_teams
+
+        try:
+            return listed_budgets(list_teams(client), teams) if (teams := teams_of(keys)) else []
+        except LiteLLMError as error:
+            self.warn(f"The shared budgets of the environments are left out, because they cannot be read: {error}")
+            return []
 
 
 def _names(options: Mapping[str, Any]) -> tuple[list[str], list[str]]:

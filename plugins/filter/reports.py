@@ -42,6 +42,7 @@ def keys_report(
     ending_within: object = None,
     sort: str = "end",
     models: object = None,
+    shared_budgets: object = None,
 ) -> dict[str, Any]:
     return build_report(
         _checked_keys(keys, "keys_report"),
@@ -53,6 +54,7 @@ def keys_report(
         ending_within=_duration_or_none(ending_within),
         sort=str(sort),
         models=_checked_models(models),
+        shared_budgets=_checked_budgets(shared_budgets),
     )
 
 
@@ -112,6 +114,15 @@ def _checked_models(models: object) -> Sequence[str] | None:
     if isinstance(models, list | tuple) and all(isinstance(model, str) for model in models):
         return models
     raise OptionError("models must be a list of names, such as the models of a litellm_proxy_info result")
+
+
+def _checked_budgets(budgets: object) -> Sequence[Mapping[str, Any]]:
+    if budgets is None:
+        return ()
+    names = {"guid", "limit", "spent", "left", "resets_at"}
+    if isinstance(budgets, list | tuple) and all(isinstance(one, Mapping) and names <= set(one) for one in budgets):
+        return budgets
+    raise OptionError("shared_budgets must be the shared_budgets of a litellm_key_info result")
 
 
 def _duration_or_none(value: object) -> Duration | None:

@@ -47,6 +47,12 @@ options:
         (V(unknown)).
     type: str
     choices: [active, expired, blocked, unknown]
+  shared_budgets:
+    description:
+      - Whether to return the shared budgets of the environments of the keys, too. This lists the teams of the proxy if
+        a key is in a team that can be such a budget. If they cannot be listed, a warning says why.
+    type: bool
+    default: false
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
   - name: Report on keys
@@ -163,6 +169,15 @@ virtual_keys:
       description: The metadata of the key.
       type: dict
       sample: {"team": "workshop"}
+shared_budgets:
+  description:
+    - The budgets that all keys of an environment share, in the order of the guids, each with the fields of
+      RV(rhpds.litellm_virtual_keys.litellm_environment#module:shared_budget) and its guid. It is empty unless
+      O(shared_budgets=true).
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"guid": "user124", "limit": 100.0, "spent": 12.34, "left": 87.66, "team_id": "virtkey-user124"}]
 now:
   description: The current time of the proxy's clock, in ISO 8601 format. The status of each key is based on it.
   returned: success

@@ -266,7 +266,7 @@ MINIMUM = {
     "role": 11,
     "run_a_workshop": 10,
     "secrets": 1,
-    "share_a_budget": 7,
+    "share_a_budget": 8,
     "symptoms": 2,
 }
 

@@ -62,6 +62,7 @@ NOT_MESSAGES = (
     ", reset at …",
     "Shared budget: … USD for all keys",
     "Shared budget: no limit, … spent",
+    "; shared budget spent: …",
     # What LiteLLM says.
     "is not a member of the team",
     ", or run …_key",

@@ -283,3 +283,24 @@ def not_removed(request: Request, team_id: str, reason: str) -> str:
         f"The shared budget of environment {request.guid} may be left in team {team_id}: {reason}. Run "
         f"{request.wording.operation('destroy')} again with {again}, whatever the amount"
     )
+
+
+def teams_of(keys: Iterable[ObservedKey]) -> dict[str, str]:
+    """Return the ids of the teams that hold the budgets of environments, as their keys show it, with the guids."""
+    found = {}
+    for key in keys:
+        team_id, alias = key.value("team_id"), str(key.final_alias)
+        guid = (key.value("metadata") or {}).get("guid")
+        if team_id and guid is not None and (alias == team_id or alias.startswith(f"{team_id}-")):
+            found[str(team_id)] = str(guid)
+    return found
+
+
+def listed_budgets(rows: Iterable[Mapping[str, Any]], teams: Mapping[str, str]) -> list[Json]:
+    """Return the shared budgets among the rows of all teams, in the order of their guids.
+
+    :param teams: the result of `teams_of`; a team that does not name the same environment is left out.
+    """
+    budgets = [ObservedBudget.from_row(row) for row in rows if row.get("team_id") in teams]
+    own = [budget for budget in budgets if budget.guid == teams[budget.team_id]]
+    return [{"guid": one.guid, **describe_budget(one)} for one in sorted(own, key=lambda one: str(one.guid))]

@@ -26,7 +26,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from .._keys.durations import human, parse, parse_instant
 from .._text import printable
-from .table import additional_findings, end_text, finding_label, key_title
+from .table import additional_findings, budget_rows, end_text, finding_label, key_title
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _HOUR = timedelta(hours=1)
@@ -86,6 +86,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         now=_to_minute(now),
         soon=human(parse(report["soon"])),
         keys=[_row(key, now) for key in keys],
+        budgets=budget_rows(report),
         scales=_scales(keys, now),
         initial_scale=_initial_scale(keys, now),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

@@ -69,6 +69,7 @@ def build_report(
     ending_within: Duration | None = None,
     sort: str = "end",
     models: Collection[str] | None = None,
+    shared_budgets: Sequence[Key] = (),
 ) -> Json:
     """Return the keys with their findings, and totals.
 
@@ -78,6 +79,7 @@ def build_report(
     :param ending_within: leave out the keys that have expired, and those that expire later.
     :param sort: one of ORDERS.
     :param models: what the proxy serves; None if that is unknown.
+    :param shared_budgets: the budgets that all keys of an environment share.
     :raises OptionError: for an unknown order.
     """
     if sort not in ORDERS:
@@ -106,6 +108,7 @@ def build_report(
         **{name: sum(name in entry["findings"] for entry in entries) for name in FINDINGS},
         "spend": math.fsum(entry["spend"] or 0 for entry in entries),
     }
+    budgets = [one for one in shared_budgets if not guid or fold(str(one["guid"])) == fold(guid)]
     return {
         "now": format_instant(now),
         "api_endpoint": api_endpoint,
@@ -114,9 +117,10 @@ def build_report(
         "totals": totals,
         "environments": _sums(entries, "guid"),
         "users": _sums(entries, "user_id"),
+        "shared_budgets": budgets,
         "checks_models": models is not None,
         "guids_without_key": None if guids is None else sorted(guids[one] for one in guids.keys() - guids_with_key),
-        "summary": _summary(totals, soon),
+        "summary": _summary(totals, soon) + _spent_budgets(budgets),
     }
 
 
@@ -241,3 +245,9 @@ def _summary(totals: Mapping[str, Any], soon: Duration) -> str:
         if totals[name]
     ]
     return f"{keys}: {', '.join(counts)}; {totals['spend']:.2f} spent"
+
+
+def _spent_budgets(budgets: Sequence[Key]) -> str:
+    """Return the end of the summary that names the environments whose shared budget is spent."""
+    spent = [str(one["guid"]) for one in budgets if one["limit"] is not None and one["spent"] >= one["limit"]]
+    return f"; shared budget spent: {', '.join(spent)}" if spent else ""

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._keys.durations import parse_instant
 from .._keys.lifetimes import time_until
 from .._text import csv_text, printable
 from .report import FINDINGS, Key
 
 _HEADINGS = ("KEY", "STATUS", "ENDS", "SPENT", "USER", "MODELS", "FINDINGS")
+_BUDGET_HEADINGS = ("SHARED BUDGET", "LIMIT", "SPENT", "LEFT", "RESET")
 _MAX_MODELS = 3
 _MAX_SUMS = 20
 _CSV_COLUMNS = (
@@ -96,9 +98,9 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
 
 
 def format_sums(report: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a table with the sums of a report for each environment and for each user.
+    """Return the lines of tables with the sums of a report for each environment and user, and with shared budgets.
 
-    A table that would have one line is omitted.
+    A table of sums that would have one line is omitted.
     """
     lines: list[str] = []
     for name, field, heading in (("environments", "guid", "ENVIRONMENT"), ("users", "user_id", "USER")):
@@ -112,7 +114,21 @@ def format_sums(report: Mapping[str, Any]) -> list[str]:
             keys, spend = sum(one["keys"] for one in further), math.fsum(one["spend"] for one in further)
             rows.append((f"{len(further)} more", str(keys), f"{spend:.2f}"))
         lines += [*([""] if lines else []), *_aligned([tuple(map(printable, row)) for row in rows])]
+    if budgets := budget_rows(report):
+        lines += [*([""] if lines else []), *_aligned([_BUDGET_HEADINGS, *budgets])]
     return lines
+
+
+def budget_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the guid, the limit, the spend, what is left and the next reset of each shared budget of a report."""
+    return [
+        (
+            printable(str(one["guid"])),
+            *("-" if one[name] is None else f"{one[name]:.2f}" for name in ("limit", "spent", "left")),
+            time_until(one["resets_at"], parse_instant(report["now"])),
+        )
+        for one in report.get("shared_budgets", ())
+    ]
 
 
 def format_csv(keys: Sequence[Key]) -> str:

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 import pytest
 import yaml
-from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY
+from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
 try:
     from ansible.template import is_trusted_as_template, trust_as_template
@@ -250,3 +251,35 @@ def texts_in(value):
     if isinstance(value, list):
         return [text for inner in value for text in texts_in(inner)]
     return [value] if isinstance(value, str) else []
+
+
+def test_shared_budgets_are_listed_once_and_only_if_a_key_has_one(run, proxy):
+    assert run(shared_budgets=True)["shared_budgets"] == []  # virtkey-a is in a team that is not its environment's
+    assert proxy.counts()["GET /v2/team/list"] == 0
+    for guid, owner in (("x", "x"), ("y", "other"), ("z", "z")):
+        proxy.add_team(f"virtkey-{guid}", max_budget=10.0, spend=2.5, metadata={"guid": owner})
+        for user in ("ann", "bob"):
+            proxy.add(f"virtkey-{guid}-{user}", team_id=f"virtkey-{guid}", metadata={"guid": guid})
+    result = run(shared_budgets=True)
+    assert [(one["guid"], one["limit"], one["spent"], one["left"]) for one in result["shared_budgets"]] == [
+        ("x", 10.0, 2.5, 7.5),
+        ("z", 10.0, 2.5, 7.5),
+    ]
+    assert proxy.counts()["GET /v2/team/list"] == 1
+    only = run(shared_budgets=True, metadata={"guid": "z"})
+    assert [one["team_id"] for one in only["shared_budgets"]] == ["virtkey-z"]
+    assert run()["shared_budgets"] == []
+    assert proxy.counts()["GET /v2/team/list"] == 0
+
+
+def test_keys_are_returned_although_their_shared_budgets_cannot_be_read(run, proxy, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(Display, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    proxy.add("virtkey-x-ann", team_id="virtkey-x", metadata={"guid": "x"})
+    proxy.fault("GET /v2/team/list", Fault("status", 403, "No."))
+    result = run(shared_budgets=True)
+    assert ("virtkey-x-ann" in [key["key_alias"] for key in result["virtual_keys"]], result["shared_budgets"]) == (
+        True,
+        [],
+    )
+    assert "are left out, because they cannot be read: LiteLLM returned 403" in warnings[0]

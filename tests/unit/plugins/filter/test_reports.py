@@ -115,6 +115,10 @@ def test_default_time_is_the_current_time():
         (lambda: FILTERS["keys_table"]([KEY], "soon"), "'soon' is not an instant"),
         (lambda: FILTERS["keys_report"]([KEY], soon="soon"), "'soon' is not a duration"),
         (lambda: FILTERS["keys_report"]([KEY], guids=[]), "The list of guids is empty"),
+        (
+            lambda: FILTERS["keys_report"]([KEY], shared_budgets=[{"guid": "abc"}]),
+            "shared_budgets must be the shared_budgets of a litellm_key_info result",
+        ),
         (lambda: FILTERS["keys_html"]([KEY]), "keys_html requires the result of keys_report"),
     ],
 )

@@ -216,6 +216,17 @@ def test_hostile_values_are_escaped(text):
     assert "\x1b" not in page.text
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_shared_budgets_are_listed(text):
+    budget = {"guid": text, "limit": 100.0, "spent": 12.34, "left": 87.66, "resets_at": None}
+    page = parsed(key(), shared_budgets=[budget])
+    assert f"1 shared budget{printable(text)}: 12.34 of 100.00 spent, 87.66 left, reset never" in page.text.replace(
+        "\n", ""
+    )
+    harmless = parsed(key(), shared_budgets=[{**budget, "guid": "a"}])
+    assert names(page.elements) == names(harmless.elements)
+
+
 @given(text=st.text(min_size=1) | st.text("<>\"'&/=! -;x", min_size=1))
 def test_any_value_is_shown_as_text(text):
     page = parsed(key(text, user_id=text))

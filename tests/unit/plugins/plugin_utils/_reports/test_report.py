@@ -309,3 +309,23 @@ def test_a_report_as_csv_contains_no_secret_and_no_formula():
         ("virtkey-a", "'=1+1", "x,y", "5.0", ""),
         ("virtkey-b", "", "granite", "", "never_expires"),
     ]
+
+
+def budget(guid, spent, limit=100.0, resets_at=None):
+    left = None if limit is None else max(0.0, limit - spent)
+    return {"guid": guid, "limit": limit, "spent": spent, "left": left, "resets_at": resets_at}
+
+
+def test_shared_budgets_have_a_table_of_their_own():
+    budgets = [budget("abc", 12.34), budget("b\x1b", 120.0, 100.0, "2026-12-01T08:00:00Z"), budget("c", 1.0, None)]
+    report = build_report([key("virtkey-abc")], NOW, soon=DAY, shared_budgets=budgets)
+    assert format_sums(report) == [
+        "SHARED BUDGET  LIMIT   SPENT   LEFT   RESET",
+        "abc            100.00  12.34   87.66  never",
+        "b\\x1b          100.00  120.00  0.00   in 1 day",
+        "c              -       1.00    -      never",
+    ]
+    assert report["summary"].endswith("; shared budget spent: b\x1b")
+    of_one = build_report([], NOW, soon=DAY, guid="ABC", shared_budgets=budgets)
+    assert (of_one["shared_budgets"], "shared" in of_one["summary"]) == ([budgets[0]], False)
+    assert "SHARED BUDGET" not in "".join(format_sums(build_report([], NOW, soon=DAY)))
