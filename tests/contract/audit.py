@@ -14,8 +14,8 @@ import ast
 import hashlib
 import json
 import re
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -23,13 +23,21 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.modules import litel
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import KEPT_METADATA
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import compare
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Package
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.registry import (
+    ALL,
+    NEWEST,
+    published,
+    resolve,
+    wheel,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Schema, from_json, read_schema, to_json
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import Usage, usage
 
 HERE = Path(__file__).parent.resolve()
 CACHE = HERE.parents[1] / ".cache" / "contract"
 OLDEST = "1.60.0"
-NEWEST = "newest"
+# Modules that do not change what is read from a release.
+_WITHOUT_EFFECT = ("audit.py", "compare.py", "json_types.py", "registry.py", "usage.py")
 _REQUIRES = re.compile(r"This requires LiteLLM ([0-9.]+[0-9]) or later")
 
 
@@ -37,11 +45,13 @@ def main() -> int:
     """Print the comparison, and return 1 if the last release does not know what this collection sends or reads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*", help="releases such as 1.106.2, or newest; the last two are compared")
-    parser.add_argument("--all", action="store_true", help="every minor release from 1.60 on (an hour, 3 GB)")
+    parser.add_argument("--all", action="store_true", help="the newest final release of each minor (5 minutes, 2 GB)")
     options = parser.parse_args()
     ours = usage()
-    names = options.releases or (all_minors() if options.all else [OLDEST, *matrix_releases(), NEWEST])
-    schemas = list({schema.version: schema for schema in (schema_of(name, ours) for name in names)}.values())
+    names = options.releases or ([ALL] if options.all else [OLDEST, *matrix_releases(), NEWEST])
+    schemas = schemas_of(names, ours)
+    if not schemas:
+        return 0
     print("\n".join(report(ours, schemas)))
     return 1 if problems(ours, schemas[-1]) or wrong_pages(schemas) else 0
 
@@ -49,10 +59,12 @@ def main() -> int:
 def report(ours: Usage, schemas: list[Schema]) -> list[str]:
     """Return the lines of the report on some releases; the last two are compared."""
     last = schemas[-1]
-    lines = ["What this collection sends or reads, and not all of these releases know", ""]
     table = compare.known_by(ours, schemas)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    lines = [f"Compared: {', '.join(schema.version for schema in schemas)}"]
+    if len(rows) > 1:
+        lines += ["", "What this collection sends or reads, and not all of these releases know", "", *rows]
     if len(schemas) > 1:
         before = schemas[-2]
         found = compare.as_lines(compare.changes(ours, before, last))
@@ -60,6 +72,8 @@ def report(ours: Usage, schemas: list[Schema]) -> list[str]:
         lines += [] if found else ["nothing"]
     lines += ["", f"Fields of {last.version} that have no option (extra_params)", ""]
     lines += [f"{request}: {', '.join(names)}" for request, names in compare.without_option(ours, last).items()]
+    if found := compare.undeclared(ours, last):
+        lines += ["", f"Fields of responses whose types {last.version} does not declare", "", *found]
     if found := problems(ours, last):
         lines += ["", f"Problems with {last.version}", "", *found]
     if found := wrong_pages(schemas):
@@ -80,6 +94,7 @@ def problems(ours: Usage, schema: Schema) -> list[str]:
     lost = compare.lost_metadata(schema, KEPT_METADATA)
     return [
         *(f"it does not know {one}" for one in compare.unknown(ours, schema)),
+        *compare.mistyped(ours, schema),
         *(f"unset: [metadata] would remove {one}; add it to KEPT_METADATA" for one in lost),
     ]
 
@@ -96,49 +111,43 @@ def matrix_releases() -> list[str]:
     return listed.split(",") if isinstance(listed, str) else list(listed)
 
 
-def all_minors() -> list[str]:
-    """Return the newest release of each minor from 1.60 on."""
-    newest = schema_version(download(NEWEST))
-    return [f"1.{minor}" for minor in range(60, int(newest.split(".")[1]) + 1)]
+def schemas_of(names: list[str], ours: Usage) -> list[Schema]:
+    """Return the schemas of releases, which are kept in .cache."""
+    code = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")) if path.name not in _WITHOUT_EFFECT)
+    reads = {request: sorted(paths) for request, paths in ours.responses.items()}
+    key = hashlib.sha256(code + json.dumps(reads, sort_keys=True).encode()).hexdigest()[:10]
+    # A version never changes, but names like `newest` can mean another version tomorrow.
+    saved = {name: read_saved(CACHE / f"{name}-{key}.json") for name in names}
+    versions = [name for name in names if saved[name]]
+    if len(versions) < len(names):
+        versions = resolve(names, published(), lambda text: print(text, file=sys.stderr))
+    schemas = []
+    for version in versions:
+        file = CACHE / f"{version}-{key}.json"
+        schema = saved.get(version) or read_saved(file)
+        if schema is None:
+            print(f"Reading LiteLLM {version}.", file=sys.stderr)
+            with wheel(version) as path:
+                schema = read_schema(Package(path), version, reads)
+            save(file, schema)
+        schemas.append(schema)
+    return schemas
 
 
-def schema_of(release: str, ours: Usage) -> Schema:
-    """Return the schema of a release, which is kept in .cache."""
-    code = b"".join(path.read_bytes() for path in (HERE / "package.py", HERE / "schema.py"))
-    key = hashlib.sha256(code + "".join(sorted(ours.sent)).encode()).hexdigest()[:10]
-    saved = CACHE / f"{release}-{key}.json"
-    if release == NEWEST or not saved.exists():
-        wheel = download(release)
-        version = schema_version(wheel)
-        print(f"reading LiteLLM {version}", file=sys.stderr)
-        saved = CACHE / f"{version if release == NEWEST else release}-{key}.json"
-        if not saved.exists():
-            saved.write_text(json.dumps(to_json(read_schema(Package(wheel), version, sorted(ours.sent)))))
-        wheel.unlink()
-    return from_json(json.loads(saved.read_text()))
+def read_saved(file: Path) -> Schema | None:
+    """Return a saved schema; None if there is none, or if the file is damaged."""
+    try:
+        return from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
-def download(release: str) -> Path:
-    """Download the wheel of a release, without its dependencies."""
-    folder = CACHE / "wheels"
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.whl"):
-        stale.unlink()
-    specification = "litellm" if release == NEWEST else f"litellm=={release}"
-    if release.count(".") == 1:
-        specification += ".*"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    # The source is the same for each platform and Python.
-    command += ["--only-binary=:all:", "--python-version=3.12", f"--dest={folder}", specification]
-    if subprocess.run(command, check=False).returncode:
-        raise SystemExit(f"Cannot download {specification}. Check the number of the release, and the network.")
-    (wheel,) = folder.glob("litellm-*.whl")
-    return wheel
-
-
-def schema_version(wheel: Path) -> str:
-    """Return the version in the name of a wheel."""
-    return re.split("-", wheel.name)[1]
+def save(file: Path, schema: Schema) -> None:
+    """Save a schema. Another process never reads a part of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8") as new:
+        json.dump(to_json(schema), new)
+    Path(new.name).replace(file)
 
 
 if __name__ == "__main__":

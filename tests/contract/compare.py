@@ -6,14 +6,19 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import examples, is_accepted
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Field, Route, Schema
-from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import Usage
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import INVALID_ON_PURPOSE, Usage, accepted_type
 
 _WRITES = ("POST /key/generate", "POST /key/update")
 _MAX_LENGTH = 160
+# How many words of what two texts have in common are shown around a difference.
+_CONTEXT = 3
 
 
 def unknown(usage: Usage, schema: Schema) -> list[str]:
@@ -25,9 +30,54 @@ def unknown(usage: Usage, schema: Schema) -> list[str]:
             found.append(request)
         else:
             found += [f"{request} {name}" for name in names - set(route.fields)]
+            if route.response is not None:
+                found += [f"{request} → {path}" for path in usage.responses[request] - set(route.response)]
     found += [f"row {name}" for name in usage.row - set(schema.row)]
     found += [f"metadata {name}" for name in usage.in_metadata - set(schema.metadata)]
     found += [f"route group {name}" for name in usage.routes - set(schema.route_groups)]
+    return sorted(found)
+
+
+def mistyped(usage: Usage, schema: Schema) -> list[str]:
+    """Return which types of the release do not accept what this collection sends, or are not what it accepts."""
+    found = []
+    for request, fields in usage.values.items():
+        route = schema.routes.get(request)
+        known = route.fields if route else {}
+        for name in fields.keys() & known.keys():
+            declared = known[name].get("type", "")
+            for value in fields[name]:
+                is_probe = (request, name, value) == INVALID_ON_PURPOSE
+                if is_accepted(declared, value, in_query=request.startswith("GET ")) == is_probe:
+                    verb = "accepts" if is_probe else "does not accept"
+                    found.append(f"{request} {name} is {declared}, which {verb} {_short(json.dumps(value))}")
+                    break
+    for what, accepted, declared in _read_types(usage, schema):
+        if not all(is_accepted(accepted, one) for one in examples(declared)):
+            found.append(f"{what} is {declared}, but this collection accepts {accepted}")
+    return sorted(found)
+
+
+def _read_types(usage: Usage, schema: Schema) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each field that is read and declared, the accepted type, and the declared one."""
+    for name in usage.row & set(schema.row):
+        yield f"row {name}", accepted_type(f"keys.{name}"), schema.row[name].get("type", "")
+    for request, paths in usage.responses.items():
+        route = schema.routes.get(request)
+        for path in paths:
+            if route and route.response and path in route.response:
+                yield f"{request} → {path}", accepted_type(path, request), route.response[path].get("type", "")
+
+
+def undeclared(usage: Usage, schema: Schema) -> list[str]:
+    """Return what this collection reads, and the release declares only by name, or not at all."""
+    found = []
+    for request, paths in usage.responses.items():
+        if route := schema.routes.get(request):
+            response = route.response or {}
+            names = sorted(path for path in paths if not response.get(path, {}).get("type"))
+            what = "was compared by name only" if route.response is not None else "was not compared"
+            found += [f"{request} → {', '.join(names)} {what}"] if names else []
     return sorted(found)
 
 
@@ -78,6 +128,8 @@ def changes(usage: Usage, old: Schema, new: Schema) -> dict[str, list[str]]:
         "new route groups": sorted(set(new.route_groups) - set(old.route_groups)),
         "gone route groups": sorted(set(old.route_groups) - set(new.route_groups)),
         "columns that the archive of deleted keys lacks": sorted(set(new.unarchived) - set(old.unarchived)),
+        "lists of names in functions that handle requests": list(_changed_choices(usage, old, new)),
+        "changed defaults of fields that we do not send": list(_changed_defaults(usage, old, new)),
         "new refusals": _refusals(usage, old, new),
         "gone refusals": _refusals(usage, new, old),
         "new functions that handle requests for keys (read them)": _functions(usage, old, new),
@@ -103,15 +155,52 @@ def _changed_fields(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
     for request, one, other in _routes(usage, old, new):
         for name in sorted(usage.sent[request] & set(one.fields) & set(other.fields)):
             yield from _difference(f"{request} {name}", one.fields[name], other.fields[name])
+        for path in sorted(set(one.response or ()) & set(other.response or ())):
+            yield from _difference(f"{request} → {path}", (one.response or {})[path], (other.response or {})[path])
     for name in sorted(usage.row & set(old.row) & set(new.row)):
         yield from _difference(f"row {name}", old.row[name], new.row[name])
 
 
+def _changed_choices(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
+    seen = set()
+    for request, one, other in _routes(usage, old, new):
+        for name in sorted(set(one.choices) & set(other.choices)):
+            before, after = set(one.choices[name]), set(other.choices[name])
+            changed = [f"+{member}" for member in sorted(after - before)]
+            changed += [f"-{member}" for member in sorted(before - after)]
+            if changed and (name, *changed) not in seen:
+                seen.add((name, *changed))
+                yield f"{request} {name}: {_short(', '.join(changed))}"
+
+
+def _changed_defaults(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
+    for request, one, other in _routes(usage, old, new):
+        for name in sorted(set(one.fields) & set(other.fields) - usage.sent[request]):
+            before, after = (fields[name].get("default", "") for fields in (one.fields, other.fields))
+            if before != after:
+                yield f"{request} {name}: {_short(before)} → {_short(after)}"
+
+
 def _difference(what: str, old: Field, new: Field) -> Iterator[str]:
-    for name in ("type", "default", "limits", "description"):
+    for name in ("type", "default", "limits", "description", "documentation"):
         one, other = (_plain(each.get(name, "")) for each in (old, new))
         if one != other:
-            yield f"{what}: {name} {_short(one)} → {_short(other)}"
+            yield f"{what}: {name} {' → '.join(map(_short, _different(one, other)))}"
+
+
+def _different(one: str, other: str) -> tuple[str, str]:
+    """Return what differs between two texts, with some words of what they have in common."""
+    words = [text.split() for text in (one, other)]
+    same = _common_length(*words)
+    same_end = _common_length(*(part[same:][::-1] for part in words))
+    start, end = max(0, same - _CONTEXT), max(0, same_end - _CONTEXT)
+    dots = ("… " if start else ""), (" …" if end else "")
+    first, second = (f"{dots[0]}{' '.join(part[start : len(part) - end])}{dots[1]}" for part in words)
+    return first, second
+
+
+def _common_length(one: list[str], other: list[str]) -> int:
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
 
 
 def _plain(text: str) -> str:
@@ -135,7 +224,11 @@ def _refusals(usage: Usage, one: Schema, other: Schema) -> list[str]:
         if route := other.routes.get(request):
             for text in set(route.refusals) - before:
                 requests.setdefault(text, []).append(request.split("/")[-1])
-    return sorted(f"{_short(text)} ({', '.join(names)})" for text, names in requests.items())
+    every = len(list(_existing(usage, other)))
+    return sorted(
+        f"{_short(text)} ({', '.join(names) if len(names) < every // 2 else f'{len(names)} of {every} requests'})"
+        for text, names in requests.items()
+    )
 
 
 def _functions(usage: Usage, old: Schema, new: Schema) -> list[str]:

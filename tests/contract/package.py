@@ -86,7 +86,7 @@ class Package:
             target = node.target if isinstance(node, ast.AnnAssign) else None
             targets = node.targets if isinstance(node, ast.Assign) else [target]
             if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-                return [part.value for part in ast.walk(node) if _is_text(part)]  # type: ignore[attr-defined]
+                return [part.value for part in ast.walk(node) if is_text(part)]  # type: ignore[attr-defined]
         return []
 
     def _find_definitions(self, file: str) -> dict[str, list[Definition]]:
@@ -100,7 +100,8 @@ class Package:
         return [node for node in ast.walk(self.tree(file)) if isinstance(node, ast.ImportFrom)]
 
 
-def _is_text(node: ast.AST) -> bool:
+def is_text(node: ast.AST) -> bool:
+    """Return whether a node is a constant text."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

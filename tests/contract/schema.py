@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import functions
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Defined, Function, Package
 
 TYPES = "litellm/proxy/_types.py"
@@ -19,25 +20,30 @@ KEY_TABLE, ARCHIVE_TABLE = "LiteLLM_VerificationToken", "LiteLLM_DeletedVerifica
 _NO_FIELDS = {"Request", "Response", "BackgroundTasks"}
 _NOT_IN_REQUEST = {"Depends", "Header", "Security"}
 _LIMITS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
-_ERRORS = {"HTTPException", "ProxyException", "ValueError", "Exception"}
-_MAX_DEPTH = 5
+# Responses that contain rows of the key table, under these names.
+_ROWS = {"GET /key/info": "info", "GET /key/list": "keys"}
 
-# The attributes of a field: type, default, limits and description, as text.
+# The attributes of a field: type, default, limits, description, and documentation in the docstring, as text.
 Field = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a route accepts, and what it refuses.
+    """What a route accepts, returns and refuses.
 
     :ivar fields: the fields of its query or body.
     :ivar refusals: the statuses and texts of the errors that it can raise, as far as they are constants.
     :ivar functions: the names of LiteLLM's functions that handle a request.
+    :ivar choices: constant lists of names in these functions, such as those of the columns to sort by.
+    :ivar response: of the fields that this collection reads, those that the source declares, by path; None if it
+        declares no response.
     """
 
     fields: Mapping[str, Field]
     refusals: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    choices: Mapping[str, list[str]] = field(default_factory=dict)
+    response: Mapping[str, Field] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Schema:
     """The parts of a release that this collection depends on.
 
     :ivar routes: by method and path; None for a route that the release does not have.
-    :ivar row: the fields of a key in `/key/list`, and the columns of its table.
+    :ivar row: the fields of a key in `/key/list`, and the columns of its table and, after a dot, of related tables.
     :ivar unarchived: columns of the key table that the archive of deleted keys does not have.
     :ivar route_groups: names that `allowed_routes` can contain.
     :ivar metadata: the fields of requests that LiteLLM stores in the metadata.
@@ -59,28 +65,27 @@ class Schema:
     metadata: tuple[str, ...] = ()
 
 
-def read_schema(package: Package, version: str, requests: Iterable[str]) -> Schema:
+def read_schema(package: Package, version: str, reads: Mapping[str, Iterable[str]]) -> Schema:
     """Return the schema of a release.
 
-    :param requests: methods and paths, such as `POST /key/generate`.
+    :param reads: the paths of the fields that are read from responses, by method and path of all requests.
     """
-    table = _columns(package.text("litellm/proxy/schema.prisma"), KEY_TABLE)
-    archive = _columns(package.text("litellm/proxy/schema.prisma"), ARCHIVE_TABLE)
+    table, archive = _columns(package, KEY_TABLE), _columns(package, ARCHIVE_TABLE)
     listed = package.find("UserAPIKeyAuth", TYPES)
     groups = package.find("LiteLLMRoutes", TYPES)
     lists = ("LiteLLM_ManagementEndpoint_MetadataFields", "LiteLLM_ManagementEndpoint_MetadataFields_Premium")
     return Schema(
         version,
-        {request: _route(package, *request.split(" ", 1)) for request in requests},
-        {**(_fields(package, listed) if listed else {}), **{name: {"type": kind} for name, kind in table.items()}},
+        {request: _route(package, request, paths) for request, paths in reads.items()},
+        {**(_fields(package, listed) if listed else {}), **_related(package), **table},
         tuple(sorted(set(table) - set(archive))) if archive else (),
         tuple(sorted(_members(groups))) if groups else (),
         tuple(sorted({name for one in lists for name in package.constant(one, TYPES)})),
     )
 
 
-def _route(package: Package, method: str, path: str) -> Route | None:
-    handler = package.route(method, path)
+def _route(package: Package, request: str, reads: Iterable[str]) -> Route | None:
+    handler = package.route(*request.split(" ", 1))
     if not handler or not isinstance(handler.node, Function):
         return None
     fields: dict[str, Field] = {}
@@ -91,7 +96,7 @@ def _route(package: Package, method: str, path: str) -> Route | None:
         *zip(positional, defaults, strict=True),
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ):
-        if argument.annotation is None or _called(default) in _NOT_IN_REQUEST:
+        if argument.annotation is None or functions.called(default) in _NOT_IN_REQUEST:
             continue
         names = {
             node.id if isinstance(node, ast.Name) else node.attr
@@ -106,9 +111,54 @@ def _route(package: Package, method: str, path: str) -> Route | None:
             fields.update(_fields(package, bodies[0]))
         else:
             fields[argument.arg] = _field(package, handler.file, argument.annotation, default)
-    functions = _called_functions(package, handler)
-    refusals = {text for one in functions for text in _refusals(one)}
-    return Route(fields, tuple(sorted(refusals)), tuple(sorted({one.node.name for one in functions})))
+    for name, meaning in functions.documented(handler).items():
+        if name in fields:
+            fields[name] = {**fields[name], "documentation": meaning}
+    every, managing = functions.reached(package, handler), functions.reached(package, handler, functions.MANAGEMENT)
+    return Route(
+        fields,
+        functions.refusals(every),
+        tuple(sorted({one.node.name for one in managing})),
+        functions.choices(package, managing),
+        _response(package, request, handler, every, reads),
+    )
+
+
+def _response(
+    package: Package, request: str, handler: Defined, every: Iterable[Defined], reads: Iterable[str]
+) -> dict[str, Field] | None:
+    """Return the declared fields among those that are read.
+
+    They are declared by a model, by the key table, or only by name in the JSON objects that the functions build.
+    """
+    assert isinstance(handler.node, Function)
+    given = [one.value for call in handler.node.decorator_list if isinstance(call, ast.Call) for one in call.keywords]
+    annotations = [one for one in (handler.node.returns, *given) if one is not None]
+    names = {node.id for one in annotations for node in ast.walk(one) if isinstance(node, ast.Name)}
+    models = [found for name in sorted(names) if (found := package.find(name, handler.file))]
+    declared = {name: one for model in filter(_is_model, models) for name, one in _nested(package, model).items()}
+    built = functions.returned_names(every)
+    if not declared and not built:
+        return None
+    rows = {**_columns(package, KEY_TABLE), **_related(package)} if request in _ROWS else {}
+    declared |= {f"{_ROWS[request]}.{name}": one for name, one in rows.items()}
+    return {path: declared.get(path, {}) for path in reads if path in declared or built.issuperset(path.split("."))}
+
+
+def _nested(package: Package, model: Defined) -> dict[str, Field]:
+    """Return the fields of a model, and after their names and a dot, those of the models in their types."""
+    fields = _fields(package, model)
+    found = dict(fields)
+    for name, one in fields.items():
+        for word in reversed(re.findall(r"\w+", one["type"])):
+            inner = package.find(word, model.file)
+            members = _fields(package, inner) if inner and _is_model(inner) else {}
+            found |= {f"{name}.{member}": kind for member, kind in members.items()}
+    return found
+
+
+def _is_model(found: Defined) -> bool:
+    return isinstance(found.node, ast.ClassDef) and not _is_enum(found.node)
 
 
 def _fields(package: Package, model: Defined) -> dict[str, Field]:
@@ -129,7 +179,7 @@ def _fields(package: Package, model: Defined) -> dict[str, Field]:
 
 def _field(package: Package, file: str, annotation: ast.expr, default: ast.expr | None) -> Field:
     found = {"type": _type(package, file, annotation)}
-    if isinstance(default, ast.Call) and _called(default) in ("Field", "Query"):
+    if isinstance(default, ast.Call) and functions.called(default) in ("Field", "Query"):
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in default.keywords if keyword.arg}
         shown = given.get("default") or (ast.unparse(default.args[0]) if default.args else None)
         found["limits"] = ", ".join(f"{name}={given[name]}" for name in _LIMITS if name in given)
@@ -189,59 +239,25 @@ def _members(found: Defined, *, values: bool = False) -> list[str]:
     return [target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)]
 
 
-def _columns(prisma: str, table: str) -> dict[str, str]:
-    """Return the columns of a table with their types."""
+def _columns(package: Package, table: str, *, relations: bool = False) -> dict[str, Field]:
+    """Return the columns of a table with their types, or the names of its relations with the related tables."""
+    prisma = package.text("litellm/proxy/schema.prisma")
     body = re.search(rf"^model {table} {{(.*?)^}}", prisma, re.MULTILINE | re.DOTALL)
     lines = [line.split() for line in (body[1] if body else "").splitlines()]
-    relation = re.compile(r"LiteLLM_")
     return {
-        line[0]: line[1] for line in lines if len(line) > 1 and line[0].isidentifier() and not relation.match(line[1])
+        line[0]: {"type": line[1]}
+        for line in lines
+        if len(line) > 1 and line[0].isidentifier() and line[1].startswith("LiteLLM_") == relations
     }
 
 
-def _called_functions(package: Package, handler: Defined) -> list[Defined]:
-    """Return a function, and those for managing keys that it calls, up to some depth."""
-    found, level, seen = [handler], [handler], {handler.node.name}
-    for _depth in range(_MAX_DEPTH):
-        called: list[Defined] = []
-        for file, node in level:
-            for one in ast.walk(node):
-                if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id not in seen:
-                    seen.add(one.func.id)
-                    target = package.find(one.func.id, file)
-                    if target and isinstance(target.node, Function) and target.file.startswith("litellm/proxy/manage"):
-                        called.append(target)
-        found += called
-        level = called
+def _related(package: Package) -> dict[str, Field]:
+    """Return the relations of the key table, and the columns of each related table after its name and a dot."""
+    found: dict[str, Field] = {}
+    for name, relation in _columns(package, KEY_TABLE, relations=True).items():
+        columns = _columns(package, relation["type"].rstrip("?[]"))
+        found |= {name: {"type": "dict | None"}, **{f"{name}.{column}": kind for column, kind in columns.items()}}
     return found
-
-
-def _refusals(function: Defined) -> Iterator[str]:
-    """Return the errors that a function raises, with their status, as far as they are constants."""
-    for node in ast.walk(function.node):
-        error = node.exc if isinstance(node, ast.Raise) else None
-        if isinstance(error, ast.Call) and _called(error) in _ERRORS and (text := _refusal(error)):
-            yield text
-
-
-def _refusal(call: ast.Call) -> str:
-    given: dict[str | None, ast.expr] = {keyword.arg: keyword.value for keyword in call.keywords}
-    status = next(
-        (re.sub(r"\D", "", ast.unparse(given[name])) for name in ("status_code", "code") if name in given), ""
-    )
-    message = next(
-        (given[name] for name in ("detail", "message") if name in given), call.args[0] if call.args else None
-    )
-    texts = [] if message is None else [part for part in ast.walk(message) if isinstance(part, ast.Constant)]
-    parts = [part.value.strip() for part in texts if isinstance(part.value, str) and part.value not in ("error", "")]
-    return f"{status} {' … '.join(parts)}".strip() if parts else ""
-
-
-def _called(node: ast.expr | None) -> str:
-    """Return the name of the function that is called; empty if the node is no call."""
-    if not isinstance(node, ast.Call):
-        return ""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
 
 
 def to_json(schema: Schema) -> dict[str, Any]:
@@ -253,7 +269,8 @@ def to_json(schema: Schema) -> dict[str, Any]:
 def from_json(value: Mapping[str, Any]) -> Schema:
     """Return the schema that `to_json` returned."""
     routes = {
-        name: one and Route(one["fields"], tuple(one["refusals"]), tuple(one["functions"]))
+        name: one
+        and Route(one["fields"], tuple(one["refusals"]), tuple(one["functions"]), one["choices"], one["response"])
         for name, one in value["routes"].items()
     }
     lists = {name: tuple(value[name]) for name in ("unarchived", "route_groups", "metadata")}

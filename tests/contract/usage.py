@@ -11,6 +11,8 @@ and responses is recorded. `names_in_source` finds the same in the source code, 
 from __future__ import annotations
 
 import ast
+import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,11 +36,14 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import KEY_TYPES
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     INHERITED_FIELDS,
+    ROW_KINDS,
     SETTINGS,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.values import Kind
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import client as client_module
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm import teams
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.listing import KeyListing
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -46,12 +51,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litell
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, FakeLiteLLM
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-LISTING = "GET /key/list"
+LISTING, INFO = "GET /key/list", "GET /key/info"
 # A value for a setting of each kind.
 _VALUES: Mapping[str, Any] = {
     "str": "text",
     "int": 1,
-    "float": 1.0,
+    "float": 1.5,
     "bool": True,
     "list of str": ["text"],
     "list": [{"budget_duration": "1d", "max_budget": 1}],
@@ -60,32 +65,104 @@ _VALUES: Mapping[str, Any] = {
 }
 
 
+_VALUES_BY_NAME: Mapping[str, Any] = {
+    "key_type": KEY_TYPES[1],
+    "model_aliases": {"text": "text"},
+    "model_max_budget": {"text": {"budget_limit": 1.5, "time_period": "1d"}},
+    "object_permission": {"mcp_servers": ["text"]},
+    "permissions": {"text": True},
+    "router_settings": {"num_retries": 1},
+}
+# A value that each release must refuse: by that, this collection finds out whether it knows the field.
+INVALID_ON_PURPOSE = (LISTING, "substring_matching", "neither")
+# The type that is accepted for a value of each kind, in the notation of `json_types`.
+_TYPES: Mapping[Kind, str] = {
+    "str": "str | None",
+    "int": "float | None",
+    "float": "float | None",
+    "bool": "bool | None",
+    "list of str": "list[str] | None",
+    "list": "list[dict] | None",
+    "dict": "dict | None",
+    "raw": "datetime | None",
+}
+# The types that are accepted for other fields of responses.
+_OTHER_TYPES = {
+    "keys": "list[str | dict]",
+    "keys.token": "str",
+    "keys.created_at": "datetime | None",
+    "keys.expires": "datetime | None",
+    "keys.litellm_budget_table.soft_budget": "float | None",
+    "total_count": "int | None",
+    "total_pages": "int | None",
+    "info": "dict",
+    "info.created_at": "datetime | None",
+    "info.expires": "datetime | None",
+    "info.litellm_budget_table.soft_budget": "float | None",
+    "info.status": "str | None",
+    "data": "list[dict]",
+    "data.id": "Any",
+    "litellm_version": "str | None",
+    "key": "str",
+    "teams": "list[dict]",
+    "teams.team_id": "str",
+    "teams.budget_reset_at": "datetime | None",
+}
+# Those of requests whose fields have the same name as another one.
+_TYPES_BY_REQUEST = {("GET /v2/team/list", "total_pages"): "int"}
+# Each row may have them, but only those of a listing do. In `/key/info`, a budget has the soft budget.
+_ONLY_IN_LISTING = {"info.token", "info.org_id", "info.soft_budget"}
+# Fields of a key whose content is not LiteLLM's.
+_CONTENTS = {one.field or name for name, one in SETTINGS.items() if one.kind in ("dict", "list")}
+
+
 @dataclass(frozen=True)
 class Usage:
     """What this collection sends and reads.
 
-    :ivar sent: the fields of the query or body, by method and path.
+    :ivar values: the values that it sends, by method and path, and by field of the query or body.
     :ivar read: the fields of responses, by method and path; the name of a nested one is like `keys.metadata`.
     :ivar in_metadata: settings that it reads from the metadata of a key.
     :ivar routes: the names of groups of routes that it sends.
     """
 
-    sent: Mapping[str, frozenset[str]]
+    values: Mapping[str, Mapping[str, list[Any]]]
     read: Mapping[str, frozenset[str]]
     in_metadata: frozenset[str]
     routes: frozenset[str]
 
     @property
+    def sent(self) -> Mapping[str, frozenset[str]]:
+        """The fields of the query or body, by method and path."""
+        return {request: frozenset(fields) for request, fields in self.values.items()}
+
+    @property
     def row(self) -> frozenset[str]:
-        """The fields of a key that it reads."""
-        paths = [path.split(".") for path in self.read[LISTING]]
-        return frozenset(path[1] for path in paths if len(path) == 2) | set(INHERITED_FIELDS)
+        """The fields of a key that it reads from a listing."""
+        paths = self.read[LISTING]
+        return frozenset(path.removeprefix("keys.") for path in paths if path.startswith("keys.")) | {*INHERITED_FIELDS}
+
+    @property
+    def responses(self) -> Mapping[str, frozenset[str]]:
+        """The fields of responses that it reads, by method and path, without those of `row`."""
+        return {
+            request: frozenset(path for path in self.read.get(request, ()) if not path.startswith("keys."))
+            for request in self.values
+        }
 
     @property
     def names(self) -> frozenset[str]:
         """All names that it sends or reads."""
         read = {name for paths in self.read.values() for path in paths for name in path.split(".")}
         return frozenset().union(*self.sent.values(), read, INHERITED_FIELDS, self.in_metadata)
+
+
+def accepted_type(path: str, request: str = LISTING) -> str:
+    """Return which type of a field of a response is accepted."""
+    name = re.sub(r"^(keys|info|teams)\.", "", path)
+    if found := _TYPES_BY_REQUEST.get((request, path)) or _OTHER_TYPES.get(path):
+        return found
+    return _TYPES[ROW_KINDS[name]] if name in ROW_KINDS else "Any"
 
 
 class _Recorder(dict[str, Any]):
@@ -125,18 +202,22 @@ class _Proxy(FakeLiteLLM):
 
 def usage() -> Usage:
     """Return what this collection sends and reads."""
-    with _Proxy().running() as proxy, _recorded_responses() as read:
+    with _Proxy().running() as proxy, _recorded_responses() as read, _recorded_rows(read):
         proxy.add_team("text")
         proxy.budgets.add("text")
         client = client_module.Client(Connection(proxy.url, MASTER_KEY))
         require_administrator(client)
         litellm_version(client)
-        for name, one in SETTINGS.items():
-            value = KEY_TYPES[1] if name == "key_type" else _VALUES[one.kind]
+        for name in SETTINGS:
             together = {other for pair in SENT_TOGETHER for other in pair if name in pair}
-            desired = {name: value, **{other: _VALUES[SETTINGS[other].kind] for other in together}}
-            week = Lifetime(Duration(7, "d"))
-            for settings, lifetime in ((desired, week), ({}, None), (desired, Lifetime(Duration(9, "d")))):
+            desired = {other: _VALUES_BY_NAME.get(other, _VALUES[SETTINGS[other].kind]) for other in (name, *together)}
+            week, cleared = Lifetime(Duration(7, "d")), {other: SETTINGS[other].cleared_value for other in desired}
+            for settings, lifetime in (
+                (desired, week),
+                ({}, None),
+                (desired, Lifetime(Duration(9, "d"))),
+                (cleared, Lifetime(None)),
+            ):
                 key = DesiredKey("virtkey-a", settings=settings, lifetime=lifetime)
                 reconcile(client, [key], on_unknown_models="ignore")
                 if settings and lifetime == week:
@@ -145,6 +226,8 @@ def usage() -> Usage:
             proxy.rows.clear()
         proxy.add("virtkey-a", age=timedelta(days=1), spend=1.0)
         reconcile(client, [DesiredKey("virtkey-a", settings={"models": ["gpt-4o"]}, regenerate="always")])
+        proxy.custom_keys = False
+        reconcile(client, [DesiredKey("virtkey-b")])
         reconcile(client, [DesiredKey(f"virtkey-{name}", present=False) for name in "abc"])
         observer = Observer(client)
         proxy.add("virtkey-a")
@@ -152,13 +235,26 @@ def usage() -> Usage:
         observer.find_by_id(proxy.row("virtkey-a")["token"])
         _manage_team(client)
         requests = list(proxy.requests)
-    sent: dict[str, set[str]] = {}
+    sent: dict[str, dict[str, dict[str, Any]]] = {}
     for request, body in requests:
-        sent.setdefault(request, set()).update(body)
+        fields = sent.setdefault(request, {})
+        for name, value in body.items():
+            fields.setdefault(name, {})[json.dumps(value, sort_keys=True)] = value
+    values = {request: {name: list(each.values()) for name, each in fields.items()} for request, fields in sent.items()}
+    read = {
+        request: {path for path in paths if path not in _ONLY_IN_LISTING and not _is_content(path)}
+        for request, paths in read.items()
+    }
     key_type = SETTINGS["key_type"]
     routes = [route for name in KEY_TYPES for route in key_type.to_request(name, new=False)["allowed_routes"]]
     in_metadata = frozenset(name for name, one in SETTINGS.items() if one.in_metadata)
-    return Usage(_frozen(sent), _frozen(read), in_metadata, frozenset(routes))
+    return Usage(values, _frozen(read), in_metadata, frozenset(routes))
+
+
+def _is_content(path: str) -> bool:
+    """Return whether a path leads into a value that LiteLLM stores as it is."""
+    names = path.split(".")
+    return len(names) > 2 and names[1] in _CONTENTS
 
 
 def _manage_team(client: client_module.Client) -> None:
@@ -180,6 +276,19 @@ def _recorded_responses() -> Iterator[dict[str, set[str]]]:
 
     with mock.patch.object(client_module.Client, "_request", recorded):
         yield read
+
+
+@contextmanager
+def _recorded_rows(read: dict[str, set[str]]) -> Iterator[None]:
+    """Record what is read from the rows of `/key/info`, which are copied."""
+    with_id = KeyListing.with_id
+
+    def recorded(self: KeyListing, key_id: str) -> Any:
+        row = with_id(self, key_id)
+        return row and _Recorder(row, read.setdefault(INFO, set()), "info.")
+
+    with mock.patch.object(KeyListing, "with_id", recorded):
+        yield
 
 
 def _frozen(sets: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:

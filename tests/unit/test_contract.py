@@ -7,25 +7,35 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import SETTINGS
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import audit, registry
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.audit import (
     matrix_releases,
     problems,
     report,
+    schemas_of,
     wrong_pages,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.compare import (
     changes,
     known_by,
     misdocumented,
+    undeclared,
     unknown,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import examples, is_accepted
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Package
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.registry import resolve
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import (
+    Field,
     Route,
     Schema,
     from_json,
@@ -35,11 +45,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import (
     PLUGINS,
     Usage,
+    accepted_type,
     names_in_source,
     usage,
 )
 
-GENERATE, UPDATE = "POST /key/generate", "POST /key/update"
+GENERATE, UPDATE, INFO = "POST /key/generate", "POST /key/update", "GET /key/info"
 
 
 @pytest.fixture(scope="module", name="ours")
@@ -49,16 +60,28 @@ def usage_of_this_collection() -> Usage:
 
 def all_known(ours: Usage, version: str = "1.0.0") -> Schema:
     """Return the schema of a release that knows everything."""
-    routes = {name: Route({field: {"type": "str"} for field in fields}) for name, fields in ours.sent.items()}
-    row = {name: {"type": "str"} for name in ours.row}
+    routes = {
+        name: Route(
+            {field: {"type": "bool" if field == "substring_matching" else "Any"} for field in fields},
+            response={path: {"type": accepted_type(path, name)} for path in ours.responses[name]},
+        )
+        for name, fields in ours.sent.items()
+    }
+    row = {name: {"type": accepted_type(f"keys.{name}")} for name in ours.row}
     return Schema(version, routes, row, (), tuple(ours.routes), tuple(ours.in_metadata))
 
 
-def without(schema: Schema, request: str, field: str) -> Schema:
+def with_fields(schema: Schema, request: str, fields: Mapping[str, Field | None], part: str = "fields") -> Schema:
+    """Return the schema with other fields of a request or of its response; None removes one."""
     route = schema.routes[request]
     assert route
-    fields = {name: value for name, value in route.fields.items() if name != field}
-    return replace(schema, routes={**schema.routes, request: replace(route, fields=fields)})
+    changed = {**getattr(route, part), **fields}
+    kept = {name: value for name, value in changed.items() if value is not None}
+    return replace(schema, routes={**schema.routes, request: replace(route, **{part: kept})})  # type: ignore[arg-type]
+
+
+def without(schema: Schema, request: str, field: str) -> Schema:
+    return with_fields(schema, request, {field: None})
 
 
 # What this collection sends and reads
@@ -70,7 +93,28 @@ def test_every_setting_is_sent(ours: Usage) -> None:
             value = "llm_api" if name == "key_type" else "text"
             assert set(one.to_request({} if name == "metadata" else value, new=new)) <= ours.sent[request], name
     assert {"key_alias", "key", "duration", "spend", "temp_budget_increase"} <= ours.sent[GENERATE] | ours.sent[UPDATE]
-    assert {"token", "expires", "created_at", "budget_limits", "org_id"} <= ours.row
+    assert {"token", "expires", "created_at", "budget_limits", "org_id", "litellm_budget_table.soft_budget"} <= ours.row
+    assert {"info", "info.status", "info.expires", "info.metadata"} <= ours.responses["GET /key/info"]
+    assert {(request, path) for request, paths in ours.responses.items() for path in paths if "." not in path} == {
+        *(("GET /key/list", name) for name in ("keys", "total_count", "total_pages")),
+        *((f"GET /health/readiness{path}", "litellm_version") for path in ("", "/details")),
+        *(("GET /key/info", "info"), ("GET /v1/models", "data"), ("POST /key/generate", "key")),
+        *(("GET /v2/team/list", name) for name in ("teams", "total_pages")),
+    }
+
+
+def test_the_values_that_are_sent_include_those_that_clear_a_setting(ours: Usage) -> None:
+    values = ours.values[UPDATE]
+    assert (values["max_budget"], values["models"], values["tpm_limit"]) == ([1.5, None], [["text"], []], [1, None])
+    assert values["router_settings"] == [{"num_retries": 1}, {}]
+
+
+def test_each_field_that_is_read_has_an_accepted_type(ours: Usage) -> None:
+    """Other fields of a key are passed on unchanged."""
+    rows = {f"keys.{name}" for name in ours.row}
+    every = rows.union(*ours.responses.values())
+    untyped = {"keys.allowed_cache_controls", "keys.budget_fallbacks", "keys.config", "keys.tpd_limit", "data.id"}
+    assert {path for path in every if accepted_type(path) == "Any"} == untyped
 
 
 @pytest.mark.parametrize("path", sorted(PLUGINS.rglob("*.py")), ids=lambda path: path.stem)
@@ -120,20 +164,48 @@ class NewKey(Base):
     shared: ClassVar[int] = 1
 class UserAPIKeyAuth(Base):
     token: str
+class Listing(TypedDict, total=False):
+    keys: List[Union[str, UserAPIKeyAuth]]
+    total_count: Optional[int]
 LiteLLM_ManagementEndpoint_MetadataFields: Final = ["tags"]
 LiteLLM_ManagementEndpoint_MetadataFields_Premium = ["guardrails"]
 """
 ENDPOINTS = """
 from litellm.proxy._types import *
-from .helpers import check
-@router.post("/key/generate", tags=["keys"])
+from .helpers import Errors, check
+_SIZES: Final = frozenset({"small", "large"})
+@router.post("/key/generate", tags=["keys"], dependencies=[Depends(check)])
 async def generate(data: NewKey, http: fastapi.Request, user: UserAPIKeyAuth = Depends(auth), by: str = Header(None)):
-    check(data)
+    '''Generate a key.
+
+    Parameters:
+    - max_budget: Optional[float] - Maximum,
+      in dollars
+    - unknown: str - Nothing
+
+    Returns:
+    - key: str
+    '''
+    valid = ["b", "a"]
+    return data in _SIZES
 @router.get("/key/list")
-async def keys(page: int = Query(1, ge=1), kind: Annotated[str, 1] = "x", *, alias: "str" = Query(None)):
-    raise ProxyException(message=f"No {page}. Retry", type="x", code=status.HTTP_404_NOT_FOUND)
+async def keys(page: int = Query(1, ge=1), kind: Annotated[str, 1] = "x", *, alias: "str" = Query(None)) -> Listing:
+    raise Errors.of(page)
+@router.get("/key/info")
+async def info(key: str):
+    found = {"status": "active"}
+    return dict(info=found)
+@router.get("/v1/models")
+async def models():
+    return something()
 """
 HELPERS = """
+class Errors:
+    @staticmethod
+    def of(page):
+        if page:
+            return ProxyException(message=page, code=status.HTTP_503_SERVICE_UNAVAILABLE)
+        raise ProxyException(message=f"No {page}. Retry", type="x", code=status.HTTP_404_NOT_FOUND)
 def check(data):
     raise HTTPException(status_code=400, detail={"error": f"Bad {data}"})
 """
@@ -142,6 +214,9 @@ model LiteLLM_VerificationToken {
   token String @id
   agent_id String?
   table LiteLLM_BudgetTable? @relation(fields: [budget_id])
+}
+model LiteLLM_BudgetTable {
+  soft_budget Float?
 }
 model LiteLLM_DeletedVerificationToken {
   token String
@@ -158,14 +233,24 @@ def schema_of_a_small_release(tmp_path: Path) -> Schema:
         archive.writestr("litellm/proxy/management_endpoints/helpers.py", HELPERS)
         archive.writestr("litellm/proxy/schema.prisma", PRISMA)
         archive.writestr("litellm/other.py", "not Python")
-    return read_schema(Package(wheel), "1.2.3", [GENERATE, "GET /key/list", UPDATE])
+    reads = {
+        **dict.fromkeys((GENERATE, UPDATE), ()),
+        "GET /key/list": ("keys", "total_count", "total_pages", "keys.token", "keys.other"),
+        INFO: ("info", "info.status", "info.agent_id", "info.table", "info.table.soft_budget", "info.other"),
+        "GET /v1/models": ("data",),
+    }
+    return read_schema(Package(wheel), "1.2.3", reads)
 
 
 def test_the_schema_of_a_release(release: Schema) -> None:
     generate, listing = release.routes[GENERATE], release.routes["GET /key/list"]
     assert generate
     assert generate.fields == {
-        "max_budget": {"type": "float | None", "default": "None"},
+        "max_budget": {
+            "type": "float | None",
+            "default": "None",
+            "documentation": "Optional[float] - Maximum, in dollars",
+        },
         "kind": {"type": "one of one, two | None", "default": "Kind.ONE"},
         "tpm_limit": {"type": "int | None", "default": "None", "limits": "ge=0", "description": "'per minute'"},
         "names": {"type": "list[str] | None", "default": "[]"},
@@ -173,14 +258,31 @@ def test_the_schema_of_a_release(release: Schema) -> None:
     }
     assert (generate.refusals, generate.functions) == (("400 Bad",), ("check", "generate"))
     assert listing
-    assert listing.refusals == ("404 No … . Retry",)
+    assert generate.choices == {"_SIZES": ["large", "small"], "valid": ["a", "b"]}
+    assert listing.refusals == ("404 No … . Retry", "503")
+    assert listing.response == {
+        "keys": {"type": "list[UserAPIKeyAuth | str]"},
+        "total_count": {"type": "int | None"},
+        "keys.token": {"type": "String"},
+    }
+    information, models = release.routes[INFO], release.routes["GET /v1/models"]
+    assert information
+    assert information.response == {
+        "info": {},
+        "info.status": {},
+        "info.agent_id": {"type": "String?"},
+        "info.table": {"type": "dict | None"},
+        "info.table.soft_budget": {"type": "Float?"},
+    }
+    assert models
+    assert models.response is None
     assert {name: one["type"] for name, one in listing.fields.items()} == {
         "page": "int",
         "kind": "str",
         "alias": "'str'",
     }
     assert release.routes[UPDATE] is None
-    assert set(release.row) == {"max_budget", "kind", "token", "agent_id"}
+    assert set(release.row) == {"max_budget", "kind", "token", "agent_id", "table", "table.soft_budget"}
     assert (release.unarchived, release.route_groups) == (("agent_id",), ("info_routes", "llm_api_routes"))
     assert release.metadata == ("guardrails", "tags")
     assert from_json(to_json(release)) == release
@@ -200,14 +302,88 @@ def test_a_field_that_is_removed_from_the_schema_is_a_problem(ours: Usage) -> No
         for field in fields:
             schema = without(all_known(ours), request, field)
             assert problems(ours, schema) == [f"it does not know {request} {field}"]
+    for request, paths in ours.responses.items():
+        for path in paths:
+            schema = with_fields(all_known(ours), request, {path: None}, "response")
+            assert problems(ours, schema) == [f"it does not know {request} → {path}"]
+    for name in ours.row:
+        schema = all_known(ours)
+        schema = replace(schema, row={other: value for other, value in schema.row.items() if other != name})
+        assert problems(ours, schema) == [f"it does not know row {name}"]
     schema = all_known(ours)
     for what, broken in (
-        (UPDATE, replace(schema, routes={**schema.routes, UPDATE: None})),
-        ("row expires", replace(schema, row={name: {} for name in schema.row if name != "expires"})),
+        *((request, replace(schema, routes={**schema.routes, request: None})) for request in ours.sent),
         ("metadata tags", replace(schema, metadata=tuple(set(schema.metadata) - {"tags"}))),
         ("route group info_routes", replace(schema, route_groups=("llm_api_routes", "management_routes"))),
     ):
         assert problems(ours, broken) == [f"it does not know {what}"]
+
+
+@pytest.mark.parametrize(
+    ("request_name", "field", "declared", "problem"),
+    [
+        (UPDATE, "max_budget", "list[str]", "is list[str], which does not accept 1.5"),
+        (UPDATE, "max_budget", "float", "is float, which does not accept null"),
+        (UPDATE, "max_budget", "int | None", "is int | None, which does not accept 1.5"),
+        (UPDATE, "models", "str | None", 'is str | None, which does not accept ["text"]'),
+        (GENERATE, "key_type", "one of default, other | None", 'does not accept "llm_api"'),
+        (GENERATE, "budget_limits", "dict | None", "is dict | None, which does not accept [{"),
+        ("GET /key/list", "size", "bool", 'is bool, which does not accept "1"'),
+        ("GET /key/list", "substring_matching", "str", 'is str, which accepts "neither"'),
+        ("POST /key/delete", "keys", "list[int]", "is list[int], which does not accept ["),
+    ],
+)
+def test_a_type_that_does_not_accept_what_is_sent_is_a_problem(
+    ours: Usage, request_name: str, field: str, declared: str, problem: str
+) -> None:
+    schema = with_fields(all_known(ours), request_name, {field: {"type": declared}})
+    (found,) = problems(ours, schema)
+    assert found.startswith(f"{request_name} {field} ")
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("request_name", "path", "declared"),
+    [
+        ("GET /key/list", "total_pages", "str"),
+        ("GET /key/list", "keys", "dict"),
+        ("GET /key/list", "keys", "list[int]"),
+        (INFO, "info", "list[dict]"),
+        (INFO, "info.max_budget", "String?"),
+        (INFO, "info.models", "String"),
+        ("GET /v1/models", "data", "dict | None"),
+        ("GET /v2/team/list", "total_pages", "int | None"),
+        ("GET /v2/team/list", "teams.spend", "str"),
+        ("GET /health/readiness", "litellm_version", "list[str]"),
+        (GENERATE, "key", "str | None"),
+        ("row", "max_budget", "list[str]"),
+        ("row", "token", "String?"),
+        ("row", "expires", "Int?"),
+    ],
+)
+def test_a_type_that_is_not_accepted_when_read_is_a_problem(
+    ours: Usage, request_name: str, path: str, declared: str
+) -> None:
+    schema, name = all_known(ours), f"{request_name} → {path}"
+    if request_name == "row":
+        schema, name = replace(schema, row={**schema.row, path: {"type": declared}}), f"row {path}"
+    else:
+        schema = with_fields(schema, request_name, {path: {"type": declared}}, "response")
+    (found,) = problems(ours, schema)
+    assert found.startswith(f"{name} is {declared}, but this collection accepts ")
+
+
+def test_what_a_release_does_not_declare_is_named(ours: Usage) -> None:
+    schema = with_fields(all_known(ours), "GET /v1/models", {"data": {}, "data.id": {}}, "response")
+    route = schema.routes[INFO]
+    assert route
+    schema = replace(schema, routes={**schema.routes, INFO: replace(route, response=None)})
+    first, second = undeclared(ours, schema)
+    assert first.startswith("GET /key/info → info, info.access_group_ids, ")
+    assert first.endswith(" was not compared")
+    assert second == "GET /v1/models → data, data.id was compared by name only"
+    assert problems(ours, schema) == []
+    assert second in report(ours, [schema])
 
 
 def test_metadata_that_clearing_would_remove_are_a_problem(ours: Usage) -> None:
@@ -237,16 +413,16 @@ def test_what_changed_between_two_releases(ours: Usage) -> None:
     route = new.routes[GENERATE]
     assert route
     fields = {**route.fields, "rpm_limit": {"type": "int", "limits": "ge=0"}, "tomorrow": {"type": "str"}}
-    generate = Route(fields, ("403 No", "400 Same"), ("new_check",))
-    old_list = Route(old.routes["GET /key/list"].fields, ("400 Same", "500 Old"))  # type: ignore[union-attr]
+    generate = replace(route, fields=fields, refusals=("403 No", "400 Same"), functions=("new_check",))
+    old_list = replace(old.routes["GET /key/list"], refusals=("400 Same", "500 Old"))  # type: ignore[type-var]
     old = replace(old, routes={**old.routes, "GET /key/list": old_list})
     new = replace(new, routes={**new.routes, GENERATE: generate}, row={**new.row, "tomorrow": {}})
     new = replace(new, metadata=(*new.metadata, "later"), route_groups=(*new.route_groups, "more"), unarchived=("row",))
     found = {title: lines for title, lines in changes(ours, old, new).items() if lines}
     assert found == {
         "known now": [f"{GENERATE} agent_id"],
-        "changed": [f"{GENERATE} rpm_limit: type str → int", f"{GENERATE} rpm_limit: limits none → ge=0"],
-        "new in requests that we send": [f"{GENERATE} agent_id: str", f"{GENERATE} tomorrow: str"],
+        "changed": [f"{GENERATE} rpm_limit: type Any → int", f"{GENERATE} rpm_limit: limits none → ge=0"],
+        "new in requests that we send": [f"{GENERATE} agent_id: Any", f"{GENERATE} tomorrow: str"],
         "new in the rows that we read": ["tomorrow"],
         "new in metadata": ["later"],
         "new route groups": ["more"],
@@ -261,6 +437,42 @@ def test_what_changed_between_two_releases(ours: Usage) -> None:
     assert "POST /key/generate: tomorrow" in text
 
 
+def test_other_changes_between_two_releases(ours: Usage) -> None:
+    old, new = all_known(ours), all_known(ours, "2.0.0")
+    listing = new.routes["GET /key/list"]
+    assert listing
+    words = "Optional[str] - The name of the key, which"
+    old = with_fields(old, UPDATE, {"key_alias": {"documentation": f"{words} can be empty, as text"}})
+    new = with_fields(new, UPDATE, {"key_alias": {"documentation": f"{words} is a pattern, as text"}})
+    old = with_fields(old, UPDATE, {"unused": {"default": "None"}})
+    new = with_fields(new, UPDATE, {"unused": {"default": "True"}})
+    new = with_fields(new, "GET /key/list", {"total_count": {"type": "int"}}, "response")
+    for version, columns in ((old, ["a", "b"]), (new, ["b", "c"])):
+        for request in ("GET /key/list", INFO):
+            route = version.routes[request]
+            assert route
+            version.routes[request] = replace(route, choices={"columns": columns})  # type: ignore[index]
+    assert {title: lines for title, lines in changes(ours, old, new).items() if lines} == {
+        "changed": [
+            "GET /key/list → total_count: type int | None → int",
+            "POST /key/update key_alias: documentation … the key, which can be empty, as text → "
+            "… the key, which is a pattern, as text",
+        ],
+        "lists of names in functions that handle requests": ["GET /key/info columns: +c, -a"],
+        "changed defaults of fields that we do not send": ["POST /key/update unused: None → True"],
+    }
+    for request, route in new.routes.items():
+        assert route
+        new.routes[request] = replace(route, refusals=("401 No",))  # type: ignore[index]
+    assert changes(ours, old, new)["new refusals"] == [f"401 No ({len(ours.sent)} of {len(ours.sent)} requests)"]
+
+
+def test_an_empty_table_is_not_printed(ours: Usage) -> None:
+    lines = report(ours, [all_known(ours)])
+    assert lines[0] == "Compared: 1.0.0"
+    assert not any("not all of these releases know" in line for line in lines)
+
+
 def test_a_type_in_another_notation_is_no_change(ours: Usage) -> None:
     old, new = all_known(ours), all_known(ours)
     old = replace(old, row={**old.row, "metadata": {"type": "dict[Any, Any] | None"}})
@@ -272,3 +484,149 @@ def test_the_matrix_releases_are_those_of_the_matrix() -> None:
     releases = matrix_releases()
     assert len(releases) > 3
     assert all(release.startswith("1.") for release in releases)
+
+
+# Types
+
+
+@pytest.mark.parametrize(
+    ("declared", "accepted", "refused"),
+    [
+        ("float | None", [1, 1.5, None], ["1", True, [1]]),
+        ("int", [1, 1.0], [1.5, None, "1"]),
+        ("'str'", ["a"], [1, None]),
+        ("bool", [True], [1, "true"]),
+        ("datetime | None", ["2030-01-01T00:00:00", None], ["soon", 5]),
+        ("list[str] | None", [[], ["a"], None], [["a", 1], "a", {}]),
+        ("list", [[], [1, "a"]], [{}]),
+        ("dict[str, list[str] | None]", [{}, {"a": ["b"]}, {"a": None}], [{"a": "b"}, []]),
+        ("one of a, b | None", ["a", "b", None], ["c", 1]),
+        ("list[one of a, b]", [["a", "b"], []], [["c"]]),
+        ("UpdateRouterConfig | None", [{}, {"a": 1}, None], ["a", []]),
+        ("Any", [None, 1, []], []),
+        ("", [None, 1, []], []),
+        ("String[]", [["a"]], ["a", None]),
+        ("Json?", [None, {}, []], []),
+    ],
+)
+def test_the_values_that_a_type_accepts(declared: str, accepted: list[Any], refused: list[Any]) -> None:
+    assert [value for value in [*accepted, *refused] if is_accepted(declared, value)] == accepted
+    assert all(is_accepted(declared, value) for value in examples(declared))
+
+
+def test_the_text_of_a_query_is_converted() -> None:
+    accepted = [("int", "5"), ("bool | None", "true"), ("str", "5"), ("list[str]", "a"), ("datetime", "2030-01-01")]
+    refused = [("int", "a"), ("bool", "neither"), ("list[int]", "a")]
+    assert [one for one in [*accepted, *refused] if is_accepted(*one, in_query=True)] == accepted
+
+
+def test_the_examples_of_a_type() -> None:
+    assert examples("list[UserAPIKeyAuth | str] | None") == [[{}], ["text"], None]
+    assert examples("dict[str, float]") == [{"text": 1.5}]
+    assert examples("one of a, b | None") == ["a", None]
+    assert examples("Json") == examples("") == examples("Any") == []
+
+
+# Releases on the registry
+
+
+VERSIONS = ["1.62.0", "1.61.3", "1.61.10", "1.61.0rc1", "1.62.0rc1", "1.60.0.post1", "1.60.0", "1.63.0rc1", "1.64.1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "versions", "skipped"),
+    [
+        (["newest"], ["1.64.1"], []),
+        (["1.61"], ["1.61.10"], []),
+        (["1.61.3", "1.61.0rc1"], ["1.61.3", "1.61.0rc1"], []),
+        (["1.64.1", "newest"], ["1.64.1"], []),
+        (["1.63"], [], ["1.63"]),
+        (["all"], ["1.60.0.post1", "1.61.10", "1.62.0", "1.64.1"], ["1.63"]),
+    ],
+)
+def test_names_of_releases_stand_for_versions(names: list[str], versions: list[str], skipped: list[str]) -> None:
+    lines: list[str] = []
+    assert resolve(names, VERSIONS, lines.append) == versions
+    assert lines == [f"LiteLLM {name} is skipped, because it has no final release." for name in skipped]
+
+
+@pytest.mark.parametrize("name", ["1.999.0", "1.999", "1.61.99", "latest"])
+def test_an_unknown_release_is_one_sentence(name: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        resolve([name], VERSIONS, pytest.fail)
+    assert error.value.code == (f"LiteLLM {name} is not on the package registry. The newest final release is 1.64.1.")
+
+
+@pytest.mark.parametrize("versions", ["1.1, 1.2rc1, 1.2", "none"])
+def test_the_registry_lists_its_versions(monkeypatch: pytest.MonkeyPatch, versions: str) -> None:
+    errors = f"WARNING: x\nERROR: Could not find a version that satisfies litellm<0 (from versions: {versions})\n"
+    monkeypatch.setattr("subprocess.run", lambda *args, **options: CompletedProcess(args, 1, "", errors))
+    if versions != "none":
+        assert registry.published() == ["1.1", "1.2rc1", "1.2"]
+        return
+    with pytest.raises(SystemExit, match="Cannot list the releases of LiteLLM on the package registry"):
+        registry.published()
+
+
+def test_a_failed_download_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = "WARNING: x\nERROR: Could not find a version (from versions: 1, 2)\nERROR: No matching distribution\n"
+    monkeypatch.setattr("subprocess.run", lambda *args, **options: CompletedProcess(args, 1, "", errors))
+    with pytest.raises(SystemExit) as error, registry.wheel("1.2.3"):
+        pass
+    assert error.value.code == "Cannot download LiteLLM 1.2.3. No matching distribution"
+
+
+@pytest.fixture(name="read_versions")
+def schemas_are_read_from_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: Usage) -> list[str]:
+    """Return the versions whose wheels were read."""
+    read: list[str] = []
+
+    @contextmanager
+    def wheel(version: str) -> Iterator[Path]:
+        read.append(version)
+        yield tmp_path / version
+
+    monkeypatch.setattr(audit, "CACHE", tmp_path / "contract")
+    monkeypatch.setattr(audit, "wheel", wheel)
+    monkeypatch.setattr(audit, "Package", str)
+    monkeypatch.setattr(audit, "read_schema", lambda _package, version, _reads: all_known(ours, version))
+    monkeypatch.setattr(audit, "published", lambda: VERSIONS)
+    return read
+
+
+def test_a_minor_is_read_again_when_it_has_a_new_release(
+    monkeypatch: pytest.MonkeyPatch, ours: Usage, read_versions: list[str]
+) -> None:
+    for versions, read in ((VERSIONS, ["1.61.10"]), (VERSIONS, []), ([*VERSIONS, "1.61.11"], ["1.61.11"])):
+        monkeypatch.setattr(audit, "published", lambda versions=versions: versions)
+        read_versions.clear()
+        (schema,) = schemas_of(["1.61"], ours)
+        assert (read_versions, schema.version) == (read, "1.61.11" if len(versions) > len(VERSIONS) else "1.61.10")
+
+
+def test_a_saved_version_needs_no_registry(
+    monkeypatch: pytest.MonkeyPatch, ours: Usage, read_versions: list[str]
+) -> None:
+    schemas_of(["1.61.3"], ours)
+    monkeypatch.setattr(audit, "published", pytest.fail)
+    assert schemas_of(["1.61.3"], ours) == [all_known(ours, "1.61.3")]
+    assert read_versions == ["1.61.3"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "1.61.3"}', '{"version": 1, "routes": []}', "null"])
+def test_a_damaged_file_is_read_again(ours: Usage, read_versions: list[str], content: str) -> None:
+    schemas_of(["1.61.3"], ours)
+    (file,) = audit.CACHE.iterdir()
+    file.write_text(content)
+    assert schemas_of(["1.61.3"], ours) == [all_known(ours, "1.61.3")]
+    assert read_versions == ["1.61.3", "1.61.3"]
+    assert [path.name for path in audit.CACHE.iterdir()] == [file.name]
+
+
+def test_a_run_that_is_interrupted_leaves_no_damaged_file(
+    monkeypatch: pytest.MonkeyPatch, ours: Usage, read_versions: list[str]
+) -> None:
+    monkeypatch.setattr("json.dump", lambda _value, file: file.write("{") and pytest.exit("interrupted"))
+    with pytest.raises(pytest.exit.Exception):
+        schemas_of(["1.61.3"], ours)
+    assert not [path for path in audit.CACHE.iterdir() if path.suffix == ".json"]
