@@ -20,7 +20,12 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.modules import litellm_key
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import (
+    BOOLEAN_PERMISSIONS,
+    ROUTER_KINDS,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import KEPT_METADATA
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.values import Kind
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import compare
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Package
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.registry import (
@@ -36,6 +41,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import 
 HERE = Path(__file__).parent.resolve()
 CACHE = HERE.parents[1] / ".cache" / "contract"
 OLDEST = "1.60.0"
+# The numbers and booleans in dictionaries that this collection converts from text.
+_CONVERTED: dict[str, Kind] = {
+    **{f"router_settings.{name}": kind for name, kind in ROUTER_KINDS.items()},
+    **{f"object_permission.{name}": "bool" for name in BOOLEAN_PERMISSIONS},
+}
 # Modules that do not change what is read from a release.
 _WITHOUT_EFFECT = ("audit.py", "compare.py", "json_types.py", "registry.py", "usage.py")
 _REQUIRES = re.compile(r"This requires LiteLLM ([0-9.]+[0-9]) or later")
@@ -95,6 +105,7 @@ def problems(ours: Usage, schema: Schema) -> list[str]:
     return [
         *(f"it does not know {one}" for one in compare.unknown(ours, schema)),
         *compare.mistyped(ours, schema),
+        *compare.unconverted(schema, _CONVERTED),
         *(f"unset: [metadata] would remove {one}; add it to KEPT_METADATA" for one in lost),
     ]
 

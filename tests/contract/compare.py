@@ -11,10 +11,13 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.values import Kind
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import examples, is_accepted
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Field, Route, Schema
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import INVALID_ON_PURPOSE, Usage, accepted_type
 
+# Options that are dictionaries, and whose values LiteLLM converts.
+_DICTIONARIES = ("object_permission", "router_settings")
 _WRITES = ("POST /key/generate", "POST /key/update")
 _MAX_LENGTH = 160
 # How many words of what two texts have in common are shown around a difference.
@@ -56,6 +59,21 @@ def mistyped(usage: Usage, schema: Schema) -> list[str]:
         if not all(is_accepted(accepted, one) for one in examples(declared)):
             found.append(f"{what} is {declared}, but this collection accepts {accepted}")
     return sorted(found)
+
+
+def unconverted(schema: Schema, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the numbers and booleans in dictionaries that the release converts from text, but not this collection.
+
+    :param kinds: those that this collection converts, by their names after that of the option and a dot.
+    """
+    route = schema.routes.get(_WRITES[0])
+    found = []
+    for name, one in sorted(route.nested.items()) if route else ():
+        kind = one.get("type", "").removesuffix(" | None")
+        converted = kinds.get(name)
+        if name.split(".")[0] in _DICTIONARIES and kind in ("int", "float", "bool") and converted != kind:
+            found.append(f"{name} is {kind}, but is converted to {converted or 'nothing'}; see setting_types")
+    return found
 
 
 def _read_types(usage: Usage, schema: Schema) -> Iterator[tuple[str, str, str]]:

@@ -35,6 +35,7 @@ class Route:
     :ivar refusals: the statuses and texts of the errors that it can raise, as far as they are constants.
     :ivar functions: the names of LiteLLM's functions that handle a request.
     :ivar choices: constant lists of names in these functions, such as those of the columns to sort by.
+    :ivar nested: the fields of models in its body, after the name of the model's field and a dot.
     :ivar response: of the fields that this collection reads, those that the source declares, by path; None if it
         declares no response.
     """
@@ -44,6 +45,7 @@ class Route:
     functions: tuple[str, ...] = ()
     choices: Mapping[str, list[str]] = field(default_factory=dict)
     response: Mapping[str, Field] | None = None
+    nested: Mapping[str, Field] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def _route(package: Package, request: str, reads: Iterable[str]) -> Route | None
     if not handler or not isinstance(handler.node, Function):
         return None
     fields: dict[str, Field] = {}
+    nested: dict[str, Field] = {}
     arguments = handler.node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
@@ -109,6 +112,7 @@ def _route(package: Package, request: str, reads: Iterable[str]) -> Route | None
         bodies = [one for one in models if isinstance(one.node, ast.ClassDef) and not _is_enum(one.node)]
         if bodies:
             fields.update(_fields(package, bodies[0]))
+            nested.update({name: one for name, one in _nested(package, bodies[0]).items() if "." in name})
         else:
             fields[argument.arg] = _field(package, handler.file, argument.annotation, default)
     for name, meaning in functions.documented(handler).items():
@@ -121,6 +125,7 @@ def _route(package: Package, request: str, reads: Iterable[str]) -> Route | None
         tuple(sorted({one.node.name for one in managing})),
         functions.choices(package, managing),
         _response(package, request, handler, every, reads),
+        nested,
     )
 
 
@@ -270,7 +275,14 @@ def from_json(value: Mapping[str, Any]) -> Schema:
     """Return the schema that `to_json` returned."""
     routes = {
         name: one
-        and Route(one["fields"], tuple(one["refusals"]), tuple(one["functions"]), one["choices"], one["response"])
+        and Route(
+            one["fields"],
+            tuple(one["refusals"]),
+            tuple(one["functions"]),
+            one["choices"],
+            one["response"],
+            one["nested"],
+        )
         for name, one in value["routes"].items()
     }
     lists = {name: tuple(value[name]) for name in ("unarchived", "route_groups", "metadata")}

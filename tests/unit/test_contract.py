@@ -151,6 +151,8 @@ from enum import Enum
 class Kind(str, Enum):
     ONE = "one"
     TWO = "two"
+class Router(BaseModel):
+    num_retries: Optional[int] = None
 class LiteLLMRoutes(Enum):
     llm_api_routes = ["/v1"]
     info_routes = llm_api_routes + ["/key/info"]
@@ -161,6 +163,7 @@ class NewKey(Base):
     tpm_limit: int | None = Field(default=None, ge=0, description="per minute")
     names: Optional[List[str]] = []
     mode: Literal["b", "a"] | None = None
+    router: Optional[Router] = None
     shared: ClassVar[int] = 1
 class UserAPIKeyAuth(Base):
     token: str
@@ -255,9 +258,11 @@ def test_the_schema_of_a_release(release: Schema) -> None:
         "tpm_limit": {"type": "int | None", "default": "None", "limits": "ge=0", "description": "'per minute'"},
         "names": {"type": "list[str] | None", "default": "[]"},
         "mode": {"type": "one of a, b | None", "default": "None"},
+        "router": {"type": "Router | None", "default": "None"},
     }
     assert (generate.refusals, generate.functions) == (("400 Bad",), ("check", "generate"))
     assert listing
+    assert generate.nested == {"router.num_retries": {"type": "int | None", "default": "None"}}
     assert generate.choices == {"_SIZES": ["large", "small"], "valid": ["a", "b"]}
     assert listing.refusals == ("404 No … . Retry", "503")
     assert listing.response == {
@@ -371,6 +376,26 @@ def test_a_type_that_is_not_accepted_when_read_is_a_problem(
         schema = with_fields(schema, request_name, {path: {"type": declared}}, "response")
     (found,) = problems(ours, schema)
     assert found.startswith(f"{name} is {declared}, but this collection accepts ")
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "problem"),
+    [
+        ("router_settings.num_retries", "int | None", None),
+        ("router_settings.routing_strategy", "str | None", None),
+        ("metadata.tomorrow", "int", None),
+        ("object_permission.mcp_tool_search_enabled", "bool | None", None),
+        ("router_settings.tomorrow", "float | None", "is float, but is converted to nothing"),
+        ("router_settings.num_retries", "float | None", "is float, but is converted to int"),
+        ("object_permission.tomorrow", "bool", "is bool, but is converted to nothing"),
+    ],
+)
+def test_a_number_in_a_dictionary_that_is_not_converted_is_a_problem(
+    ours: Usage, name: str, declared: str, problem: str | None
+) -> None:
+    schema = with_fields(all_known(ours), GENERATE, {name: {"type": declared}}, "nested")
+    expected = [f"{name} {problem}; see setting_types"] if problem else []
+    assert problems(ours, schema) == expected
 
 
 def test_what_a_release_does_not_declare_is_named(ours: Usage) -> None:

@@ -146,8 +146,18 @@ class _Subset(Setting):
         return contains(present, desired)
 
 
+# The object permissions that are not lists or dictionaries.
+BOOLEAN_PERMISSIONS = ("mcp_tool_search_enabled",)
+
+
 class ObjectPermissionSetting(_Subset):
     """LiteLLM merges it with the present value: to clear it, each part must be sent empty."""
+
+    def normalize(self, value: Any) -> Any:
+        with naming(self.name):
+            return {
+                name: as_kind(name, one, "bool") if name in BOOLEAN_PERMISSIONS else one for name, one in value.items()
+            }
 
     def merge(self, desired: Any, present: Any) -> Any:
         if desired:
@@ -223,7 +233,7 @@ class RouterSettings(_Subset):
 
 
 # The router settings that are neither text nor lists. A template of ansible-core before 2.19 may make text of them.
-_ROUTER_KINDS: Mapping[str, Kind] = {
+ROUTER_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("allowed_fails", "max_retries", "num_retries"), "int"),
     **dict.fromkeys(("cooldown_time", "retry_after", "timeout"), "float"),
     **dict.fromkeys(("enable_tag_filtering", "fallback_on_unsupported_params"), "bool"),
@@ -235,7 +245,7 @@ def _router_setting(name: str, value: Any) -> Any:
         return {error: as_kind(error, count, "int") for error, count in value.items()}
     if name == "model_group_retry_policy" and isinstance(value, Mapping):
         return {model: _router_setting("retry_policy", policy) for model, policy in value.items()}
-    return as_kind(name, value, _ROUTER_KINDS[name]) if name in _ROUTER_KINDS else value
+    return as_kind(name, value, ROUTER_KINDS[name]) if name in ROUTER_KINDS else value
 
 
 class DurationSetting(Setting):

@@ -262,6 +262,10 @@ def test_a_budget_duration_is_written_in_one_unit() -> None:
             },
         ),
         (
+            {"object_permission": {"mcp_tool_search_enabled": "True", "mcp_servers": ["true"]}},
+            {"object_permission": {"mcp_tool_search_enabled": True, "mcp_servers": ["true"]}},
+        ),
+        (
             {"budget_limits": '[{"budget_duration": "1d", "max_budget": 5}]'},
             {"budget_limits": [{"budget_duration": "1d", "max_budget": 5}]},
         ),
@@ -306,6 +310,10 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
         ),
         ({"router_settings": {"num_retries": 2.5}}, "router_settings: num_retries is 2.5; it must be a whole number"),
         ({"router_settings": {"num_retries": True}}, "router_settings: num_retries is True; it must be a whole number"),
+        (
+            {"object_permission": {"mcp_tool_search_enabled": "maybe"}},
+            "object_permission: mcp_tool_search_enabled is 'maybe'; it must be true or false",
+        ),
         ({"router_settings": {"timeout": "soon"}}, "router_settings: timeout is 'soon'; it must be a number"),
         ({"router_settings": {"timeout": "nan"}}, "router_settings: timeout is 'nan'; it must be a number"),
         ({"router_settings": {"timeout": [5]}}, "router_settings: timeout is [5]; it must be a number"),
