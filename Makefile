@@ -45,7 +45,7 @@ proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, 
 	@$(NOX) --session proxies -- $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (20 minutes; 2 with ARGS=--quick)
+bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (40 minutes; 3 with ARGS=--quick; ARGS=--profile: where the time goes)
 	@$(NOX) --session bench -- $(ARGS)
 
 .PHONY: docs
