@@ -85,6 +85,33 @@ options:
     type: str
     choices: [never, if_unrecoverable, always]
     default: never
+  rotate:
+    description:
+      - Replace the key by age. A key whose secret is older than C(rotate.every) is replaced by one with a new secret,
+        which gets its alias, its settings and its expiry. The old secret works until the overlap ends.
+      - During the overlap, the alias of the old key has the suffix C(.previous), and RV(virtual_key.previous) is set.
+        The proxy itself enforces the end of the overlap. A second run during the overlap changes nothing. The first run
+        after it deletes the old key, and O(state=absent) deletes both.
+      - Both keys can spend their budget until the overlap ends. The new key starts with the spend of the old one, and
+        neither counts what the other spends from then on.
+      - With O(key_seed), the new secret is the next version, so any controller with the seed returns it.
+        O(key_version) is then the version of a new key, and the lowest one that is accepted.
+      - A key that has expired is not replaced. O(rotate) cannot be combined with O(key_id), O(key) and
+        O(regenerate=always). An empty dictionary rotates nothing.
+    type: dict
+    suboptions:
+      every:
+        description:
+          - The age from which a secret is replaced, such as V(30d). See O(duration) for other formats.
+        type: str
+        required: true
+      overlap:
+        description:
+          - How long the old secret works after it was replaced, such as V(24h). It must be shorter than
+            O(rotate.every). V(0) revokes the old secret at once.
+        type: str
+        default: 24h
+    version_added: 2.1.0
   recall:
     description:
       - Whether to look for secrets that earlier runs saved. They are read from the AgnosticD user data in
@@ -310,7 +337,8 @@ options:
       - The replacement requires a LiteLLM Enterprise license, and C(LITELLM_KEY_ROTATION_ENABLED) in the environment of
         the proxy. LiteLLM accepts the option without them.
       - B(This collection does not know the new secret). The saved secret stops working, and the secret of the key is
-        then unknown (see O(on_unknown_key)). To replace secrets so that they are known, use O(regenerate).
+        then unknown (see O(on_unknown_key)). To replace secrets so that they are known, use O(rotate) or
+        O(regenerate).
       - This requires LiteLLM 1.77.5 or later.
     type: bool
     version_added: 2.1.0
@@ -452,6 +480,19 @@ EXAMPLES = r"""
     regenerate: always
   register: replaced
 
+- name: Replace the key every 30 days, and let the old secret work for another day
+  rhpds.litellm_virtual_keys.litellm_key:
+    guid: user123
+    rotate:
+      every: 30d
+      overlap: 24h
+  register: rotated
+
+- name: Show until when the old secret works
+  ansible.builtin.debug:
+    msg: "{{ rotated.virtual_key.previous.expires }}"
+  when: rotated.virtual_key.previous
+
 - name: Derive the secret from a seed, so that every run on any controller returns it
   rhpds.litellm_virtual_keys.litellm_key:
     guid: user126
@@ -582,6 +623,21 @@ virtual_key:
       description: The metadata of the key.
       type: dict
       sample: {"team": "workshop"}
+    previous:
+      description:
+        - The key that was replaced by O(rotate) and whose secret works until its expiry. It is null if there is none.
+      type: dict
+      contains:
+        key_id:
+          description: The SHA-256 hash of the old secret.
+          type: str
+        key_alias:
+          description: The alias that the old key has until then.
+          type: str
+        expires:
+          description: The time until which the old secret works, in ISO 8601 format.
+          type: str
+      sample: null
     error:
       description: The reason why the key does not have the desired state.
       returned: when the operation failed

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.lifetimes import TOLERANCE
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.controller import WOKE_UP, Finished, Node, Sleep
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import (
     Runner,
@@ -25,13 +28,16 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories i
     controller,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import (
+    LAST_OVERLAP_END,
     NEW_BUDGET,
     OPERATIONS,
     Operation,
+    previous_alias,
     start,
     successor_alias,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import (
+    START,
     Json,
     Pending,
     Request,
@@ -48,6 +54,9 @@ LAWS = {
     "restrictions": "A key that replaces another one is never less restricted, not even for a moment.",
     "secrets work": "A secret that is returned without an error works, unless a later run removes it on purpose.",
     "secrets kept": "A run that is not killed returns the secret of every key that it creates and leaves behind.",
+    "overlap": "The secret of a key that was rotated works until its overlap ends, unless a run removes it on purpose.",
+    "overlap ends": "It works no longer than until its overlap ends, or until it would have expired anyway.",
+    "rotated once": "Of several runs that rotate a key at the same time, one does.",
     "a key stays": "A run that was to create a key and reports no error leaves one, unless another run deletes it.",
     "replaced": "A run with ``regenerate: always`` that reports no error has revoked the secret, unless another run "
     "was given it.",
@@ -55,7 +64,8 @@ LAWS = {
     "destroyed": "After a destroy that reports no error, every key that existed when it started is gone.",
     "not lost": "A change that was reported without an error is not undone by a run that replaces the key.",
     "ends": "Every run ends after a limited number of requests.",
-    "one key": "After one more run of any kind, an alias has at most one key, whichever runs were killed.",
+    "one key": "After one more run of any kind, an alias has at most one key, and one that it has replaced, whichever "
+    "runs were killed.",
     "next run": "The next run reaches its desired state without an error.",
     "finished": "The next run gives the alias to the new key if a replacement was killed after it deleted the old one.",
     "survives": "The next run does not revoke a secret that was returned, unless it was asked to.",
@@ -93,13 +103,33 @@ class Ending:
         return [row for row in self.world.all_keys() if row["key_alias"] == successor_alias(self.alias)]
 
     @cached_property
+    def previous(self) -> list[Json]:
+        """The keys that were replaced because of their age."""
+        return [row for row in self.world.all_keys() if row["key_alias"] == previous_alias(self.alias)]
+
+    @cached_property
+    def first_keys(self) -> list[Json]:
+        """The keys that the environment has at the start; none if it is not certain which one it has."""
+        rows = [row for row in self.rows_at_first if row["expires"] > START.isoformat()]
+        own = [row["token"] for row in rows if row["key_alias"] == self.alias]
+        successors = [row for row in rows if row["key_alias"] == successor_alias(self.alias)]
+        if len(own) > 1 or (own and any(row["metadata"].get(REPLACES) not in own for row in successors)):
+            return []
+        return [row for row in rows if row not in successors]
+
+    @cached_property
+    def rows_at_first(self) -> list[Json]:
+        rows = start(self.scenario.state, self.scenario.aliases).all_keys()
+        return [row for row in rows if row["key_alias"] in _names(self.alias)]
+
+    @cached_property
     def ids(self) -> set[str]:
         return {row["token"] for row in self.world.all_keys()}
 
     @cached_property
     def is_left_from_start(self) -> bool:
         """Whether a key of the alias is left that existed at the start. A recreated key has the same id."""
-        names = (self.alias, successor_alias(self.alias))
+        names = (self.alias, successor_alias(self.alias), previous_alias(self.alias))
         first = start(self.scenario.state, self.scenario.aliases)
         before = {(row["token"], row["created_at"]) for row in first.all_keys() if row["key_alias"] in names}
         return any((row["token"], row["created_at"]) in before for row in self.world.all_keys())
@@ -151,21 +181,30 @@ def judge(simulation: Simulation, state: State, ended: bool) -> list[Broken]:
 
 def _at_a_moment(scenario: Scenario, world: World) -> Iterator[Broken]:
     first = start(scenario.state, scenario.aliases)
-    names = {name for alias in scenario.aliases for name in (alias, successor_alias(alias))}
+    names = {name for alias in scenario.aliases for name in _names(alias)}
     before = {row["token"]: row for row in first.all_keys() if row["key_alias"] not in names}
     after = {row["token"]: row for row in world.all_keys() if row["token"] in before}
     if before != after:
         yield "foreign keys", "a key of another environment was changed"
-    if any(OPERATIONS[name].deletes for name in scenario.operations) or scenario.state == "nothing":
+    if any(OPERATIONS[name].deletes for name in scenario.operations) or is_without_key(scenario.state):
         return
     for alias in scenario.aliases:
-        rows = [row for row in world.all_keys() if row["key_alias"] in (alias, successor_alias(alias))]
+        rows = [row for row in world.all_keys() if row["key_alias"] in _names(alias)]
         if not rows:
             yield "always a key", f"{alias} has no key"
         for row in rows:
             missing = [name for name in ("models", "max_budget", "expires") if not row[name]]
             if missing:
                 yield "restrictions", f"a key of {alias} has no {', '.join(missing)}"
+
+
+def is_without_key(state: str) -> bool:
+    """Return whether the environment has no key of its own, so that a new one has the requested settings only."""
+    return state in ("nothing", "only a previous key")
+
+
+def _names(alias: str) -> tuple[str, ...]:
+    return (alias, successor_alias(alias), previous_alias(alias))
 
 
 def _every_run_ends(runners: Sequence[Runner]) -> Iterator[Broken]:
@@ -181,6 +220,8 @@ def _every_run_ends(runners: Sequence[Runner]) -> Iterator[Broken]:
 def _at_the_end(ending: Ending) -> Iterator[Broken]:
     yield from _secrets_work(ending)
     yield from _secrets_kept(ending)
+    yield from _overlap(ending)
+    yield from _rotated_once(ending)
     yield from _a_key_stays(ending)
     yield from _replaced(ending)
     yield from _destroyed(ending)
@@ -211,9 +252,52 @@ def _secrets_kept(ending: Ending) -> Iterator[Broken]:
                 yield "secrets kept", f"{name} has left a key {row['key_alias']} whose secret nobody knows, and {what}"
 
 
+def _overlap(ending: Ending) -> Iterator[Broken]:
+    removers: dict[str, list[str]] = {}
+    for token, who in ending.world.removed:
+        removers.setdefault(token, []).append(who)
+    for row in ending.first_keys:
+        by = removers.get(row["token"], [])
+        if row["token"] not in ending.ids and not any(_may_remove(ending.operation(one)) for one in by):
+            yield "overlap", f"{' and '.join(by) or 'nobody'} deleted {row['key_alias']}, whose secret was to work"
+    everybody_ended = not any(runner.killed for runner in ending.runners) and not any(
+        outcome.error for _name, _operation, outcome, _result in ending.results()
+    )
+    for name, operation, outcome, _result in ending.results():
+        if not operation.rotates or outcome.error or outcome.operation != "regenerated" or not outcome.before:
+            continue
+        for row in ending.world.all_keys():
+            if row["token"] != outcome.before.key_id:
+                continue
+            if everybody_ended and row["key_alias"] != previous_alias(ending.alias):
+                yield "overlap ends", f"{name} reports regenerated, and the old key is {row['key_alias']}"
+            elif everybody_ended and _ends_too_late(row):
+                yield "overlap ends", f"{name} reports regenerated, and the old key expires at {row['expires']}"
+
+
+def _ends_too_late(row: Json) -> bool:
+    return row["expires"] is None or parse_instant(row["expires"]) > LAST_OVERLAP_END + TOLERANCE
+
+
+def _rotated_once(ending: Ending) -> Iterator[Broken]:
+    if any(_may_remove(OPERATIONS[name]) for name in ending.scenario.operations):
+        return
+    if is_without_key(ending.scenario.state):
+        return
+    first = {row["token"] for row in ending.rows_at_first}
+    for row in (*ending.keys, *ending.previous):
+        if row["token"] not in first and row["metadata"].get(REPLACES) not in first:
+            yield "rotated once", f"{row['key_alias']} is a key that has replaced one that has replaced another"
+
+
 def _a_key_stays(ending: Ending) -> Iterator[Broken]:
     # A run that was killed while it replaced the key may leave the new one under another alias.
-    if ending.keys or ending.successors or any(OPERATIONS[name].deletes for name in ending.scenario.operations):
+    if (
+        ending.keys
+        or ending.successors
+        or ending.previous
+        or any(OPERATIONS[name].deletes for name in ending.scenario.operations)
+    ):
         return
     results = list(ending.results())
     for name, operation, outcome, _result in results:
@@ -234,8 +318,10 @@ def _replaced(ending: Ending) -> Iterator[Broken]:
         if outcome.error:
             continue
         must_replace = operation.options.get("regenerate") == "always"
-        reports = outcome.operation == "regenerated"
+        reports = outcome.operation == "regenerated" and not operation.rotates
         revoked = {outcome.before.key_id} - ending.ids_others_may_recreate(name) if outcome.before else set()
+        if not must_replace:  # another run has replaced it meanwhile, with an overlap
+            revoked -= {row["token"] for row in ending.previous}
         if (must_replace or reports) and revoked & ending.ids:
             yield "replaced", f"{name} reports {outcome.operation}, and the secret that it found still works"
         must_know = operation.options.get("regenerate") or operation.options.get("secret_required")
@@ -250,7 +336,8 @@ def _destroyed(ending: Ending) -> Iterator[Broken]:
             yield "destroyed", f"{name} reports {outcome.operation}, and a key that it could find is left"
     if all(OPERATIONS[one].deletes for one in ending.scenario.operations):
         errors = [outcome for _name, _operation, outcome, _result in ending.results() if outcome.error]
-        if not errors and len(list(ending.results())) and (ending.keys or ending.successors):
+        left = ending.keys or ending.successors or ending.previous
+        if not errors and len(list(ending.results())) and left:
             yield "destroyed", "every run destroys, none reports an error, and a key is left"
 
 
@@ -318,25 +405,37 @@ def _next_run(name: str, aliases: tuple[str, ...], before: World, returned: froz
         return
     ids = {row["token"] for row in world.all_keys()}
     for alias, outcome in zip(aliases, result.outcomes, strict=True):
-        had = {row["token"] for row in before.all_keys() if row["key_alias"] in (alias, successor_alias(alias))}
+        had = {row["token"] for row in before.all_keys() if row["key_alias"] in _names(alias)}
         rows = [row for row in world.all_keys() if row["key_alias"] == alias]
         left = [row for row in world.all_keys() if row["key_alias"] == successor_alias(alias)]
+        previous = [row for row in world.all_keys() if row["key_alias"] == previous_alias(alias)]
         if len(rows) > 1:
             says = outcome.error or outcome.operation
             yield "one key", f"the next run, {name}, leaves {len(rows)} keys with the alias {alias} ({says})"
+        if len(previous) > 1:
+            yield "one key", f"the next run, {name}, leaves {len(previous)} keys with the alias {previous_alias(alias)}"
+        if rows and any(_ends_too_late(row) for row in previous) and not outcome.error:
+            yield "overlap ends", f"after the next run, {name}, {previous_alias(alias)} works too long"
         if left and not rows:
             yield "finished", f"the next run, {name}, leaves {successor_alias(alias)} only"
         if not _may_remove(operation) and had & returned - ids:
             yield "survives", f"the next run, {name}, has deleted a key whose secret was returned"
         if outcome.secret and not outcome.error and outcome.secret.key_id not in ids:
             yield "secrets work", f"the next run, {name}, returned a secret that does not work"
-        if operation.deletes and (outcome.error or rows or left):
-            yield "next run", f"the next run, {name}, leaves {len(rows) + len(left)} keys: {outcome.error}"
+        if operation.deletes and (outcome.error or rows or left or previous):
+            number = len(rows) + len(left) + len(previous)
+            yield "next run", f"the next run, {name}, leaves {number} keys: {outcome.error}"
         elif operation.replaces and not operation.deletes:
-            if outcome.error or not outcome.secret:
+            if (outcome.error or not outcome.secret) and not _is_taken(name, alias, previous):
                 yield "next run", f"the next run, {name}, returns no secret: {outcome.error}"
-        elif outcome.error and not _may_fail(name, had, alias):
+        elif outcome.error and not _is_taken(name, alias, previous) and not _may_fail(name, had, alias):
             yield "next run", f"the next run, {name}, reports: {outcome.error}"
+
+
+def _is_taken(name: str, alias: str, previous: Sequence[Json]) -> bool:
+    """Return whether the secret for a new key is that of a key that was replaced and still works."""
+    (key,) = OPERATIONS[name].desired([alias])
+    return key.new_secret is not None and key.new_secret.key_id in {row["token"] for row in previous}
 
 
 def _may_fail(name: str, had: set[str], alias: str) -> bool:

@@ -6,20 +6,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive, given
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACES
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import START, World, hashed
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.rotation import Rotation
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import (
+    SecretVersions,
+    derive,
+    given,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
+    LIFETIME_START,
+    PREVIOUS,
+    REPLACED_BY,
+    REPLACES,
+    SECRET_VERSION,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import START, Json, World, hashed
 
 GUID = "abc"
 SEED = "a seed that is long enough for the tests"
 WEEK, FORTNIGHT = (Lifetime(parse(duration), shorten=False) for duration in ("7d", "14d"))
+ROTATION = Rotation(parse("30m"), parse("10m"))
+# The end of an overlap that a run before has started, and of one that starts now.
+OVERLAP_END, LAST_OVERLAP_END = START + timedelta(minutes=5), START + timedelta(minutes=10)
 FIRST_END = (START - timedelta(hours=1) + timedelta(days=7)).isoformat()
 MODELS = ["model-of-the-environment"]
 BUDGET, NEW_BUDGET = 1.0, 5.0
@@ -32,6 +47,10 @@ def alias_of(number: int, keys: int) -> str:
 
 def successor_alias(alias: str) -> str:
     return f"{alias}.replacement"
+
+
+def previous_alias(alias: str) -> str:
+    return f"{alias}.previous"
 
 
 def old_secret(alias: str) -> str:
@@ -60,6 +79,11 @@ class Operation:
         return self.options.get("present") is False
 
     @property
+    def rotates(self) -> bool:
+        """Whether it replaces a key because of its age, and the old secret works until an overlap ends."""
+        return "rotate" in self.options
+
+    @property
     def restricts(self) -> bool:
         """Whether a key that it creates has the settings of the environment."""
         return "models" in self.options.get("settings", {})
@@ -73,7 +97,9 @@ class Operation:
         if self.knows_old_secret:
             key = replace(key, known_secrets=(given(old_secret(alias)),))
         if self.seed_version:
-            key = replace(key, secret=derive(SEED, alias, self.seed_version))
+            looked_for = 51 if key.rotate else 1
+            versions = SecretVersions(SEED, alias, self.seed_version, looked_for)
+            key = replace(key, secret=derive(SEED, alias, self.seed_version), versions=versions)
         return key
 
 
@@ -98,6 +124,10 @@ OPERATIONS = {
     "regenerate": Operation({**_PROVISION, "regenerate": "always"}, replaces=True),
     "regenerate-bare": Operation({"regenerate": "always"}, replaces=True),
     "regenerate-saved": Operation({**_PROVISION, "regenerate": "always"}, knows_old_secret=True, replaces=True),
+    # Replace the key because of its age. Those of the start states are old enough.
+    "rotate": Operation({**_PROVISION, "rotate": ROTATION}),
+    "rotate-saved": Operation({**_PROVISION, "rotate": ROTATION, "secret_required": True}, knows_old_secret=True),
+    "rotate-seed": Operation({**_PROVISION, "rotate": ROTATION, "secret_required": True}, seed_version=1),
     # Change an existing key, or do nothing, or recreate it with its secret.
     "extend": Operation({"lifetime": FORTNIGHT, "on_missing": "ignore"}),
     "extend-saved": Operation(
@@ -119,13 +149,21 @@ def _old(world: World, alias: str) -> World:
 
 
 def _add(world: World, alias: str, secret: str, **columns: Any) -> World:
-    columns = {"metadata": {}, **columns}
-    return world.with_key(alias, secret, models=MODELS, max_budget=BUDGET, expires=FIRST_END, **columns)
+    columns = {"metadata": {}, "models": MODELS, "max_budget": BUDGET, "expires": FIRST_END, **columns}
+    return world.with_key(alias, secret, **columns)
 
 
-def _successor(world: World, alias: str, replaced: str, secret: str, *, renamed: bool = False) -> World:
+def _successor(
+    world: World,
+    alias: str,
+    replaced: str,
+    secret: str,
+    *,
+    renamed: bool = False,
+    marks: Mapping[str, Any] = MappingProxyType({}),
+) -> World:
     """Add the key with which a controller that was killed has replaced another one, or was about to."""
-    metadata = {LIFETIME_START: "2026-11-01T11:00:00Z", REPLACES: hashed(replaced)}
+    metadata = {LIFETIME_START: "2026-11-01T11:00:00Z", REPLACES: hashed(replaced), **marks}
     return _add(world, alias if renamed else successor_alias(alias), secret, metadata=metadata)
 
 
@@ -140,6 +178,30 @@ def _replacing(world: World, alias: str, *, deleted: bool = False, times: int = 
     for number in range(1, times + 1):
         world = _successor(world, alias, old_secret(alias), _lost(alias, number))
     return world
+
+
+def _rotated(
+    world: World,
+    alias: str,
+    *,
+    version: int | None = None,
+    retired: bool = True,
+    renamed: bool = True,
+    end: datetime = OVERLAP_END,
+) -> World:
+    """Add a key that was replaced because of its age, and the one that replaces it."""
+    old, new = old_secret(alias), _lost(alias)
+    marks: Json = {}
+    if version:
+        old, new = (derive(SEED, alias, one).value for one in (version - 1, version))
+        marks[SECRET_VERSION] = version
+    marks[PREVIOUS] = {"key_id": hashed(old), "overlap": "10m"}
+    if retired:
+        metadata = {REPLACED_BY: hashed(new)}
+        world = _add(world, previous_alias(alias), old, metadata=metadata, expires=end.isoformat())
+    else:
+        world = _add(world, alias, old)
+    return _successor(world, alias, old, new, renamed=renamed, marks=marks)
 
 
 # What a controller may find: nothing, a key, and every state that killed controllers leave. `make simulate` reports any
@@ -167,6 +229,24 @@ STATES = {
     "a key in the way of a successor": lambda world, alias: _add(
         _replacing(world, alias, deleted=True), alias, _lost(alias, 2)
     ),
+    # A rotation has ended, or was killed after its first step, or after its second.
+    "rotated": _rotated,
+    "rotated, and the overlap has ended": lambda world, alias: _rotated(world, alias, end=START - timedelta(minutes=1)),
+    "rotated with the seed": lambda world, alias: _rotated(world, alias, version=2),
+    "rotation: successor created": lambda world, alias: _rotated(world, alias, retired=False, renamed=False),
+    "rotation with the seed: successor created": lambda world, alias: _rotated(
+        world, alias, version=2, retired=False, renamed=False
+    ),
+    "rotation: old key retired": lambda world, alias: _rotated(world, alias, renamed=False),
+    "rotation with the seed: old key retired": lambda world, alias: _rotated(world, alias, version=3, renamed=False),
+    # A deletion of both keys was killed, or an administrator has deleted one.
+    "only a previous key": lambda world, alias: _add(
+        world,
+        previous_alias(alias),
+        old_secret(alias),
+        metadata={REPLACED_BY: hashed(_lost(alias))},
+        expires=OVERLAP_END.isoformat(),
+    ),
     "two keys, successor created": lambda world, alias: _successor(
         _add(_old(world, alias), alias, _lost(alias, 2)), alias, old_secret(alias), _lost(alias)
     ),
@@ -185,7 +265,7 @@ def start(state: str, aliases: Sequence[str]) -> World:
 
 def shape(world: World, alias: str) -> tuple[str, ...]:
     """Return what kind of keys there are, oldest first: the states differ in that, and in whose secrets are known."""
-    names = {alias: "key", successor_alias(alias): "successor"}
+    names = {alias: "key", successor_alias(alias): "successor", previous_alias(alias): "previous"}
     rows = sorted(
         (row for row in world.all_keys() if row["key_alias"] in names), key=lambda row: str(row["created_at"])
     )

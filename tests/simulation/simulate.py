@@ -32,8 +32,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.story import describe, story_of
 
 # Operations that behave differently; the others are variants of them.
-_DISTINCT = ("provision", "provision-seed", "recover", "regenerate-bare", "extend", "budget", "destroy")
-_FEW = ("provision", "recover", "regenerate-bare", "destroy")
+_DISTINCT = ("provision", "provision-seed", "recover", "regenerate-bare", "rotate", "extend", "budget", "destroy")
+_FEW = ("provision", "recover", "regenerate-bare", "rotate", "destroy")
 
 
 class Group(NamedTuple):

@@ -58,7 +58,7 @@ def _own(scenario: Scenario, world: World) -> list[Json]:
 
 
 def _concerns(scenario: Scenario, row: Json) -> bool:
-    return str(row["key_alias"]).removesuffix(".replacement") in scenario.aliases
+    return str(row["key_alias"]).removesuffix(".replacement").removesuffix(".previous") in scenario.aliases
 
 
 def _line(node: Node, move: Move) -> str:

@@ -15,10 +15,15 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys i
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import REPLACES
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation import simulate
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.histories import Scenario, explore
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.laws import LAWS, judge
-from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import MODELS, successor_alias
+from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.operations import (
+    MODELS,
+    previous_alias,
+    successor_alias,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.tests.simulation.proxy import hashed
 
 ALIAS = "virtkey-abc"
@@ -66,6 +71,19 @@ def delete_the_key(run: Engine) -> None:
 def replace_without_restrictions(run: Engine) -> None:
     run.rename()
     run.create()
+
+
+def rotate_without_an_end(run: Engine) -> Outcome:
+    run.create(**RESTRICTED, alias=successor_alias(ALIAS))
+    run.client.post("/key/update", {"key": run.keys[0].key_id, "key_alias": previous_alias(ALIAS)})
+    run.client.post("/key/update", {"key": NEW.key_id, "key_alias": ALIAS})
+    return run.outcome("regenerated", secret=NEW)
+
+
+def rotate_a_key_that_was_rotated(run: Engine) -> Outcome:
+    run.client.post("/key/update", {"key": run.keys[0].key_id, "key_alias": previous_alias(ALIAS), "duration": "600s"})
+    run.create(**RESTRICTED, metadata={REPLACES: "0" * 64})
+    return run.outcome("regenerated", secret=NEW)
 
 
 def return_a_secret_that_does_not_work(run: Engine) -> Outcome:
@@ -126,6 +144,9 @@ def _no_controller_is_kept():
         ("restrictions", "a key", "regenerate", replace_without_restrictions),
         ("secrets work", "a key", "provision", return_a_secret_that_does_not_work),
         ("secrets kept", "nothing", "provision", create_and_forget_the_secret),
+        ("overlap", "a key", "rotate", delete_the_key),
+        ("overlap ends", "a key", "rotate", rotate_without_an_end),
+        ("rotated once", "a key", "rotate", rotate_a_key_that_was_rotated),
         ("a key stays", "nothing", "provision", create_nothing),
         ("replaced", "a key", "regenerate", keep_the_old_secret),
         ("recovered", "a key", "recover", change_nothing),

@@ -34,6 +34,7 @@ KEY_OPTIONS = {
     "key_seed": Option(secret=True),
     "key_version": Option("int", 1),
     "regenerate": Option(default="never", choices=("never", "if_unrecoverable", "always")),
+    "rotate": Option("dict"),
     "on_unknown_key": Option(default="ignore", choices=("ignore", "fail")),
     "on_missing_key": Option(default="create", choices=("create", "recreate", "ignore")),
     "expires_at": Option("raw"),

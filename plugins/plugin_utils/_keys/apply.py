@@ -22,7 +22,7 @@ from .durations import Duration
 from .progress import KeyProgress
 from .secrets import Secret, given
 from .settings import setting
-from .steps import Create, Delete, Never, Rename, Update
+from .steps import Create, Delete, Never, Rename, Retire, Update
 
 # LiteLLM times out on a thousand (seen with 1.106 on a busy machine).
 DELETE_BATCH_SIZE = 100
@@ -83,23 +83,23 @@ def _write(client: Client, one: KeyProgress) -> None:
         if isinstance(step, Create):
             one.start_attempt(step)
             secret = _create_key(client, step, one.secret)
-        elif isinstance(step, Update | Rename):
+        elif isinstance(step, Update | Rename | Retire):
             one.start_attempt(step)
             _update(client, one, step, is_repeated=is_repeated)
     except LiteLLMError as failure:
-        # The key that had the alias is deleted already, and to repeat the request does no harm.
-        error = _as_transient(failure) if isinstance(step, Rename) else failure
+        # A replacement that has started should finish, and to repeat the request does no harm.
+        error = _as_transient(failure) if isinstance(step, Rename | Retire) else failure
     one.finish_attempt(error, secret)
 
 
-def _update(client: Client, one: KeyProgress, step: Update | Rename, *, is_repeated: bool) -> None:
+def _update(client: Client, one: KeyProgress, step: Update | Rename | Retire, *, is_repeated: bool) -> None:
     """Send an update. LiteLLM moves a key to a team only if its user is a member, or if it has no user."""
     try:
         update_key(client, step, is_repeated=is_repeated)
     except LiteLLMError as error:
         user_id = one.desired.settings.get("user_id")
         is_about_user = error.status == 403 and "is not a member of the team" in str(error)
-        if isinstance(step, Rename) or not user_id or not is_about_user:
+        if not isinstance(step, Update) or not user_id or not is_about_user:
             raise
         # To make the user a member would leave a user behind on the proxy. If the second request fails, the next round
         # sends it again.
@@ -179,7 +179,7 @@ def _create_key(client: Client, step: Create, secret: Secret | None) -> Secret:
     raise LiteLLMError(problem, transient=True)
 
 
-def update_key(client: Client, step: Update | Rename, *, is_repeated: bool = False) -> None:
+def update_key(client: Client, step: Update | Rename | Retire, *, is_repeated: bool = False) -> None:
     """Change the settings, the expiry or the alias of a key.
 
     :param is_repeated: the same step was sent before and had no effect.
@@ -188,6 +188,9 @@ def update_key(client: Client, step: Update | Rename, *, is_repeated: bool = Fal
     body: Json = {"key": step.key_id}
     if isinstance(step, Rename):
         body["key_alias"] = step.alias
+    elif isinstance(step, Retire):
+        now = client.now()
+        body.update(key_alias=step.alias, duration=_duration_from_now(step.end(now), now), metadata=step.metadata)
     else:
         body.update(_request_fields(step.settings, new=False))
         if isinstance(step.end, Never):

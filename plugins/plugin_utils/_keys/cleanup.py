@@ -22,8 +22,8 @@ from .steps import Rename
 def delete_surplus_key(client: Client, one: KeyProgress) -> None:
     """Delete the key that a failed run created beside the one that it reports: nobody learns its secret."""
     reported = one.plan.key.key_id if one.plan.key else None
-    is_surplus = one.created and one.created != reported and one.snapshot and one.created in one.snapshot.ids
-    if not one.error or not is_surplus:
+    ids = {key.key_id for key in one.snapshot.claimants} if one.snapshot else set()
+    if not one.error or one.created == reported or one.created not in ids:
         return
     try:
         delete_existing(client, [str(one.created)])

@@ -16,11 +16,21 @@ from typing import Any, Literal
 
 from .._litellm.parsing import has_more_levels
 from .._text import shorten
-from .durations import Duration, InstantError, parse_instant
-from .names import SUCCESSOR_SUFFIX
-from .secrets import Secret
+from .durations import Duration, DurationError, InstantError, parse, parse_instant
+from .names import PREVIOUS_SUFFIX, SUCCESSOR_SUFFIX, successor_alias
+from .rotation import Rotation
+from .secrets import Secret, SecretVersions
 from .setting_types import Row
-from .settings import LIFETIME_START, REPLACES, ROW_KINDS, SETTINGS, setting
+from .settings import (
+    LIFETIME_START,
+    PREVIOUS,
+    REPLACED_BY,
+    REPLACES,
+    ROW_KINDS,
+    SECRET_VERSION,
+    SETTINGS,
+    setting,
+)
 from .values import MAX_LEVELS, fits
 
 # There was no LiteLLM before. From a later creation, the expiry of the longest lifetime has no year in the calendar.
@@ -59,9 +69,11 @@ class DesiredKey:
     :ivar creation_settings: settings for a new key, which are not reconciled later.
     :ivar lifetime_start: the time that the lifetime of a recreated key counts from; None for its creation.
     :ivar secret: the secret that the key must have; None if any will do.
+    :ivar versions: the versions of the secret, if it is derived. A later one is as good as `secret`.
     :ivar later_ids: the ids of the key with later secrets from the same seed: it must not be replaced by an older one.
     :ivar known_secrets: secrets that the key may have, by which it is recognized.
     :ivar secret_required: report an error for a key whose secret is not known.
+    :ivar rotate: when the key is replaced because of its age; None if it is not.
     :ivar on_missing: what to do without a key: create one, recreate it with its known secret, or nothing.
     """
 
@@ -77,10 +89,12 @@ class DesiredKey:
     lifetime: Lifetime | None = None
     lifetime_start: datetime | None = None
     secret: Secret | None = None
+    versions: SecretVersions | None = None
     later_ids: frozenset[str] = frozenset()
     known_secrets: tuple[Secret, ...] = ()
     secret_required: bool = False
     regenerate: Regenerate = "never"
+    rotate: Rotation | None = None
     on_missing: OnMissingKey = "create"
 
     def is_foreign(self, key: ObservedKey) -> bool:
@@ -103,7 +117,15 @@ class DesiredKey:
     def secret_of(self, key: ObservedKey) -> Secret | None:
         """Return the secret of an observed key, if it is known."""
         candidates = (self.secret, *self.known_secrets)
-        return next((secret for secret in candidates if secret and secret.key_id == key.key_id), None)
+        known = next((secret for secret in candidates if secret and secret.key_id == key.key_id), None)
+        if known or not self.versions or not (version := self.version_of(key)):
+            return known
+        return self.versions.secret(version)
+
+    def version_of(self, key: ObservedKey) -> int | None:
+        """Return which version of the derived secret an observed key has; None if it has another secret."""
+        hint = (key.value("metadata") or {}).get(SECRET_VERSION)
+        return self.versions.version_of(key.key_id, hint) if self.versions else None
 
     @property
     def new_secret(self) -> Secret | None:
@@ -111,7 +133,12 @@ class DesiredKey:
 
         A known secret is used only to recreate a key: a key may have been deleted to revoke its secret.
         """
-        return self.secret or (self.known_secrets[0] if self.known_secrets and self.on_missing == "recreate" else None)
+        known = self.known_secrets[0] if self.known_secrets and self.on_missing == "recreate" else None
+        if known and self.versions:
+            hint = (self.creation_settings.get("metadata") or {}).get(SECRET_VERSION)
+            if self.versions.version_of(known.key_id, hint):
+                return known  # it was replaced since the first version
+        return self.secret or known
 
     @property
     def name(self) -> str:
@@ -121,7 +148,7 @@ class DesiredKey:
     @property
     def successor_alias(self) -> str | None:
         """The alias of a key that replaces this one, until this one is deleted; None for a key without an alias."""
-        return f"{self.alias}{SUCCESSOR_SUFFIX}" if self.alias else None
+        return successor_alias(self.alias) if self.alias else None
 
 
 @dataclass(frozen=True)
@@ -194,8 +221,33 @@ class ObservedKey:
         return key_id if isinstance(key_id, str) else None
 
     @property
+    def is_previous(self) -> bool:
+        """Whether another key has replaced this one, which works until its overlap ends."""
+        is_marked = isinstance((self.value("metadata") or {}).get(REPLACED_BY), str)
+        return is_marked and (self.alias or "").endswith(PREVIOUS_SUFFIX)
+
+    @property
+    def previous_id(self) -> str | None:
+        """The id of the key that this one replaces, or has replaced, and that works beside it for some time."""
+        return self._previous_mark("key_id")
+
+    @property
+    def overlap(self) -> Duration | None:
+        """How long that key works after it was replaced."""
+        try:
+            return parse(self._previous_mark("overlap") or "")
+        except DurationError:
+            return None
+
+    def _previous_mark(self, name: str) -> str | None:
+        mark = (self.value("metadata") or {}).get(PREVIOUS)
+        return str(mark[name]) if isinstance(mark, Mapping) and isinstance(mark.get(name), str) else None
+
+    @property
     def final_alias(self) -> str | None:
-        """The alias that the key has, or that it gets when the key that it replaces is deleted."""
+        """The alias that the key has, that it gets when the key that it replaces is deleted, or that it had."""
+        if self.alias and self.is_previous:
+            return self.alias.removesuffix(PREVIOUS_SUFFIX)
         if self.alias and self.replaces and self.alias.endswith(SUCCESSOR_SUFFIX):
             return self.alias.removesuffix(SUCCESSOR_SUFFIX)
         return self.alias
@@ -212,15 +264,22 @@ class Snapshot:
     :ivar keys: every key that has the alias, or the id, oldest first.
     :ivar successors: every key that was created to replace one with the alias and has not got its alias yet, oldest
         first.
+    :ivar previous: every key that one with the alias has replaced and that works until its overlap ends.
     """
 
     keys: tuple[ObservedKey, ...]
     now: datetime
     successors: tuple[ObservedKey, ...] = ()
+    previous: tuple[ObservedKey, ...] = ()
+
+    @property
+    def claimants(self) -> tuple[ObservedKey, ...]:
+        """The keys that have the alias, or may get it."""
+        return (*self.keys, *self.successors)
 
     @property
     def all(self) -> tuple[ObservedKey, ...]:
-        return (*self.keys, *self.successors)
+        return (*self.claimants, *self.previous)
 
     @property
     def ids(self) -> set[str]:

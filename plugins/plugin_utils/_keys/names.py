@@ -23,6 +23,16 @@ PREVIOUS_SUFFIX = ".previous"
 MAX_ALIAS_LENGTH = 255
 
 
+def successor_alias(alias: str) -> str:
+    """Return the alias of a key that replaces the one with this alias, until that one is deleted or retired."""
+    return f"{alias}{SUCCESSOR_SUFFIX}"
+
+
+def previous_alias(alias: str) -> str:
+    """Return the alias of the key that a key with this alias has replaced, while both work."""
+    return f"{alias}{PREVIOUS_SUFFIX}"
+
+
 def checked_alias(alias: str, option: str = "key_alias") -> str:
     """Return the alias if every release of LiteLLM accepts it and returns it unchanged.
 

@@ -9,12 +9,14 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from .._litellm.client import Client
 from .._litellm.listing import KeyListing
+from .._litellm.search import Row
 from .model import ObservedKey, by_age
+from .names import previous_alias
 
 KeysByAlias = dict[str, tuple[ObservedKey, ...]]
 
@@ -30,18 +32,30 @@ class Observer:
         aliases: Iterable[str],
         successors: Mapping[str, str] = MappingProxyType({}),
         always: Collection[str] = (),
+        *,
+        previous: bool = False,
     ) -> KeysByAlias:
         """Return every key that has one of these aliases, oldest first, and an empty tuple for each other alias.
 
         :param successors: maps an alias to that of a successor, which is looked up if no key has the first.
         :param always: the aliases whose successors are looked up anyway.
+        :param previous: return the keys that others have replaced, too. They are looked up for the aliases in `always`,
+            and for those of keys whose metadata say that there may be one.
         :raises LiteLLMError: if the keys cannot be read.
         """
         names = list(dict.fromkeys(aliases))
-        rows = self._listing.with_aliases(names, successors, always)
-        names += successors.values()
-        # 1.83.3 to 1.89 list every alias that contains the one in the request, in upper and lower case.
-        return group_by_alias([ObservedKey.from_row(row) for row in rows if row.get("key_alias") in names], names)
+        replaced = {alias: previous_alias(alias) for alias in names} if previous else {}
+        others = {alias: [successors[alias], *([replaced[alias]] if alias in replaced else ())] for alias in always}
+        rows = self._listing.with_aliases(names, successors, others, also=replaced.values())
+        names += [*successors.values(), *replaced.values()]
+        found = _grouped(rows, names)
+        unseen = [
+            other
+            for alias, other in replaced.items()
+            if not found[other]
+            and any(key.previous_id for key in found[alias] + found.get(successors.get(alias, ""), ()))
+        ]
+        return {**found, **_grouped(self._listing.with_aliases(unseen), unseen)} if unseen else found
 
     def find_by_id(self, key_id: str) -> tuple[ObservedKey, ...]:
         """Return the key with this id, if there is one.
@@ -69,15 +83,14 @@ class Observer:
         rows = self._listing.with_prefix_if_short(alias, max_pages)
         if rows is None:
             return None
-        own = [
-            row for row in rows if row["key_alias"] in (alias, successor_alias) or row["key_alias"][len(alias)] == "-"
-        ]
+        names = (alias, successor_alias, previous_alias(alias))
+        own = [row for row in rows if row["key_alias"] in names or row["key_alias"][len(alias)] == "-"]
         return sorted(map(ObservedKey.from_row, own), key=by_age)
 
     def find_environment_keys(
         self, alias: str, successor_alias: str, *, both: bool, max_pages: int = 2
     ) -> list[ObservedKey]:
-        """Return every key that has this alias, or this alias, a hyphen and more text.
+        """Return every key that has this alias, or this alias, a hyphen and more text, and those that it has replaced.
 
         If one short listing does not contain them, these are two requests, because the prefix `virtkey-abc` may also
         match the environments abc1, abc2 and so on. The keys of an environment abc-1 are returned, too: its aliases
@@ -93,8 +106,13 @@ class Observer:
             if at_once is not None:
                 return at_once
         of_users = self.find_by_prefix(f"{alias}-")
-        own = self.find_by_alias([alias], {alias: successor_alias}, [alias] if both else [])
+        own = self.find_by_alias([alias], {alias: successor_alias}, [alias] if both else [], previous=True)
         return [*(key for keys in own.values() for key in keys), *of_users]
+
+
+def _grouped(rows: Iterable[Row], names: Sequence[str]) -> KeysByAlias:
+    # 1.83.3 to 1.89 list every alias that contains the one in the request, in upper and lower case.
+    return group_by_alias([ObservedKey.from_row(row) for row in rows if row.get("key_alias") in names], names)
 
 
 def group_by_alias(keys: Iterable[ObservedKey], names: Iterable[str]) -> KeysByAlias:

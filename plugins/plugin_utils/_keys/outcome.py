@@ -27,6 +27,7 @@ class Outcome:
     :ivar error: why the key is not as desired, as a sentence.
     :ivar unconfirmed_secret: the secret of a key that this run may have created, and that could not be read back.
     :ivar end_set: this run has set the expiry.
+    :ivar previous: the key that `after` has replaced and that works until its overlap ends.
     :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
     """
 
@@ -39,6 +40,7 @@ class Outcome:
     unconfirmed_secret: Secret | None = None
     end_set: bool = False
     not_deleted: tuple[str, ...] = ()
+    previous: ObservedKey | None = None
 
     def __post_init__(self) -> None:
         self.error = self.error and printable(self.error)

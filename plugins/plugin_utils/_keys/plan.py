@@ -17,9 +17,21 @@ from . import problems
 from .durations import format_instant
 from .lifetimes import end_from, instant_of, new_end
 from .model import DesiredKey, ObservedKey, Snapshot, by_age
-from .replacement import correction, merged_settings, successor_of
-from .settings import LIFETIME_START, REPLACES, SETTINGS, setting, with_companions
-from .steps import NEVER, Create, Delete, Plan, Rename, Update
+from .previous import (
+    adoption,
+    is_abandoned,
+    is_due,
+    is_lost_rotation,
+    previous_mark,
+    retirement,
+    retirement_again,
+    rotated,
+    tidy,
+    without_replaced,
+)
+from .replacement import correction, merged_settings, recreation_of, successor_of
+from .settings import LIFETIME_START, SETTINGS, setting, with_companions
+from .steps import NEVER, Create, Delete, Plan, Rename, Step, Update
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class Claims:
     """Which of the keys that claim an alias has it.
 
     LiteLLM does not enforce unique aliases if two clients create keys at the same time. The oldest key wins. Every run
-    that sees both decides alike, and a key that appears later cannot be older.
+    that sees both decides alike, and a key that appears later cannot be older. A key that has replaced another one
+    wins: a delayed request can give that one the alias again.
 
     :ivar key: the key that has the alias, or gets it.
     :ivar successor: the key that is about to replace it.
@@ -42,10 +55,11 @@ class Claims:
     def of(cls, snapshot: Snapshot) -> Claims:
         """Return the claims to an alias that at least one key claims."""
         ids = {key.key_id for key in snapshot.keys}
-        # A key claims the alias of the one that it replaces as soon as that one is deleted.
-        key = min((*snapshot.keys, *(one for one in snapshot.successors if one.replaces not in ids)), key=by_age)
+        # A key claims the alias of the one that it replaces as soon as that one is deleted, or has another alias.
+        heirs = [one for one in snapshot.successors if one.replaces not in ids]
+        key = min((*without_replaced(snapshot.keys), *heirs), key=by_age)
         successor = next((one for one in snapshot.successors if one.replaces == key.key_id), None)
-        return cls(key, successor, tuple(one for one in snapshot.all if one not in (key, successor)))
+        return cls(key, successor, tuple(one for one in snapshot.claimants if one not in (key, successor)))
 
 
 def plan(
@@ -64,9 +78,13 @@ def plan(
     :param server_secrets: the proxy accepts only secrets that it generates.
     """
     found = _plan(desired, snapshot, created, before)
+    if not found.step and not found.problem and found.key and desired.present:
+        # The key is as desired.
+        step = tidy(desired, found.key, snapshot)
+        found = replace(found, operation="updated", step=step) if step else found
     if not server_secrets or not isinstance(found.step, Create):
         return found
-    if desired.new_secret:
+    if found.step.secret or (desired.new_secret and not found.step.new_secret):
         return replace(found, problem=problems.custom_secret_refused(desired))
     return replace(found, step=replace(found.step, server_secret=True))
 
@@ -76,14 +94,16 @@ def _plan(desired: DesiredKey, snapshot: Snapshot, created: str | None, before: 
         return Plan("absent", problem=problems.foreign(desired, foreign))
     if not desired.present:
         return _deletion(snapshot)
-    if unreadable := next((key for key in snapshot.all if key.problem), None):
+    if unreadable := next((key for key in snapshot.claimants if key.problem), None):
         return Plan("unchanged", key=unreadable, problem=unreadable.problem)
-    if not snapshot.all:
+    if not snapshot.claimants:
         return _creation(desired, snapshot.now, before)
     claims = Claims.of(snapshot)
     key, successor = claims.key, claims.successor
     if created in {one.key_id for one in claims.surplus}:
         return Plan("unchanged", key=key, step=Delete((str(created),)))
+    if step := retirement_again(key, snapshot.keys):
+        return Plan("updated", key=key, step=step)
     is_ours = created in {one.key_id for one in (key, successor) if one}
     # Other runs delete their own surplus keys, unless these keep the key or its successor from the alias.
     in_the_way = [one.key_id for one in claims.surplus if desired.owns(one) and _is_in_the_way(one, claims, snapshot)]
@@ -94,15 +114,18 @@ def _plan(desired: DesiredKey, snapshot: Snapshot, created: str | None, before: 
     if key.key_id == created:
         return _update(desired, key, snapshot.now)
     if successor and successor.key_id == created:
-        return _replacement(desired, key, successor, snapshot.now)
-    return _plan_for_existing(desired, claims, snapshot.now, created, before)
+        # A concurrent run may have created it with the same derived secret.
+        adopted = adoption(desired, key, successor) if desired.regenerate == "never" else None
+        finished = _replacement(desired, key, successor, snapshot)
+        return replace(finished, step=adopted or finished.step)
+    return _plan_for_existing(desired, claims, snapshot, created, before)
 
 
 def _plan_for_existing(
-    desired: DesiredKey, claims: Claims, now: datetime, created: str | None, before: ObservedKey | None
+    desired: DesiredKey, claims: Claims, snapshot: Snapshot, created: str | None, before: ObservedKey | None
 ) -> Plan:
     """Return what to do about a key that this run has not created."""
-    key, successor = claims.key, claims.successor
+    key, successor, now = claims.key, claims.successor, snapshot.now
     has_other_secret = desired.secret is not None and not _is_accepted(desired, key)
     is_replaceable = desired.regenerate == "always" or has_other_secret or not desired.secret_of(key)
     # A key that appeared while this run created its own belongs to a concurrent run, which reports its secret.
@@ -110,14 +133,20 @@ def _plan_for_existing(
     if desired.regenerate != "never" and is_replaceable and is_found:
         if successor:
             # Finish the replacement of another run, whether it was killed or not.
-            return _replacement(DesiredKey(desired.alias), key, successor, now)
+            return _replacement(DesiredKey(desired.alias), key, successor, snapshot, revoke=True)
         if claims.surplus:
             return Plan("regenerated", key=key, step=Delete(tuple(one.key_id for one in claims.surplus)))
         return _successor_creation(desired, key, now)
+    if created is None and before and is_lost_rotation(desired, key, before, now):
+        if abandoned := [one.key_id for one in snapshot.successors if is_abandoned(one, now)]:
+            return Plan("regenerated", key=key, step=Delete(tuple(abandoned)))
+        return Plan("regenerated", key=key, step=rotated(desired, key, now, before))
     if has_other_secret:
         return Plan("unchanged", key=key, problem=problems.secret_mismatch(desired, key))
     if desired.secret_required and not desired.secret_of(key):
         return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
+    if is_found and is_due(desired, key, snapshot) and (due := _rotation(desired, claims, snapshot)):
+        return due
     found = _update(desired, key, now)
     if successor and not found.step and not found.problem:
         # A concurrent run may have copied the settings before this run changed them.
@@ -158,10 +187,11 @@ def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | Non
         renamed = replace(key, alias=step.alias)
         return predict(desired, _update(desired, renamed, now), now)
     if isinstance(step, Create):
-        key_id = desired.new_secret.key_id if desired.new_secret else ""
+        secret = step.secret or (None if step.new_secret else desired.new_secret)
+        key_id = secret.key_id if secret else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
         return ObservedKey(key_id, desired.alias, created_at=now, expires=instant_of(step.end, now), settings=settings)
-    if isinstance(step, Update) and key:
+    if isinstance(step, Update) and key and step.key_id == key.key_id:
         expires = instant_of(step.end, now) if step.end else key.expires
         return replace(key, expires=expires, settings={**key.settings, **step.settings})
     if isinstance(step, Delete) and not desired.present:
@@ -189,7 +219,7 @@ def _creation(desired: DesiredKey, now: datetime, before: ObservedKey | None) ->
         # A concurrent run deleted the key: the new one gets the same restrictions.
         if not desired.lifetime and before.expires and before.expires <= now:
             return Plan("absent", problem=problems.expired(desired, before.expires))
-        return Plan("regenerated", step=successor_of(desired, before, now))
+        return Plan("regenerated", step=recreation_of(desired, before, now))
     start = desired.lifetime_start
     settings = merged_settings(desired.creation_settings, desired)
     expiry, continues = end_from(end or NEVER, start, now)
@@ -206,16 +236,39 @@ def _successor_creation(desired: DesiredKey, key: ObservedKey, now: datetime) ->
         return Plan("unchanged", key=key, problem=problems.older_secret(desired))
     if not desired.lifetime and key.expires and key.expires <= now:
         return Plan("unchanged", key=key, problem=problems.expired(desired, key.expires))
-    step = successor_of(desired, key, now)
-    metadata = {**step.settings["metadata"], REPLACES: key.key_id}
-    settings = {**step.settings, "metadata": metadata}
-    return Plan("regenerated", key=key, step=replace(step, alias=str(desired.successor_alias), settings=settings))
+    # To replace a key at once revokes all its secrets; else, the one that it has replaced works until its overlap ends.
+    marks = {} if desired.regenerate == "always" else previous_mark(key)
+    return Plan("regenerated", key=key, step=successor_of(desired, key, now, marks))
 
 
-def _replacement(desired: DesiredKey, key: ObservedKey, successor: ObservedKey, now: datetime) -> Plan:
-    """Return the next step of a replacement whose new key exists: correct the new key, or delete the old one."""
-    found = correction(successor_of(desired, key, now), successor, now)
-    return Plan("regenerated", key=key, step=found or Delete((key.key_id,)))
+def _rotation(desired: DesiredKey, claims: Claims, snapshot: Snapshot) -> Plan | None:
+    """Return the next step of the replacement of a key because of its age; None if another run is replacing it."""
+    key, successor = claims.key, claims.successor
+    # The old key need not be replaced now, unlike one with `regenerate`.
+    if not all(is_abandoned(one, snapshot.now) or desired.secret_of(one) for one in snapshot.successors):
+        return None
+    if ended := [one.key_id for one in snapshot.previous]:
+        return Plan("regenerated", key=key, step=Delete(tuple(ended)))
+    if successor:
+        finished = _replacement(DesiredKey(desired.alias), key, successor, snapshot)
+        return replace(finished, step=adoption(desired, key, successor) or finished.step)
+    if claims.surplus:
+        return Plan("regenerated", key=key, step=Delete(tuple(one.key_id for one in claims.surplus)))
+    return Plan("regenerated", key=key, step=rotated(desired, key, snapshot.now))
+
+
+def _replacement(
+    desired: DesiredKey, key: ObservedKey, successor: ObservedKey, snapshot: Snapshot, *, revoke: bool = False
+) -> Plan:
+    """Return the next step of a replacement whose new key exists: correct the new key, or delete or retire the old one.
+
+    :param revoke: delete the old key, also if it was to work until an overlap ends.
+    """
+    step: Step | None = correction(successor_of(desired, key, snapshot.now), successor, snapshot.now)
+    if not step and not revoke:
+        step = retirement(key, successor)
+    previous = snapshot.previous if desired.regenerate == "always" else ()
+    return Plan("regenerated", key=key, step=step or Delete((key.key_id, *(one.key_id for one in previous))))
 
 
 def _update(desired: DesiredKey, key: ObservedKey, now: datetime) -> Plan:

@@ -13,11 +13,33 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from .._errors import LiteLLMError
 from .._text import shorten
 from .durations import format_instant
 from .model import DesiredKey, ObservedKey
+from .steps import Create, Delete, Rename, Retire, Step, Update
 
+_VERBS: dict[type, str] = dict.fromkeys((Rename, Retire, Delete), "replace") | {Create: "create", Update: "update"}
 _DELETE_FIRST = "delete the key first (state: absent; with the role, ACTION: destroy)"
+
+
+def failure(desired: DesiredKey, step: Step | None, error: LiteLLMError) -> str:
+    """Return what failed, why, and what to do."""
+    verb = _VERBS.get(type(step), "update") if desired.present else "delete"
+    advice = "Correct the options that it refuses"
+    if error.transient:
+        advice = "Run again"
+    elif (error.status or 500) >= 500:
+        advice = "Run again, and if it fails again, check the log of the proxy"
+    return f"Cannot {verb} virtual key {desired.name}: {str(error).rstrip('.')}. {advice}"
+
+
+def unknown_age(name: str) -> str:
+    """Return the warning about a key that is not replaced, because the proxy does not return its age."""
+    return (
+        f"Virtual key {name} is not rotated, because the proxy does not return when it was created. Replace it once "
+        "(regenerate: always)"
+    )
 
 
 def no_such_id(desired: DesiredKey) -> str:
@@ -63,6 +85,13 @@ def secret_unknown(desired: DesiredKey) -> str:
         f"Virtual key {desired.name} exists, but its secret is not known: LiteLLM returns a secret only at creation. "
         f"Pass the secret as key, {_DELETE_FIRST}, use another guid, derive secrets from a key_seed from the start, "
         "or replace the key (regenerate: if_unrecoverable)"
+    )
+
+
+def secret_lost(desired: DesiredKey) -> str:
+    return (
+        f"Virtual key {desired.name} was created, but its secret was lost with the response, because the proxy "
+        "generates secrets itself. Run again with regenerate: if_unrecoverable"
     )
 
 

@@ -17,15 +17,14 @@ from datetime import datetime
 from typing import Any
 
 from .._errors import LiteLLMError
+from . import problems
 from .lifetimes import resolve_lifetime
 from .model import DesiredKey, ObservedKey, Snapshot
 from .outcome import Outcome
 from .plan import plan, predict
 from .secrets import Secret, generate
-from .steps import Create, Delete, Operation, Plan, Rename, Step, Update
+from .steps import Create, Delete, Operation, Plan, Rename, Retire, Step, Update
 from .values import is_same_json
-
-_VERBS: dict[type, str] = {Create: "create", Update: "update", Rename: "replace", Delete: "replace"}
 
 
 @dataclass
@@ -38,11 +37,12 @@ class KeyProgress:
     :ivar snapshot: the last observed state.
     :ivar first_plan: the plan after the first snapshot.
     :ivar created: the id of the key that this run has created, as far as it knows.
-    :ivar was_created: the key was created, as LiteLLM has reported or a snapshot has shown.
+    :ivar was_created: LiteLLM has reported, or a snapshot has shown, that it was created.
     :ivar attempted: the steps that were attempted.
     :ivar last_error: the error of the last attempt.
     :ivar failed_rounds: the number of rounds with a transient error.
     :ivar server_secrets: the proxy accepts only secrets that it generates.
+    :ivar previous_ids: the ids of the keys that the key had replaced and that still existed.
     :ivar observed_last_attempt: there was a snapshot after the last attempt.
     """
 
@@ -58,6 +58,7 @@ class KeyProgress:
     last_error: LiteLLMError | None = None
     failed_rounds: int = 0
     server_secrets: bool = False
+    previous_ids: set[str] = field(default_factory=set)
     observed_last_attempt: bool = True
     error: str | None = None
 
@@ -70,7 +71,8 @@ class KeyProgress:
         """Record a snapshot and plan the next step."""
         self.snapshot = snapshot
         self.observed_last_attempt = True
-        self.was_created |= self.created in snapshot.ids
+        self.was_created |= self.created in {key.key_id for key in snapshot.claimants}
+        self.previous_ids |= {key.key_id for key in snapshot.previous}
         if self.first_plan is None:
             self.goal = resolve_lifetime(self.desired, snapshot.now)
         if self.last_error and self.last_error.refuses_custom_secrets and not self.server_secrets:
@@ -85,17 +87,17 @@ class KeyProgress:
         self.first_plan = self.first_plan or self.plan
         self.error = self.plan.problem
         if self.error is None and self.last_error and not self.last_error.transient and self._repeats_last_step():
-            self.error = self._failure(self.last_error)
+            self.error = problems.failure(self.desired, self.plan.step, self.last_error)
         if self._lost_server_secret():
-            self.error = (
-                f"Virtual key {self.desired.name} was created, but its secret was lost with the response, because the "
-                "proxy generates secrets itself. Run again with regenerate: if_unrecoverable"
-            )
+            self.error = problems.secret_lost(self.desired)
 
     def start_attempt(self, step: Step) -> None:
         """Record that a step is about to be sent."""
         if isinstance(step, Create):
-            if self.was_created and self.secret and not self.desired.new_secret:
+            is_used = step.new_secret and self.secret == self.desired.new_secret
+            if step.secret:
+                self.secret = step.secret
+            elif self.secret and (is_used or (self.was_created and not self.desired.new_secret)):
                 self.secret = generate()  # another run has deleted the key, perhaps to revoke its secret
             self.created = self.secret.key_id if self.secret else None
         self.attempted.append(step)
@@ -119,7 +121,7 @@ class KeyProgress:
         if self.pending and self.last_error and self.last_error.transient:
             self.failed_rounds += 1
             if self.failed_rounds > max_failed_rounds:
-                self.error = self._failure(self.last_error)
+                self.error = problems.failure(self.desired, self.plan.step, self.last_error)
 
     def fail(self, message: str) -> None:
         """Record why the key cannot be made as desired."""
@@ -136,8 +138,8 @@ class KeyProgress:
         is_final = isinstance(step, Create) and step.alias == self.desired.alias
         if is_final and not self.last_error and expected and self.created:
             self.plan = Plan("created", key=replace(expected, key_id=self.created))
-        elif isinstance(step, Delete) and step in self.attempted and not self.last_error and self.snapshot:
-            # The old key is deleted, and the new one has not got its alias yet.
+        elif isinstance(step, Delete | Retire) and step in self.attempted and not self.last_error and self.snapshot:
+            # The old key does not have the alias, and the new one has not got it yet.
             new = next((key for key in self.snapshot.successors if key.key_id == self.created), None)
             self.plan = Plan("regenerated", key=new) if new else self.plan
 
@@ -148,7 +150,7 @@ class KeyProgress:
     def fail_with_last_error(self) -> None:
         """Record the error of the last attempt as the reason why the key cannot be made as desired."""
         if self.last_error:
-            self.error = self._failure(self.last_error)
+            self.error = problems.failure(self.desired, self.plan.step, self.last_error)
 
     # State
 
@@ -178,17 +180,17 @@ class KeyProgress:
 
     @property
     def needs_successors(self) -> bool:
-        """Whether keys that are about to replace a key matter even if there is a key with the alias."""
+        """Whether keys that are about to replace a key, or that it has replaced, matter if there is a key, too."""
         if not self.desired.present:
-            return self.snapshot is None or bool(self.snapshot.successors)
+            return self.snapshot is None or bool(self.snapshot.successors or self.snapshot.previous)
         # A replacement that has started before an update does not have the changes.
-        return self.desired.regenerate != "never" or self._has_attempted(Update)
+        return self.desired.regenerate != "never" or bool(self.desired.rotate) or self._has_attempted(Update)
 
     @property
     def is_being_replaced(self) -> bool:
         """Whether the key that this run found still exists beside the one that is to replace it."""
-        before = self.before
-        return bool(self.snapshot and before and {before.key_id, self.created} <= self.snapshot.ids)
+        before, ids = self.before, {key.key_id for key in self.snapshot.claimants} if self.snapshot else set()
+        return bool(before and {before.key_id, self.created} <= ids)
 
     @property
     def lost_race(self) -> bool:
@@ -203,17 +205,22 @@ class KeyProgress:
 
     @property
     def has_replaced(self) -> bool:
-        """Whether this run has deleted the key that it found, so that another one has its alias."""
+        """Whether this run has deleted or retired the key that it found, so that another one has its alias."""
         key, before = self.plan.key, self.before
-        return bool(key and before and key.key_id != before.key_id and before.key_id in self._deleted)
+        retired = {step.key_id for step in self.attempted if isinstance(step, Retire)}
+        return bool(key and before and key.key_id != before.key_id and before.key_id in self._deleted | retired)
 
     @property
     def surplus_deleted(self) -> int:
         """How many keys this run has deleted that were surplus when it started."""
-        before = self.before
-        if not self.desired.present or not before:
-            return 0
-        return len(self._deleted - {before.key_id, self.created})
+        before = self.before if self.desired.present else None
+        return len(self._deleted - self.previous_ids - {before.key_id, self.created}) if before else 0
+
+    @property
+    def previous(self) -> ObservedKey | None:
+        """The key that the key has replaced and that works until its overlap ends."""
+        found = self.snapshot.previous if self.snapshot else ()
+        return found[-1] if found and self.desired.present and self.plan.key else None
 
     def outcome(self) -> Outcome:
         """Return the outcome after the last round."""
@@ -223,7 +230,7 @@ class KeyProgress:
             operation = "absent" if not before else "unchanged" if key else "deleted"
         elif key and (key.key_id == self.created or self.has_replaced):
             operation = "regenerated" if before and before.key_id != key.key_id else "created"
-        elif key and before and (self.surplus_deleted or self._has_attempted(Rename) or self._has_updated(key, before)):
+        elif key and before and self._has_changed(key, before):
             operation = "updated"
         own = self.secret if key and self.secret and key.key_id == self.secret.key_id else None
         secret = own or (self.desired.secret_of(key) if key else None)
@@ -240,23 +247,16 @@ class KeyProgress:
             unconfirmed if self.created else None,
             self._end_set(),
             self._not_deleted(),
+            self.previous,
         )
 
     def preview(self) -> Outcome:
         """Return the outcome that check mode reports."""
         after = predict(self.goal, self.plan, self.snapshot.now) if self.snapshot else None
         secret = self.desired.secret_of(after) if after and self.error is None else None
-        return Outcome(self.desired, self.plan.operation, self.plan.key, after, secret, self.error)
-
-    def _failure(self, error: LiteLLMError) -> str:
-        """Return what failed, why, and what to do."""
-        verb = _VERBS.get(type(self.plan.step), "update") if self.desired.present else "delete"
-        advice = "Correct the options that it refuses"
-        if error.transient:
-            advice = "Run again"
-        elif (error.status or 500) >= 500:
-            advice = "Run again, and if it fails again, check the log of the proxy"
-        return f"Cannot {verb} virtual key {self.desired.name}: {str(error).rstrip('.')}. {advice}"
+        return Outcome(
+            self.desired, self.plan.operation, self.plan.key, after, secret, self.error, previous=self.previous
+        )
 
     def _let_the_proxy_generate_secrets(self) -> None:
         """Forget the refused attempt; the next plan lets the proxy generate the secret."""
@@ -288,6 +288,12 @@ class KeyProgress:
             return ()
         attempts = sum(isinstance(one, Delete) for one in self.attempted)
         return step.key_ids if attempts > 1 or (attempts and self.error) else ()
+
+    def _has_changed(self, key: ObservedKey, before: ObservedKey) -> bool:
+        """Whether this run has changed the key that it found, or deleted keys with its alias."""
+        touched = self._deleted | {step.key_id for step in self.attempted if isinstance(step, Update)}
+        others = self.surplus_deleted or self._has_attempted(Rename) or touched & self.previous_ids
+        return bool(others) or self._has_updated(key, before)
 
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:
         if not self._has_attempted(Update):

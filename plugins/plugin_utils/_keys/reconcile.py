@@ -27,14 +27,14 @@ from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
-from .problems import not_applied, unfinished_replacement
+from .problems import not_applied, unfinished_replacement, unknown_age
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
 from .replacement import correction
 from .run import Notify, Run, take_snapshots
 from .secrets import Secret, generate
 from .settings import SETTINGS
-from .steps import NEVER, Create, Delete, Update
+from .steps import NEVER, Create, Delete, Retire, Update
 
 # To finish the replacement of another run takes two steps, and one's own three. A race takes up to three more, and what
 # the proxy interpreted in its own way one.
@@ -76,6 +76,7 @@ def reconcile(
     take_snapshots(run, run.keys, found)
     _check_unique(run)
     _warn_about_others(run)
+    _warn_about_ages(run)
     _check_references(run, on_unknown_models, teams)
     if check_mode:
         return _preview(run)
@@ -115,6 +116,13 @@ def _warn_about_others(run: Run) -> None:
         is_left = one.desired.present and one.plan.operation != "regenerated" and not isinstance(one.plan.step, Delete)
         if is_left and one.snapshot and one.snapshot.keys and one.snapshot.successors:
             run.warn(unfinished_replacement(one.desired.name, str(one.desired.successor_alias)))
+
+
+def _warn_about_ages(run: Run) -> None:
+    """Warn about keys that are not replaced because of their age, because that is unknown."""
+    for one in run.keys:
+        if one.desired.rotate and one.before and one.before.created_at is None and one.plan.operation != "regenerated":
+            run.warn(unknown_age(one.desired.name))
 
 
 def _check_references(run: Run, on_unknown_models: OnUnknownModels, teams: Collection[str]) -> None:
@@ -229,6 +237,8 @@ def _why_not_converged(run: Run, one: KeyProgress) -> str:
         return _owner_of_secret(run, one, one.secret) or (
             f"Virtual key {name} is missing after LiteLLM reported that it was created. Run again"
         )
+    if isinstance(step, Retire):
+        return f"Virtual key {name} still has its alias after LiteLLM reported that it has another one"
     if isinstance(step, Delete):
         return f"Virtual key {name} still exists after LiteLLM reported that it was deleted"
     parts = []

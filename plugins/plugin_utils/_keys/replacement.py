@@ -10,15 +10,29 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from .durations import format_instant
 from .lifetimes import TOLERANCE, end_from, instant_of, is_later
 from .model import DesiredKey, ObservedKey, lifetime_start
-from .settings import INHERITED_FIELDS, LIFETIME_START, REPLACES, SETTINGS, setting, stored
+from .settings import (
+    INHERITED_FIELDS,
+    LIFETIME_START,
+    PREVIOUS,
+    REPLACED_BY,
+    REPLACES,
+    SECRET_VERSION,
+    SETTINGS,
+    setting,
+    stored,
+)
 from .steps import NEVER, Create, End, Update
 
+# What the metadata of a key say about that key only.
+_OWN_MARKS = (LIFETIME_START, SECRET_VERSION)
 # The settings for which a proxy can have defaults (default_key_generate_params, upperbound_key_generate_params).
 _DEFAULTED_SETTINGS = (
     "models",
@@ -53,8 +67,20 @@ def correction(created: Create, successor: ObservedKey, now: datetime) -> Update
     return Update(successor.key_id, changes, None if is_same_end else end or NEVER)
 
 
-def successor_of(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> Create:
-    """Return the creation of a replacement: the settings of the replaced key, and the desired ones."""
+def successor_of(
+    desired: DesiredKey, replaced: ObservedKey, now: datetime, marks: Mapping[str, Any] = MappingProxyType({})
+) -> Create:
+    """Return the creation of a key beside the one that it replaces.
+
+    :param marks: further entries of the metadata.
+    """
+    step = recreation_of(desired, replaced, now)
+    metadata = {**step.settings["metadata"], REPLACES: replaced.key_id, **marks}
+    return replace(step, alias=str(desired.successor_alias), settings={**step.settings, "metadata": metadata})
+
+
+def recreation_of(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> Create:
+    """Return the creation of a key with the settings of another one, and the desired ones."""
     start = lifetime_start(replaced)
     end: End = replaced.expires or NEVER
     continues = True
@@ -65,7 +91,7 @@ def successor_of(desired: DesiredKey, replaced: ObservedKey, now: datetime) -> C
         else:
             continues = True
     settings = stored(merged_settings(inherited_settings(replaced), desired))
-    metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name != LIFETIME_START}
+    metadata = {name: value for name, value in (settings.get("metadata") or {}).items() if name not in _OWN_MARKS}
     if start and continues:
         metadata[LIFETIME_START] = format_instant(start)
     settings = {**settings, "metadata": metadata}
@@ -98,4 +124,4 @@ def merged_settings(present: Mapping[str, Any], desired: DesiredKey) -> dict[str
 
 
 def _without_marker(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (metadata or {}).items() if name != REPLACES}
+    return {name: value for name, value in (metadata or {}).items() if name not in (PREVIOUS, REPLACED_BY, REPLACES)}

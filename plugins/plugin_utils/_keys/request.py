@@ -16,7 +16,8 @@ from .._errors import OptionError, naming
 from .durations import MAX_YEAR, parse, parse_instant, parse_with_unit
 from .model import DesiredKey, Lifetime
 from .names import checked_alias, checked_id
-from .secrets import Secret, derive, given, later_key_ids
+from .rotation import Rotation, parse_rotation
+from .secrets import LATER_VERSIONS, Secret, SecretVersions, derive, given, later_key_ids
 from .settings import SETTINGS, setting
 
 IDENTITY_OPTIONS = ("guid", "key_alias", "key_id")
@@ -72,8 +73,14 @@ def desired_key(options: KeyOptions, master_key: str | None) -> DesiredKey:
     for one, other in EXCLUSIVE_OPTIONS:
         if options[one] not in (None, "") and options[other] not in (None, ""):
             raise OptionError(f"{one} and {other} cannot both be given")
-    if options["regenerate"] != "never" and alias is None:
-        raise OptionError("regenerate needs guid or key_alias: it creates another key, with another key_id")
+    rotation = parse_rotation(options["rotate"])
+    for name, is_given in (("regenerate", options["regenerate"] != "never"), ("rotate", rotation is not None)):
+        if is_given and alias is None:
+            raise OptionError(f"{name} needs guid or key_alias: it creates another key, with another key_id")
+    if rotation and options["key"]:
+        raise OptionError("rotate and key cannot both be given: each new secret differs from the last one")
+    if rotation and options["regenerate"] == "always":
+        raise OptionError("rotate and regenerate: always cannot both be given: one replaces only keys that are old")
     return DesiredKey(
         alias=alias,
         key_id=key_id,
@@ -83,9 +90,11 @@ def desired_key(options: KeyOptions, master_key: str | None) -> DesiredKey:
         creation_settings=_given_settings(options["on_create"], "on_create: "),
         lifetime=_lifetime(options),
         secret=_secret(options, alias, master_key),
+        versions=_versions(options, alias, rotation),
         later_ids=_later_ids(options, alias),
         secret_required=options["on_unknown_key"] == "fail",
         regenerate=options["regenerate"],
+        rotate=rotation,
         on_missing=options["on_missing_key"],
     )
 
@@ -132,6 +141,14 @@ def _secret(options: KeyOptions, alias: str | None, master_key: str | None) -> S
     if alias is None:
         raise OptionError("key_seed needs guid or key_alias: the secret is derived from the alias")
     return derive(options["key_seed"], alias, options["key_version"], master_key=master_key)
+
+
+def _versions(options: KeyOptions, alias: str | None, rotation: Rotation | None) -> SecretVersions | None:
+    if not options["key_seed"] or alias is None:
+        return None
+    # Without rotation, a later secret counts only if the metadata of the key say that it was rotated.
+    looked_for = 1 + LATER_VERSIONS if rotation else 1
+    return SecretVersions(options["key_seed"], alias, options["key_version"], looked_for)
 
 
 def _later_ids(options: KeyOptions, alias: str | None) -> frozenset[str]:

@@ -35,6 +35,7 @@ def result_entry(outcome: Outcome) -> Json:
         "guid": desired.guid,
         "operation": "failed" if outcome.error else outcome.operation,
         **describe_key(outcome.after or outcome.before or ObservedKey(key_id="", alias=desired.alias)),
+        "previous": describe_previous(outcome.previous),
     }
     if desired.user:
         entry["user"] = desired.user
@@ -73,6 +74,13 @@ def describe_key(key: ObservedKey) -> Json:
         "spend": key.spend,
         "metadata": key.value("metadata"),
     }
+
+
+def describe_previous(key: ObservedKey | None) -> Json | None:
+    """Return the fields of a key that was replaced and works until its overlap ends; None if there is none."""
+    if key is None:
+        return None
+    return {"key_id": key.key_id, "key_alias": key.alias, "expires": instant_text(key.expires)}
 
 
 def lifespan(key: ObservedKey) -> str | None:

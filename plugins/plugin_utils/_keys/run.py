@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from .._concurrency import run_concurrently
 from .._litellm.client import Client
 from .model import ObservedKey, Snapshot
+from .names import previous_alias, successor_alias
 from .observer import Observer, group_by_alias
+from .previous import find_previous
 from .progress import KeyProgress
 
 Notify = Callable[[str], None]
@@ -51,9 +53,10 @@ def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[Observ
             if one.desired.present or one.needs_successors
         }
         always = [str(one.desired.alias) for one in named if one.needs_successors]
-        by_alias = run.observer.find_by_alias(aliases, successors, always)
+        by_alias = run.observer.find_by_alias(aliases, successors, always, previous=True)
     else:
-        by_alias = group_by_alias(found, [*aliases, *(str(one.desired.successor_alias) for one in named)])
+        related = (of(alias) for alias in aliases for of in (successor_alias, previous_alias))
+        by_alias = group_by_alias(found, [*aliases, *related])
     ids = [one.desired.key_id for one in keys if one.desired.key_id]
     found_by_id = run_concurrently(run.observer.find_by_id, ids, run.client.connection.concurrency)
     by_id = dict(zip(ids, found_by_id, strict=True))
@@ -61,5 +64,8 @@ def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[Observ
     for one in keys:
         alias = one.desired.alias
         own = by_alias[alias] if alias else by_id[str(one.desired.key_id)]
-        created = by_alias.get(str(one.desired.successor_alias), ())
-        one.observe(Snapshot(own, now, tuple(key for key in created if key.final_alias == alias)))
+        created = by_alias.get(successor_alias(str(alias)), ())
+        successors_of_key = tuple(key for key in created if key.final_alias == alias)
+        candidates = by_alias.get(previous_alias(str(alias)), ())
+        previous = find_previous(one.desired, candidates, (*own, *successors_of_key))
+        one.observe(Snapshot(own, now, successors_of_key, previous))

@@ -21,7 +21,7 @@ import string
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from .._errors import OptionError
 from .._text import SECRET_PREFIX
@@ -33,7 +33,9 @@ MIN_SEED_LENGTH = 32
 MIN_SEED_BITS = 64
 _MAX_EXAMINED = 200
 # A replacement must not bring back the secret of a version before that of the key, which is looked for among so many.
-_LATER_VERSIONS = 50
+LATER_VERSIONS = 50
+# No secret is replaced that often.
+_LAST_VERSION = 1_000_000
 _MIN_REPETITION = 3
 
 # Letters and digits only, so that a double click selects the whole secret. 32 of them hold 190 bits.
@@ -101,9 +103,35 @@ def derive(seed: str, alias: str, version: int = 1, *, master_key: str | None = 
     return _derived(seed, alias, version)
 
 
+@dataclass(frozen=True)
+class SecretVersions:
+    """The versions of a derived secret. Its repr does not show the seed.
+
+    :ivar first: the version of a new key.
+    :ivar looked_for: how many versions a secret of the seed is looked for among.
+    """
+
+    seed: str = field(repr=False)
+    alias: str
+    first: int = 1
+    looked_for: int = 1
+
+    def secret(self, version: int) -> Secret:
+        return _derived(self.seed, self.alias, version)
+
+    def version_of(self, key_id: str, hint: Any = None) -> int | None:
+        """Return the version of the secret of a key, or None if it has none of these secrets.
+
+        :param hint: the version that the metadata of the key name, to which any client can write anything.
+        """
+        is_version = isinstance(hint, int) and not isinstance(hint, bool) and self.first < hint <= _LAST_VERSION
+        versions = (*((hint,) if is_version else ()), *range(self.first, self.first + self.looked_for))
+        return next((version for version in versions if self.secret(version).key_id == key_id), None)
+
+
 def later_key_ids(seed: str, alias: str, version: int) -> frozenset[str]:
     """Return the ids of the keys with the secrets of the next versions."""
-    later = range(version + 1, version + 1 + _LATER_VERSIONS)
+    later = range(version + 1, version + 1 + LATER_VERSIONS)
     return frozenset(_derived(seed, alias, one).key_id for one in later)
 
 

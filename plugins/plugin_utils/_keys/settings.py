@@ -36,12 +36,22 @@ INHERITED_FIELDS = ("allowed_cache_controls", "budget_fallbacks", "config", "tpd
 REPLACES = "replaces_in_litellm_virtual_keys"
 # In a key that replaces another: the time that its lifetime counts from, which is when the first one was created.
 LIFETIME_START = "lifetime_start_in_litellm_virtual_keys"
+# In a key that replaces another because of its age: the `key_id` of that one, and for how long it works beside it
+# (`overlap`, a duration of LiteLLM).
+PREVIOUS = "previous_in_litellm_virtual_keys"
+# In a key that was replaced and works until its overlap ends: the id of the key that replaces it.
+REPLACED_BY = "replaced_by_in_litellm_virtual_keys"
+# In a key with a derived secret that was replaced because of its age: the version of the new secret.
+SECRET_VERSION = "secret_version_in_litellm_virtual_keys"
 
 # What LiteLLM (1.53 to 1.110) and this collection store in the metadata: clearing the metadata keeps it.
 # `make contract` finds what later releases store there.
 KEPT_METADATA = (
     LIFETIME_START,
+    PREVIOUS,
+    REPLACED_BY,
     REPLACES,
+    SECRET_VERSION,
     "allowed_passthrough_routes",
     "allowed_vector_store_indexes",
     "default_estimated_output_tokens",

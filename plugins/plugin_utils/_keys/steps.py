@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from .durations import Duration
 from .model import ObservedKey
+from .secrets import Secret
 
 
 class Never(Enum):
@@ -36,6 +37,8 @@ class Create:
     :ivar end: an instant, a duration that counts from the creation, or never.
     :ivar spend: US dollars that the key starts with; a replacement inherits them.
     :ivar server_secret: let the proxy generate the secret, because it refuses those of callers.
+    :ivar new_secret: a saved secret is not used again.
+    :ivar secret: the secret that the key must have; None for the one of the run.
     """
 
     alias: str
@@ -43,6 +46,8 @@ class Create:
     end: End
     spend: float | None = None
     server_secret: bool = False
+    new_secret: bool = False
+    secret: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,34 @@ class Rename:
 
 
 @dataclass(frozen=True)
+class Retire:
+    """Give a key that was replaced another alias, and let it expire when its overlap ends.
+
+    :ivar overlap: counts from the request.
+    :ivar latest: the expiry of the key; None if it never expires. It is not moved to a later time.
+    :ivar metadata: all metadata of the key, which LiteLLM replaces as a whole.
+    """
+
+    key_id: str
+    alias: str
+    overlap: Duration
+    latest: datetime | None
+    metadata: Mapping[str, Any]
+
+    def end(self, now: datetime) -> datetime:
+        """Return when the key expires if it is retired now."""
+        end = self.overlap.after(now)
+        return min(end, self.latest) if self.latest else end
+
+
+@dataclass(frozen=True)
 class Delete:
     """Delete these keys."""
 
     key_ids: tuple[str, ...]
 
 
-Step = Create | Update | Rename | Delete
+Step = Create | Update | Rename | Retire | Delete
 
 Operation = Literal["created", "updated", "unchanged", "regenerated", "deleted", "absent"]
 

@@ -46,25 +46,27 @@ class KeyListing:
         self,
         aliases: Iterable[str],
         second: Mapping[str, str] = MappingProxyType({}),
-        always: Collection[str] = (),
+        always: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        also: Collection[str] = (),
     ) -> list[Row]:
-        """Return the rows of all keys that have one of these aliases, or a second one.
+        """Return the rows of all keys that have one of these aliases, or a related one.
 
         :param second: maps an alias to one that starts with it and is looked up if no key has the first.
-        :param always: the aliases whose second one is looked up anyway. The rows of both are as they were at one time,
-            as far as their aliases are concerned.
+        :param always: maps an alias to those that start with it and are looked up anyway. Their rows are as they were
+            at one time, as far as their aliases are concerned.
+        :param also: aliases that are not looked up, but whose rows are returned if a listing contains them.
         :raises LiteLLMError: if the keys cannot be listed, or other clients change them again and again.
         """
         aliases = list(dict.fromkeys(aliases))
-        names = [*aliases, *(second[alias] for alias in always)]
-        search = self._search({*names, *second.values()}.__contains__)
-        rows = self._with_common_prefix(names, search) if len(names) > 1 else None
+        names = [*aliases, *itertools.chain.from_iterable(always.values())]
+        search = self._search({*names, *second.values(), *also}.__contains__)
+        rows = self._with_common_prefix(names, search, is_one_key=len(aliases) == 1) if len(names) > 1 else None
         if rows is not None:
             return rows
         if always:
-            rows = self._stable({alias: second[alias] for alias in always}, search)
+            rows = self._stable(always, search)
             others = [alias for alias in aliases if alias not in always]
-            return rows + (self.with_aliases(others, second) if others else [])
+            return rows + (self.with_aliases(others, second, also=also) if others else [])
         if len(names) == 1 and second:
             rows = self._with_extensions(aliases[0], search)
         if rows is None:
@@ -73,23 +75,24 @@ class KeyListing:
         missing = [alias for alias in second if alias in aliases and not {alias, second[alias]} & found]
         return rows + self._one_by_one([second[alias] for alias in missing], search)
 
-    def _stable(self, second: Mapping[str, str], search: Search) -> list[Row]:
-        """Return the rows of aliases and of their second ones, as they were at one time.
+    def _stable(self, others: Mapping[str, Sequence[str]], search: Search) -> list[Row]:
+        """Return the rows of aliases and of others that start with them, as they were at one time.
 
-        The second ones are listed first, because a key may get the first alias meanwhile. If no key has a second alias,
+        The others are listed first, because a key may get the first alias meanwhile. If no key has one of the others,
         and each first alias has one, then so it was at the time of the last listing. Otherwise two passes must agree.
         """
+        related = [*itertools.chain.from_iterable(others.values())]
         before: set[tuple[str, str]] | None = None
         for _attempt in range(_MAX_PASSES):
-            rows = self._one_by_one(list(second.values()), search)
+            rows = self._one_by_one(related, search)
             is_simple = not rows
-            rows += self._one_by_one(list(second), search)
+            rows += self._one_by_one(list(others), search)
             found = {(row["token"], row["key_alias"]) for row in rows}
-            if found == before or (is_simple and {alias for _token, alias in found} >= set(second)):
+            if found == before or (is_simple and {alias for _token, alias in found} >= set(others)):
                 return rows
             before = found
         raise LiteLLMError(
-            f"other clients created, renamed or deleted {', '.join(second)} during each of {_MAX_PASSES} listings",
+            f"other clients created, renamed or deleted {', '.join(others)} during each of {_MAX_PASSES} listings",
             transient=True,
         )
 
@@ -141,11 +144,10 @@ class KeyListing:
         pages = run_concurrently(lambda name: self._list({"key_alias": name}, search), list(names), self._concurrency)
         return [row for page in pages for row in page or ()]
 
-    def _with_common_prefix(self, names: Sequence[str], search: Search) -> list[Row] | None:
+    def _with_common_prefix(self, names: Sequence[str], search: Search, *, is_one_key: bool) -> list[Row] | None:
         """Return the keys that contain the common prefix; None if that is unsupported, too long or incomplete."""
         prefix = _common_prefix(names)
-        # The common prefix of an alias and its second one may be that of many other environments.
-        is_one_key = len(names) == 2 and prefix in names
+        # The common prefix of an alias and its related ones may be that of many other environments.
         if prefix in self._common_prefixes or (is_one_key and self._is_long(prefix)):
             return None
         max_pages = 1 if is_one_key else 2 + 2 * (len(names) // PAGE_SIZE)

@@ -18,7 +18,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
     desired_keys,
     override_options,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive, given
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.rotation import Rotation
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import (
+    SecretVersions,
+    derive,
+    given,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import SETTINGS
 
 SECRET = "sk-the-secret-that-i-chose"
@@ -149,6 +154,49 @@ def test_later_secrets_are_known_where_a_key_may_be_replaced() -> None:
     assert {derive(SEED, "virtkey-abc", version).key_id: version for version in (3, 9)}.keys() <= ids
     assert not {derive(SEED, "virtkey-abc", version).key_id for version in (1, 2)} & ids
     assert desired(**arguments).later_ids == desired(guid="abc", regenerate="always").later_ids == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rotation"),
+    [
+        ({}, None),
+        ({"rotate": {}}, None),
+        ({"rotate": {"every": "30d"}}, Rotation(Duration(30, "d"), Duration(24, "h"))),
+        ({"rotate": "every=30d overlap=2h"}, Rotation(Duration(30, "d"), Duration(2, "h"))),
+        (
+            {"rotate": {"every": "30d"}, "regenerate": "if_unrecoverable"},
+            Rotation(Duration(30, "d"), Duration(24, "h")),
+        ),
+    ],
+)
+def test_the_rotation(arguments: dict[str, Any], rotation: Any) -> None:
+    assert desired(guid="abc", **arguments).rotate == rotation
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"key_id": ID}, "rotate needs guid or key_alias: it creates another key, with another key_id"),
+        (
+            {"guid": "abc", "key": SECRET},
+            "rotate and key cannot both be given: each new secret differs from the last one",
+        ),
+        (
+            {"guid": "abc", "regenerate": "always"},
+            "rotate and regenerate: always cannot both be given: one replaces only keys that are old",
+        ),
+    ],
+)
+def test_options_that_contradict_a_rotation(arguments: dict[str, Any], message: str) -> None:
+    assert error_of(rotate={"every": "30d"}, **arguments) == message
+    desired(rotate={}, **arguments)
+
+
+def test_later_versions_of_the_secret_are_looked_for_where_a_key_may_be_rotated() -> None:
+    arguments = {"guid": "abc", "key_seed": SEED, "key_version": 2}
+    assert desired(**arguments).versions == SecretVersions(SEED, "virtkey-abc", 2, 1)
+    assert desired(**arguments, rotate={"every": "30d"}).versions == SecretVersions(SEED, "virtkey-abc", 2, 51)
+    assert desired(guid="abc", key=SECRET).versions is desired(guid="abc").versions is None
 
 
 def test_the_seed_must_differ_from_the_master_key() -> None:

@@ -62,6 +62,7 @@ SHOWN = {
     "spend": 0.25,
     "metadata": {"a": 1},
 }
+ENTRY = {**SHOWN, "previous": None}
 
 
 def key_with(**row):
@@ -73,15 +74,21 @@ def key_with(**row):
     [
         (
             Outcome(DesiredKey(ALIAS, guid="abc"), "created", None, KEY, SECRET),
-            {"key": SECRET.value, "key_source": "given", "guid": "abc", "operation": "created", **SHOWN},
+            {
+                "key": SECRET.value,
+                "key_source": "given",
+                "guid": "abc",
+                "operation": "created",
+                **ENTRY,
+            },
         ),
         (
             Outcome(DesiredKey(ALIAS), "unchanged", KEY, KEY),
-            {"key": None, "key_source": None, "guid": None, "operation": "unchanged", **SHOWN},
+            {"key": None, "key_source": None, "guid": None, "operation": "unchanged", **ENTRY},
         ),
         (
             Outcome(DesiredKey(ALIAS, present=False), "deleted", KEY, None),
-            {"key": None, "key_source": None, "guid": None, "operation": "deleted", **SHOWN},
+            {"key": None, "key_source": None, "guid": None, "operation": "deleted", **ENTRY},
         ),
         (
             Outcome(DesiredKey(ALIAS), "created", None, KEY, SECRET, "It went wrong"),
@@ -91,7 +98,7 @@ def key_with(**row):
                 "guid": None,
                 "operation": "failed",
                 "error": "It went wrong",
-                **SHOWN,
+                **ENTRY,
             },
         ),
     ],
@@ -104,7 +111,7 @@ def test_an_entry_of_the_result(outcome, shown):
 def test_the_entry_of_an_absent_key():
     shown = result_entry(Outcome(DesiredKey(ALIAS, guid="abc", present=False), "absent", None, None))
     assert {name for name, value in shown.items() if value} == {"guid", "operation", "key_alias"}
-    assert set(shown) == {"key", "key_source", "guid", "operation", *SHOWN}
+    assert set(shown) == {"key", "key_source", "guid", "operation", *ENTRY}
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_second_alias_is_looked_up_if_there_is_no_key_with_the_first(
 @pytest.mark.parametrize(("others", "requests"), [(0, 1), (98, 1), (1000, 1 + 4)])
 def test_two_aliases_are_as_they_were_at_one_time(listing: Listing, others: int, requests: int) -> None:
     proxy = Proxy((1, 106), [key(FIRST), key(SECOND), *(key(f"virtkey-a{number}") for number in range(others))])
-    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, {FIRST: [SECOND]})
     assert sorted(of_names(found, [FIRST, SECOND])) == [FIRST, SECOND]
     assert len(proxy.requests) == requests
 
@@ -111,7 +111,7 @@ def test_two_aliases_are_listed_again_if_a_key_changes_meanwhile(listing: Listin
             proxy.rows[:] = [{**proxy.rows[0], "key_alias": FIRST}]
 
     proxy.before_request = change
-    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, {FIRST: [SECOND]})
     assert of_names(found, [FIRST, SECOND])[-1] == FIRST
 
 
@@ -123,7 +123,7 @@ def test_a_key_that_is_used_while_it_is_listed_is_not_listed_again(listing: List
             row["spend"] = float(len(proxy.requests))
 
     proxy.before_request = spend
-    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+    found = listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, {FIRST: [SECOND]})
     assert sorted(of_names(found, [FIRST, SECOND])) == [FIRST, SECOND]
     assert len(proxy.requests) == 2 + 2 * 2  # the common prefix and the probe, then both aliases twice
 
@@ -138,7 +138,7 @@ def test_aliases_that_change_during_each_listing_are_not_guessed(listing: Listin
     with pytest.raises(
         LiteLLMError, match=r"other clients created, renamed or deleted virtkey-a during each"
     ) as caught:
-        listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, [FIRST])
+        listing(proxy).with_aliases([FIRST], {FIRST: SECOND}, {FIRST: [SECOND]})
     assert caught.value.transient
 
 
