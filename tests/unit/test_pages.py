@@ -55,6 +55,7 @@ NOT_MESSAGES = (
     "# Virtual key …, written by rhpds.litellm_virtual_keys",
     "# Virtual key, written by rhpds.litellm_virtual_keys",
     "less than a minute",
+    ", which is the default,",
     " with block_on_stop, or blocked: false",
     ", 1.60 or later",
     ", 1.67 or later",

@@ -34,18 +34,22 @@ class Observer:
         always: Collection[str] = (),
         *,
         previous: bool = False,
+        always_previous: Collection[str] = (),
     ) -> KeysByAlias:
         """Return every key that has one of these aliases, oldest first, and an empty tuple for each other alias.
 
         :param successors: maps an alias to that of a successor, which is looked up if no key has the first.
         :param always: the aliases whose successors are looked up anyway.
-        :param previous: return the keys that others have replaced, too. They are looked up for the aliases in `always`,
-            and for those of keys whose metadata say that there may be one.
+        :param previous: return the keys that others have replaced, too. They are looked up for keys whose metadata say
+            that there may be one.
+        :param always_previous: those of `always` for which they are looked up anyway.
         :raises LiteLLMError: if the keys cannot be read.
         """
         names = list(dict.fromkeys(aliases))
         replaced = {alias: previous_alias(alias) for alias in names} if previous else {}
-        others = {alias: [successors[alias], *([replaced[alias]] if alias in replaced else ())] for alias in always}
+        others = {
+            alias: [successors[alias], *([replaced[alias]] if alias in always_previous else ())] for alias in always
+        }
         rows = self._listing.with_aliases(names, successors, others, also=replaced.values())
         names += [*successors.values(), *replaced.values()]
         found = _grouped(rows, names)

@@ -53,7 +53,14 @@ def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[Observ
             if one.desired.present or one.needs_successors
         }
         always = [str(one.desired.alias) for one in named if one.needs_successors]
-        by_alias = run.observer.find_by_alias(aliases, successors, always, previous=True)
+        always_previous = [
+            str(one.desired.alias)
+            for one in named
+            if one.needs_successors and (one.desired.rotate or not one.desired.present)
+        ]
+        by_alias = run.observer.find_by_alias(
+            aliases, successors, always, previous=True, always_previous=always_previous
+        )
     else:
         related = (of(alias) for alias in aliases for of in (successor_alias, previous_alias))
         by_alias = group_by_alias(found, [*aliases, *related])
