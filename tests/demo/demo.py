@@ -32,6 +32,7 @@ NAME = f"demo-{os.getpid()}"  # several demos can run at the same time
 INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
 WORKSHOP, USERS = "demo2", 50
+SHARED, BUDGET = "demo3", 0.12  # US dollars; a request costs about 0.05
 PROMPT = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
 
@@ -120,6 +121,29 @@ def run_demo(output: Path) -> None:
         raise DemoError(f"Only {working} of {USERS} keys work.")
     say(f"All {working} keys work.")
     play("destroy_key", workshop, proxy, expect="changed=1", extra={"guid": WORKSHOP})
+
+    chapter(f"Give a workshop one budget: {BUDGET} US dollars for all users together")
+    share_a_budget(output / SHARED, proxy, data["litellm_api_base_url"], model)
+
+
+def share_a_budget(output: Path, proxy: dict[str, str], base_url: str, model: str) -> None:
+    """Provision a workshop with a shared budget, spend it, and destroy the workshop."""
+    extra = {"guid": SHARED, "user_count": 3, "shared_budget": BUDGET}
+    play("provision_key", output, proxy, expect="changed=1", extra=extra)
+    users = yaml.safe_load((output / "provision-user-data.yaml").read_text())["users"]
+    for number in range(60):
+        user = f"user{number % 3 + 1}"
+        status, response = chat(base_url, users[user]["litellm_virtual_key"], model)
+        if status != 200:
+            break
+        time.sleep(0.5)  # LiteLLM first reserves the cost of the longest possible response
+    if "Budget has been exceeded" not in str(response):
+        raise DemoError(f"The shared budget is not enforced: HTTP {status}: {response}")
+    say(f"{user}: {PROMPT}")
+    say(f"LiteLLM: HTTP {status}, {response['error']['message']}")
+    time.sleep(4)  # until LiteLLM has written to the database what was spent
+    play("status_key", output, proxy, expect="changed=0", extra={"guid": SHARED})
+    play("destroy_key", output, proxy, expect="changed=1", extra={"guid": SHARED})
 
 
 def play(

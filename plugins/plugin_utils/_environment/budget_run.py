@@ -217,7 +217,8 @@ class BudgetRun:
         result.error = result.error or self.error
         if self.after:
             line = rules.budget_line(self.after, check_mode=self._run.check_mode)
-            result.summary.append(line)
+            after_end = (at for at, one in enumerate(result.summary, start=1) if one.startswith(("End:", "No end:")))
+            result.summary.insert(next(after_end, len(result.summary)), line)
             if self._run.request.operation == "status":
                 result.report = line
             if self.after.is_spent:

@@ -87,7 +87,7 @@ def summarize(
         )
         return lines
     if request.operation in ("provision", "rotate"):
-        lines.append(_models(entries))
+        lines.append(_models(request, entries))
     lines.append(_expiry(entries, place))
     if earlier_end and request.operation == "provision":
         lines.append(f"Not shortened to {earlier_end}: to shorten, set {request.wording.setting('shorten', 'true')}")
@@ -138,12 +138,12 @@ def _status(request: Request, entries: Sequence[Entry]) -> str:
     return f"Environment {request.guid} has {number}: {', '.join(f'{counts[one]} {one}' for one in counts)}"
 
 
-def _models(entries: Sequence[Entry]) -> str:
+def _models(request: Request, entries: Sequence[Entry]) -> str:
     models = [str(model) for model in entries[0]["models"] or ()]
     budget = entries[0]["max_budget"]
-    limit = (
-        "no budget limit" if budget is None else f"a budget of {budget:.2f} USD{' each' if len(entries) > 1 else ''}"
-    )
+    limit = "a shared budget" if entries[0].get("team_id") == request.alias else "no budget limit"
+    if budget is not None:
+        limit = f"a budget of {budget:.2f} USD{' each' if len(entries) > 1 else ''}"
     return f"Models: {listed(models) or 'all models of the proxy'}, with {limit}"
 
 

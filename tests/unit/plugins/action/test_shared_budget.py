@@ -78,7 +78,11 @@ def test_all_keys_of_an_environment_are_in_one_team_with_the_budget(run, proxy):
     }
     assert teams_of_keys(proxy) == {"virtkey-abc-ann": TEAM, "virtkey-abc-bob": TEAM}
     assert [entry["team_id"] for entry in result["virtual_keys"]] == [TEAM, TEAM]
-    assert "Shared budget: 100.00 USD for all keys: 0.00 spent, 100.00 left" in result["summary"]
+    assert result["summary"][1:4] == [
+        "Models: all models of the proxy, with a shared budget",
+        "No end: they never expire",
+        "Shared budget: 100.00 USD for all keys: 0.00 spent, 100.00 left",
+    ]
 
 
 def test_a_second_run_reads_the_team_once_and_writes_nothing(run, proxy):
