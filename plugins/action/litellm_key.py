@@ -21,6 +21,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import coerce_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import desired_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
@@ -32,6 +34,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.r
     unusable_key,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -58,6 +61,7 @@ class ActionModule(ControllerAction):
                 warn=self.warn,
                 show_progress=self.progress_reporter(),
             )
+            left = self._delete_unused_teams(client, outcomes)
         for outcome in outcomes:
             outcome.error = outcome.error and self.masked(outcome.error)
         if problem := unlimited_keys(outcomes, self.wording):
@@ -81,9 +85,22 @@ class ActionModule(ControllerAction):
             result["diff"] = [diff for outcome in outcomes if (diff := difference(outcome))]
         if message := failure(outcomes):
             result.update(failed=True, msg=message, not_deleted=not_deleted(outcomes))
+        elif left:
+            result.update(failed=True, msg=self.masked(left))
         if any(outcome.secret for outcome in outcomes):
             self.hide_secrets()
         return result
+
+    def _delete_unused_teams(self, client: Client, outcomes: Sequence[Outcome]) -> str | None:
+        """Delete the teams of shared budgets whose last key was deleted. Return why one may be left, or None."""
+        if not any(one.before and not one.after and one.before.value("team_id") for one in outcomes):
+            return None
+        # Imported here, because few tasks need it.
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import (
+            delete_unused_teams,
+        )
+
+        return delete_unused_teams(client, Observer(client), outcomes, check_mode=self._task.check_mode)
 
     def _with_known_secrets(self, desired: Sequence[DesiredKey], task_vars: Mapping[str, Any]) -> list[DesiredKey]:
         """Return the keys with the secrets that user data and the facts of the play contain."""

@@ -25,7 +25,8 @@ options:
     description:
       - V(present) creates the key, or updates the settings that differ. Settings that are not specified are left
         unchanged.
-      - V(absent) deletes every key with exactly this alias.
+      - V(absent) deletes every key with exactly this alias. With the last key of a shared budget of
+        M(rhpds.litellm_virtual_keys.litellm_environment), it also deletes the team that holds the budget.
     type: str
     choices: [present, absent]
     default: present

@@ -13,16 +13,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_run import BudgetRun
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
-    ObservedBudget,
-    SharedBudget,
-)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import BudgetTeam
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import SharedBudget
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import (
@@ -33,9 +29,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support imp
     Proxy,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.run_action import run_action
-
-if TYPE_CHECKING:
-    from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import EnvironmentRun
 
 USERS = ["ann", "bob", "eve"]
 
@@ -124,7 +117,13 @@ def test_existing_keys_join_and_leave(proxy: Proxy, guid: str, run: Run):
     left = succeed(run("provision", users=USERS, settings={"unset": ["team_id"]}))
     assert (left["shared_budget"], team(proxy, team_id)) == ({}, None)
     assert [proxy.chat(entry["key"]) for entry in left["virtual_keys"]] == [200] * 3
-    succeed(run("destroy"))
+
+    # What cleanup_keys does.
+    joined = succeed(run("provision", users=USERS, shared_budget=5))
+    variables = {"litellm_url": proxy.url, "litellm_master_key": proxy.master_key}
+    ids = [{"key_id": entry["key_id"]} for entry in joined["virtual_keys"]]
+    succeed(run_action(f"{COLLECTION}.litellm_key", {"state": "absent", "virtual_keys": ids}, variables))
+    assert team(proxy, team_id) is None
 
 
 def test_a_team_of_somebody_else_and_keys_of_somebody_else(proxy: Proxy, guid: str, run: Run):
@@ -153,17 +152,14 @@ def test_two_controllers_create_the_team_at_once(proxy: Proxy, guid: str, run: R
     """LiteLLM answers all but one with 500, because the id exists."""
     team_id = f"virtkey-{guid}"
 
-    def ensure(_number: int) -> ObservedBudget | None:
+    def ensure(_number: int) -> float | None:
         client = Client(Connection(proxy.url, proxy.master_key))
-        environment = SimpleNamespace(
-            client=client, check_mode=False, request=SimpleNamespace(alias=team_id, guid=guid), warn=pytest.fail
-        )
-        budget = BudgetRun(cast("EnvironmentRun", environment), SharedBudget(team_id, guid, 100.0))
-        budget.ensure()
-        return budget.after
+        team = BudgetTeam(client, Observer(client), team_id, guid)
+        team.write(SharedBudget(team_id, guid, 100.0))
+        return team.budget.limit if team.budget else None
 
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(ensure, range(4)))
-    assert [one and one.limit for one in found] == [100.0] * 4
+    assert found == [100.0] * 4
     succeed(run("destroy", shared_budget=100))
     assert team(proxy, team_id) is None

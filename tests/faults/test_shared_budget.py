@@ -26,7 +26,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.key_options import coerce_key_options
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.options import coerce_options
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_run import BudgetRun
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import BudgetTeam
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.operation import run_operation
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import parse_request
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.results import (
@@ -192,11 +192,11 @@ def test_cell(proxy: Proxy, name: str, kind: FaultKind):
 
 
 def do_not_read_back_after_an_error(patch: pytest.MonkeyPatch) -> None:
-    def repeat(self: BudgetRun, send: Callable[[], None], _is_done: Callable[[], bool]) -> None:
+    def repeat(self: BudgetTeam, send: Callable[[], None], _is_done: Callable[[], bool]) -> None:
         send()
-        self.after = self._read()
+        self.read()
 
-    patch.setattr(BudgetRun, "_repeat", repeat)
+    patch.setattr(BudgetTeam, "_repeat", repeat)
 
 
 def accept_any_json_as_listing(patch: pytest.MonkeyPatch) -> None:

@@ -12,21 +12,14 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .._errors import LiteLLMError, UserError
-from .._keys.model import ObservedKey
 from .._keys.outcome import Outcome
-from .._litellm.teams import create_team, delete_team, read_team, update_team
 from . import shared_budget as rules
+from .budget_team import BudgetTeam
 from .results import EnvironmentRun, OperationResult
 from .shared_budget import ObservedBudget, SharedBudget
-
-# A concurrent run can create the team first, with another budget.
-_MAX_ROUNDS = 3
-_MAX_PAUSE = 8.0  # seconds
 
 
 class BudgetRun:
@@ -44,7 +37,7 @@ class BudgetRun:
         self.after: ObservedBudget | None = None
         self.error: str | None = None
         self._run = run
-        self._client = run.client
+        self._team = BudgetTeam(run.client, run.observer, run.request.alias, run.request.guid)
         self._team_id = run.request.alias
         self._guid = run.request.guid
 
@@ -61,56 +54,17 @@ class BudgetRun:
         desired = self.desired
         if desired is None:
             return
-        self.before = self.after = self._read()
+        self.before = self.after = self._team.read()
         if rules.changes(desired, self.after) is None:
             return
         if self._run.check_mode:
             self.after = rules.predicted(desired, self.after)
             return
         try:
-            self._repeat(lambda: self._write(desired), lambda: rules.changes(desired, self.after) is None)
+            self._team.write(desired)
         except LiteLLMError as error:
             raise UserError(f"Cannot set the shared budget of environment {self._guid}: {error}") from None
-
-    def _write(self, desired: SharedBudget) -> None:
-        if fields := rules.changes(desired, self.after):
-            (update_team if self.after else create_team)(self._client, fields)
-
-    def _repeat(self, send: Callable[[], None], is_done: Callable[[], bool]) -> None:
-        """Send requests, and read the team after each, until it is as desired.
-
-        A request that failed may have been processed, and a concurrent run may have sent another one: what counts is
-        what is read back.
-
-        :raises LiteLLMError: if the team does not become as desired.
-        """
-        retries = self._client.connection.retries
-        failed = 0
-        for _round in range(_MAX_ROUNDS + retries):
-            error: LiteLLMError | None = None
-            before = self.after
-            try:
-                send()
-            except LiteLLMError as failure:
-                error = failure
-            self.after = self._read()
-            if is_done():
-                return
-            if rules.difference(before, self.after):
-                continue  # another run has changed it
-            failed += 1
-            if error and (not error.transient or failed > retries):
-                raise error
-            if not error and failed > retries:
-                raise LiteLLMError(
-                    f"team {self._team_id} did not change after LiteLLM reported success", transient=False
-                )
-            _pause(failed)
-        raise LiteLLMError(f"other clients change team {self._team_id} at the same time; run again", transient=False)
-
-    def _read(self) -> ObservedBudget | None:
-        row = read_team(self._client, self._team_id)
-        return ObservedBudget.from_row(row) if row else None
+        self.after = self._team.budget
 
     def confirm(self, outcomes: Sequence[Outcome]) -> None:
         """Read the team again after keys were changed: another run may have deleted it meanwhile."""
@@ -120,7 +74,7 @@ class BudgetRun:
             self.discard_if_new()
         elif any(one.changed for one in outcomes):
             try:
-                self.after = self._read()
+                self.after = self._team.read()
                 if self.after:
                     rules.check_owner(self.after, self._guid)
                 problem = None if self.after else "another run has deleted it meanwhile"
@@ -149,7 +103,7 @@ class BudgetRun:
         """
         was_used = any(rules.is_in_team(one.before, self._team_id) for one in outcomes)
         try:
-            self.after = self._read()
+            self.after = self._team.read()
             self.before = self.before or self.after
             if self.after is None:
                 return
@@ -158,12 +112,13 @@ class BudgetRun:
                 self.before = self.after = None
                 return
             rules.check_owner(self.after, self._guid)
-            if keys := self._other_keys(outcomes if self._run.check_mode else ()):
+            if keys := self._team.keys(outcomes if self._run.check_mode else ()):
                 self.error = rules.still_used(self._run.request, self.after, keys) if whole else None
             elif self._run.check_mode:
                 self.after = None
             else:
-                self._delete()
+                self._team.delete()
+                self.after = None
         except LiteLLMError as error:
             self.error = rules.not_removed(self._run.request, self._team_id, str(error))
         except UserError as error:
@@ -177,31 +132,10 @@ class BudgetRun:
             return str(error)
         return ""
 
-    def _delete(self) -> None:
-        def send() -> None:
-            if self._other_keys(()):
-                raise LiteLLMError("another run has put a virtual key into it meanwhile", transient=False)
-            delete_team(self._client, self._team_id)
-
-        self._repeat(send, lambda: self.after is None)
-        if keys := self._other_keys(()):  # LiteLLM creates keys in a team that is being deleted
-            names = ", ".join(sorted(str(key.alias) for key in keys))
-            raise LiteLLMError(f"another run has created {names} in it meanwhile", transient=False)
-
-    def _other_keys(self, outcomes: Sequence[Outcome]) -> list[ObservedKey]:
-        """Return the keys that are in the team, without those that check mode would delete."""
-        aliases = {one.desired.alias for one in outcomes if not one.after}
-        ids = {one.desired.key_id for one in outcomes if not one.after}
-        return [
-            key
-            for key in self._run.observer.find_by_prefix("", {"team_id": self._team_id})
-            if rules.is_in_team(key, self._team_id) and key.final_alias not in aliases and key.key_id not in ids
-        ]
-
     def show(self) -> None:
         """Read the budget, for the status of an environment. That it cannot be read is a warning."""
         try:
-            self.before = self.after = self._read()
+            self.before = self.after = self._team.read()
             if self.after:
                 rules.check_owner(self.after, self._guid)
         except UserError as error:
@@ -223,8 +157,3 @@ class BudgetRun:
                 result.report = line
             if self.after.is_spent:
                 self._run.warn(rules.spent_budget(self._guid, self.after, self._run.request))
-
-
-def _pause(attempt: int) -> None:
-    """Wait longer after each attempt, and not exactly as long as other controllers."""
-    time.sleep(min(_MAX_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))

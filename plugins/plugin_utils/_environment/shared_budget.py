@@ -57,6 +57,7 @@ class ObservedBudget:
 
     :ivar guid: the environment that the team belongs to; None if it belongs to none.
     :ivar limit: in US dollars; None without a limit.
+    :ivar is_managed: the metadata say that this collection has created the team.
     """
 
     team_id: str
@@ -65,6 +66,7 @@ class ObservedBudget:
     duration: str | None = None
     spent: float = 0.0
     resets_at: datetime | None = None
+    is_managed: bool = True
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> ObservedBudget:
@@ -82,6 +84,7 @@ class ObservedBudget:
             duration=duration if isinstance(duration, str) else None,
             spent=_amount(row.get("spend")) or 0.0,
             resets_at=resets_at,
+            is_managed=isinstance(metadata, dict) and metadata.get("managed_by") == MANAGED_BY,
         )
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 from ansible.utils.display import Display
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import budget_run
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import budget_team
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
@@ -23,7 +23,7 @@ USERS = ["ann", "bob"]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    for module in (reconcile, budget_run):
+    for module in (reconcile, budget_team):
         monkeypatch.setattr(module, "_pause", lambda attempt: None)
 
 
@@ -287,6 +287,57 @@ def test_a_team_stays_with_the_keys_that_were_created(run, proxy):
     proxy.fault("POST /key/generate", Fault("status", 400, "No."))
     assert run(users=USERS, shared_budget=100)["failed"]
     assert (len(proxy.rows), list(proxy.teams)) == (1, [TEAM])
+
+
+# Keys that litellm_key deletes, as the playbook cleanup_keys does
+
+
+@pytest.fixture
+def run_key(run_action, proxy):
+    def delete(*aliases, **options):
+        arguments = {"state": "absent", "virtual_keys": [{"key_alias": alias} for alias in aliases]}
+        return run_action("rhpds.litellm_virtual_keys.litellm_key", arguments, **options)
+
+    return delete
+
+
+def test_the_team_is_deleted_with_its_last_key(run, run_key, proxy):
+    run(users=USERS, shared_budget=100)
+    assert run_key("virtkey-abc-ann").get("msg") is None
+    assert list(proxy.teams) == [TEAM]
+    assert run_key("virtkey-abc-bob", check_mode=True)["changed"]
+    assert (list(proxy.teams), written(proxy)) == ([TEAM], [])
+    assert run_key("virtkey-abc-bob").get("msg") is None
+    assert proxy.teams == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"guid": "abc"}},
+        {"metadata": {"managed_by": "rhpds.litellm_virtual_keys"}},
+        {"metadata": {"guid": "other", "managed_by": "rhpds.litellm_virtual_keys"}},
+        {"team_id": "another-team"},
+    ],
+)
+def test_another_team_is_left_without_a_key(run, run_key, proxy, change):
+    run(users=["ann"], shared_budget=100)
+    row = {**proxy.teams.pop(TEAM), **change}
+    proxy.add_team(**row)
+    for key in proxy.rows.values():
+        key["team_id"] = row["team_id"]
+    assert run_key("virtkey-abc-ann").get("msg") is None
+    assert (proxy.rows, list(proxy.teams)) == ({}, [row["team_id"]])
+    assert written(proxy) == ["POST /key/delete"]
+
+
+def test_an_unused_team_that_cannot_be_deleted_is_an_error(run, run_key, proxy):
+    run(users=["ann"], shared_budget=100)
+    proxy.fault("POST /team/delete", Fault("status", 500))
+    result = run_key("virtkey-abc-ann")
+    assert (result["failed"], result["virtual_key"]["operation"]) == (True, "deleted")
+    assert "The team virtkey-abc of environment abc, which no key is in any more, may be left" in result["msg"]
+    assert "Run litellm_environment with operation destroy, guid abc and any shared_budget" in result["msg"]
 
 
 # Check mode, status
