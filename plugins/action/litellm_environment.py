@@ -70,6 +70,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.removal import remove_keys
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import (
+    WRITING_OPERATIONS,
     Request,
     parse_request,
 )
@@ -94,7 +95,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litell
 # What the role needs to write a Secret, and to delete rows through the pod of the database.
 _KUBERNETES = "kubernetes.core"
 # The operations that write a Secret, or remove it.
-_HANDING_OVER = ("provision", "extend", "rotate", "destroy")
+_HANDING_OVER = (*WRITING_OPERATIONS, "destroy")
 
 
 class ActionModule(ControllerAction):
@@ -251,7 +252,7 @@ class ActionModule(ControllerAction):
             revoked = {key.secret for key in saved_keys(load(folder)) if key.alias in deleted}
             remove_messages(folder, "provision", revoked)
             update(folder, "provision", lambda data: remove_keys(data, deleted))
-        if kept and request.operation in ("provision", "extend", "rotate"):
+        if kept and request.operation in WRITING_OPERATIONS:
             url = client.connection.url
             extra, is_here = docling_data(request.options, url), self._writes_here(request.options, task_vars)
             paths = {one.option: str(one.path) for one in lists}

@@ -30,8 +30,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.n
     DEFAULT_ALIAS_PREFIX,
     checked_alias,
     checked_id,
+    previous_alias,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import KeysByAlias, Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_status, key_status
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
@@ -65,8 +66,8 @@ class ActionModule(ControllerAction):
         require_administrator(client)
         observer = Observer(client)
         if aliases or ids or any(options[name] is not None for name in ("guid", "key_alias", "key_id")):
-            by_alias = observer.find_by_alias(aliases)
-            keys = [key for alias in aliases for key in by_alias[alias]]
+            by_alias = observer.find_by_alias(aliases, previous=True)
+            keys = [key for alias in aliases for key in (*by_alias[alias], *_previous(by_alias, alias))]
             for found in run_concurrently(observer.find_by_id, ids, client.connection.concurrency):
                 keys.extend(found)
         else:
@@ -108,6 +109,11 @@ def _names(options: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(aliases)), [checked_id(key_id) for key_id in _one_or_many(options, "key_id")]
 
 
+def _previous(by_alias: KeysByAlias, alias: str) -> list[ObservedKey]:
+    """Return the keys that the key with this alias has replaced and that work until their overlap ends."""
+    return [key for key in by_alias[previous_alias(alias)] if key.is_previous]
+
+
 def _one_or_many(options: Mapping[str, Any], name: str) -> Sequence[str]:
     value = options[name]
     values = value if isinstance(value, list | tuple) else [] if value is None else [value]
@@ -134,4 +140,5 @@ def _has_metadata(metadata: Any, expected: Mapping[str, Any] | None) -> bool:
 
 def _guid(key: ObservedKey, options: Mapping[str, Any]) -> str | None:
     prefix = options["alias_prefix"] or DEFAULT_ALIAS_PREFIX
-    return key.alias.removeprefix(prefix) if key.alias and key.alias.startswith(prefix) else None
+    alias = key.final_alias if key.is_previous else key.alias
+    return alias.removeprefix(prefix) if alias and alias.startswith(prefix) else None

@@ -48,7 +48,9 @@ options:
       - The seed from which the secret is derived, as in M(rhpds.litellm_virtual_keys.litellm_key). It must be a string.
     type: raw
   key_version:
-    description: The version of the secret that is derived from O(key_seed).
+    description:
+      - The version of the secret that is derived from O(key_seed). A later version is found, too, if the key has got it
+        by a rotation (the option C(rotate) of M(rhpds.litellm_virtual_keys.litellm_key)), unless O(verify=false).
     type: int
     default: 1
   user_data:
@@ -139,14 +141,22 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.store import load
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError, UserError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import format_instant
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey, Snapshot
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import (
+    DesiredKey,
+    ObservedKey,
+    Snapshot,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import checked_alias, checked_id
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
     describe_key,
     unusable_key,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import Secret, derive
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import (
+    Secret,
+    SecretVersions,
+    derive,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
 )
@@ -239,6 +249,8 @@ class LookupModule(LookupBase):
             for name in names:
                 if not secrets[name]:
                     raise OptionError(_unknown_secret(name))
+            for name, snapshot in snapshots.items():
+                secrets[name] = self._of_keys(name, secrets[name], snapshot.keys)
             found = [_usable(name, secrets[name], snapshots.get(name)).value for name in names]
             for snapshot in snapshots.values():
                 # A budget that is spent may be reset in time.
@@ -252,7 +264,12 @@ class LookupModule(LookupBase):
             {
                 **describe_key(keys[name]),
                 "key": next(
-                    (one.value for one in self._secrets(name, variables) if one.key_id == keys[name].key_id), None
+                    (
+                        one.value
+                        for one in self._of_keys(name, self._secrets(name, variables), [keys[name]])
+                        if one.key_id == keys[name].key_id
+                    ),
+                    None,
                 ),
             }
             for name in names
@@ -287,6 +304,14 @@ class LookupModule(LookupBase):
         known = known_keys(self._saved(variables), read_fact, None if by_id else [name])
         secrets = [(saved.alias, Secret(saved.secret, "given")) for saved in known]
         return [secret for alias, secret in secrets if name == (secret.key_id if by_id else alias)]
+
+    def _of_keys(self, name: str, secrets: Sequence[Secret], keys: Sequence[ObservedKey]) -> list[Secret]:
+        """Return the known secrets, and the version of a derived secret that a key got when it was rotated."""
+        seed = self.get_option("key_seed")
+        if not seed or self.get_option("search") == "id":
+            return list(secrets)
+        desired = DesiredKey(name, versions=SecretVersions(seed, name, self.get_option("key_version")))
+        return [*secrets, *(secret for key in keys if (secret := desired.secret_of(key)))]
 
     def _observe(self, names: Sequence[str]) -> dict[str, Snapshot]:
         """Return the observed state by alias or by id."""

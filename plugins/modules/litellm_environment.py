@@ -28,6 +28,8 @@ options:
       - V(status) returns information about the keys.
       - V(rotate) replaces the key of an environment with a single key, or the keys of the users in O(users), or of all
         users if that is V(all). Settings and expiry stay the same, and the old secrets stop working.
+      - V(rotate_old) replaces only the keys whose secrets are older than C(every) in O(rotate). The old secrets work
+        until the C(overlap) ends. A second run before that changes nothing.
       - V(destroy) or V(remove) deletes every key of the environment and removes the keys from the user data. If
         O(users) is specified, only the keys of these users are deleted.
       - For any other value, the action does nothing and returns an explanation in RV(report).
@@ -173,6 +175,12 @@ options:
     type: str
     choices: [never, if_unrecoverable, always]
     default: never
+  rotate:
+    description:
+      - When O(operation=provision) and O(operation=rotate_old) replace keys by age, as a dictionary with C(every) and
+        C(overlap), as in M(rhpds.litellm_virtual_keys.litellm_key). The other operations ignore it.
+    type: dict
+    version_added: 2.1.0
   save_user_data:
     description:
       - Whether to save the keys as user data. If this option is false, only the result contains the secrets. If one of
@@ -313,6 +321,14 @@ EXAMPLES = r"""
     user_count: 20
     shared_budget: 100
 
+- name: Replace the keys of the workshop that are older than 30 days, and let their secrets work for another day
+  rhpds.litellm_virtual_keys.litellm_environment:
+    operation: rotate_old
+    guid: user124
+    rotate:
+      every: 30d
+      overlap: 24h
+
 - name: Delete all keys of the workshop
   rhpds.litellm_virtual_keys.litellm_environment:
     operation: destroy
@@ -323,8 +339,8 @@ RETURN = r"""
 virtual_keys:
   description:
     - The keys, with the fields that M(rhpds.litellm_virtual_keys.litellm_key) returns. The key of a user also has the
-      field C(user). With O(operation=status), each key has the fields C(status), C(problem) and C(unreadable), as in
-      M(rhpds.litellm_virtual_keys.litellm_key_info), and does not contain the secret.
+      field C(user). With O(operation=status), each key has the fields C(status), C(problem), C(unreadable) and
+      C(is_previous), as in M(rhpds.litellm_virtual_keys.litellm_key_info), and does not contain the secret.
   returned: on success, or if some keys failed and it is not empty
   type: list
   elements: dict

@@ -492,7 +492,7 @@ EXAMPLES = r"""
 - name: Show until when the old secret works
   ansible.builtin.debug:
     msg: "{{ rotated.virtual_key.previous.expires }}"
-  when: rotated.virtual_key.previous
+  when: rotated.virtual_key.previous is not none
 
 - name: Derive the secret from a seed, so that every run on any controller returns it
   rhpds.litellm_virtual_keys.litellm_key:

@@ -116,6 +116,14 @@ virtual_keys:
       description: One of V(active), V(expired), V(blocked), and V(unknown) if the expiry could not be read.
       type: str
       sample: active
+    is_previous:
+      description:
+        - Whether another key has replaced this one by age (the option C(rotate) of
+          M(rhpds.litellm_virtual_keys.litellm_key)). It works until it expires. It is returned beside the key that is
+          named by O(guid) or O(key_alias).
+      type: bool
+      sample: false
+      version_added: 2.1.0
     problem:
       description:
         - Which data of the key could not be read, because another client stored unexpected values, such as the expiry

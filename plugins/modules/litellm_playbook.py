@@ -28,6 +28,7 @@ options:
       - start_key
       - status_key
       - rotate_key
+      - rotate_keys
       - destroy_key
       - report_keys
       - sweep_keys

@@ -264,6 +264,7 @@ MINIMUM = {
     "replace_a_key": 8,
     "report_on_keys": 8,
     "role": 11,
+    "rotate_keys": 6,
     "run_a_workshop": 10,
     "secrets": 1,
     "share_a_budget": 8,

@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import re
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,17 +22,25 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import LiteLLMError
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import previous as engine
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import previous_alias
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.outcome import Outcome
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import LIFETIME_START, REPLACES
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
+    LIFETIME_START,
+    PREVIOUS,
+    REPLACES,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.connection import Connection
 from ansible_collections.rhpds.litellm_virtual_keys.tests.end_to_end.support import Json, Proxy
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.certificates import Certificates
 from ansible_collections.rhpds.litellm_virtual_keys.tests.faults.operations import (
     BUDGET_ID,
+    MINIMUM_AGE,
+    OVERLAP,
     REFERENCES,
     SETTINGS,
     TEAM_ID,
@@ -57,6 +66,9 @@ SECRET_LOST = "secret was lost with the response, .* Run again with regenerate|n
 
 # A violation that concurrent and interrupted runs may have
 STILL_CHANGED = "the clean run changed something"
+
+# The run with the fault has ended when the clean run starts.
+engine._ABANDONED_AFTER = timedelta(0)
 
 _CASE_NUMBERS = itertools.count()
 _SESSION = secrets.token_hex(3)
@@ -107,6 +119,8 @@ class Case:
         if self.operation.existing_duration:
             for alias in self.aliases:
                 self.known_secrets[alias].append(self._create_key(alias, self.operation.existing_duration))
+        if self.operation.rotates:
+            time.sleep(MINIMUM_AGE + 1)
 
     def _create_key(self, alias: str, duration: str) -> str:
         secret = f"sk-{secrets.token_urlsafe(16)}"
@@ -192,7 +206,8 @@ class Case:
                 self._check_old_secret(alias, outcome.error)
             else:
                 self._check_key(alias, rows)
-                if (not self.operation.existing_duration or self.operation.name == "regenerate") and not outcome.secret:
+                is_new = not self.operation.existing_duration or self.operation.name in ("regenerate", "rotate")
+                if is_new and not outcome.secret:
                     self.add_violation(f"{alias}: the run returned neither an error nor a secret")
 
     def check_clean_run(self, result: list[Outcome] | LiteLLMError, before: list[Outcome] | LiteLLMError) -> None:
@@ -211,7 +226,8 @@ class Case:
             self._check_key(alias, rows, when=", after the clean run")
         if len(rows[self.unrelated_alias]) != 1:
             self.add_violation("an unrelated key was deleted")
-        leftovers = sorted(set(rows) - {self.unrelated_alias, *self.aliases})
+        previous = {previous_alias(alias) for alias in self.aliases if self.operation.rotates}
+        leftovers = sorted(set(rows) - {self.unrelated_alias, *self.aliases, *previous})
         if leftovers:
             self.add_violation(f"leftover keys: {', '.join(leftovers)}")
         no_errors_before = not isinstance(before, LiteLLMError) and not any(outcome.error for outcome in before)
@@ -229,7 +245,8 @@ class Case:
             return
         (row,) = rows[alias]
         # A key that replaces another has more entries in its metadata.
-        metadata = {name: value for name, value in row["metadata"].items() if name not in (LIFETIME_START, REPLACES)}
+        marks = (LIFETIME_START, PREVIOUS, REPLACES)
+        metadata = {name: value for name, value in row["metadata"].items() if name not in marks}
         stored = {**row, "metadata": metadata}
         different = {name: stored[name] for name, value in self.operation.settings.items() if stored[name] != value}
         if different:
@@ -243,6 +260,20 @@ class Case:
             self.add_violation(f"{label}: the secret is lost")
         elif not self.works(matching[0]):
             self.add_violation(f"{label}: the secret does not work")
+
+        if self.operation.rotates:
+            self._check_previous(label, rows.get(previous_alias(alias), []), self.known_secrets[alias][0])
+
+    def _check_previous(self, label: str, rows: list[Json], secret: str) -> None:
+        """Check that the old secret works, until the overlap ends."""
+        if [row["token"] for row in rows] != [key_id(secret)]:
+            self.add_violation(f"{label}: the previous keys are {rows}")
+            return
+        expiry = parse_instant(rows[0]["expires"])
+        if not self.started - TOLERANCE <= expiry - OVERLAP <= datetime.now(UTC) + TOLERANCE:
+            self.add_violation(f"{label}: the previous key expires at {expiry}")
+        if not self.works(secret):
+            self.add_violation(f"{label}: the previous secret does not work")
 
     def _check_old_secret(self, alias: str, message: str) -> None:
         """Check that a known secret of an existing key still works, unless the message reports that it is lost."""

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import from_seconds, parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.rotation import Rotation
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import derive
 
 Json = dict[str, Any]
@@ -48,11 +50,19 @@ class Operation:
         return bool(self.key.get("present", True))
 
     @property
+    def rotates(self) -> bool:
+        return "rotate" in self.key
+
+    @property
     def days(self) -> int:
         """Return the expected lifetime after the operation, in days."""
         return 7 if self.key.get("lifetime") else 1
 
 
+# A key cannot be made older. With an overlap that is longer than the age, the next run has nothing to rotate.
+MINIMUM_AGE = 2  # seconds
+OVERLAP = timedelta(hours=1)
+ROTATION = Rotation(from_seconds(MINIMUM_AGE), parse(OVERLAP))
 WEEK = Lifetime(parse("7d"), shorten=False)
 OPERATIONS = {
     operation.name: operation
@@ -61,6 +71,7 @@ OPERATIONS = {
         Operation("re-run", "7d", {"settings": SETTINGS, "lifetime": WEEK}),
         Operation("extend", "1d", {"lifetime": WEEK}),
         Operation("regenerate", "1d", {"regenerate": "always"}),
+        Operation("rotate", "1d", {"rotate": ROTATION}),
         Operation("destroy", "1d", {"present": False}),
         Operation(
             "in a team",

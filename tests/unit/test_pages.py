@@ -66,10 +66,12 @@ NOT_MESSAGES = (
     "; shared budget spent: …",
     # What LiteLLM says.
     "is not a member of the team",
-    ", or run …_key",
+    ", or run …",
     "There are no virtual keys",
     "Secret … in namespace …",
     "with a duplicate alias",
+    "with a previous secret",
+    "previous secret until …",
     "with the budget nearly spent",
     "with the budget spent",
     "SELECT token FROM … …",

@@ -21,6 +21,9 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     PLAYBOOKS,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import OPERATIONS
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._playbooks.variables import (
+    OPERATION_OF_PLAYBOOK,
+)
 
 FOLDER = Path(__file__).parents[2] / "playbooks"
 READS = "rhpds.litellm_virtual_keys.litellm_playbook"
@@ -43,7 +46,7 @@ def test_every_playbook_reads_its_variables() -> None:
 def test_a_playbook_for_an_environment_runs_its_operation(name: str) -> None:
     (play,) = load(name)
     assert play["vars"]["litellm_playbook_name"] == name
-    assert name.removesuffix("_key") in OPERATIONS
+    assert OPERATION_OF_PLAYBOOK.get(name, name.removesuffix("_key")) in OPERATIONS
     assert [task["ansible.builtin.import_tasks"] for task in play["tasks"]] == ["tasks/environment.yml"]
 
 
@@ -68,6 +71,7 @@ def test_the_page_lists_every_short_name() -> None:
     page = (FOLDER.parent / "docs" / "docsite" / "rst" / "playbooks.rst").read_text(encoding="utf-8")
     listed = set(re.findall(r"``(\w+)``", page))
     short = {name for names in PLAYBOOKS.values() for name in (*names.short, *names.settings)}
+    short |= {name for names in PLAYBOOKS.values() for members in names.members.values() for name in members}
     assert sorted(short - listed) == []
 
 

@@ -65,6 +65,7 @@ ENVIRONMENT_OPTIONS = {
     # Their secrets.
     "key_seed": Option(secret=True),
     "regenerate": KEY_OPTIONS["regenerate"],
+    "rotate": KEY_OPTIONS["rotate"],
     # Where they are reported and written.
     "save_user_data": Option("bool", True),
     "return_messages": Option("bool", True),

@@ -9,6 +9,8 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .._keys.settings import SETTINGS
 from .._playbooks.variables import Names
 from .environment_options import ROLE_PREFIX, ROLE_VARIABLES
@@ -64,10 +66,12 @@ ENVIRONMENT_PLAYBOOKS = (
     "start_key",
     "status_key",
     "rotate_key",
+    "rotate_keys",
     "destroy_key",
 )
 PLAYBOOKS = {
     **dict.fromkeys(ENVIRONMENT_PLAYBOOKS, _ENVIRONMENT),
+    "rotate_keys": replace(_ENVIRONMENT, members={f"{ROLE_PREFIX}rotate": ("every", "overlap")}),
     "report_keys": _REPORT,
     "sweep_keys": _CLEANUP,
     "replace_model": Names(short={}, other={"old_model", "new_model", "alias_prefix", *_CONNECTION}),

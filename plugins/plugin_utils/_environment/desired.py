@@ -23,7 +23,7 @@ from .._keys.secrets import Secret
 from .._keys.settings import stored
 from .members import USER_PLACEHOLDER, Member
 from .records import SavedKey
-from .request import Options, Request, is_given
+from .request import WRITING_OPERATIONS, Options, Request, is_given
 
 
 def desired_keys(
@@ -104,7 +104,7 @@ def _key_options(request: Request, member: Member) -> KeyOptions:
     if request.by_key_id:
         return {**request.defaults, "key_id": request.options["key_id"], "state": "absent"}
     arguments = {"key_alias": member.alias, **_OPERATION_OPTIONS[operation](request, member)}
-    if operation in ("provision", "extend", "rotate"):
+    if operation in WRITING_OPERATIONS:
         arguments = override_options(arguments, _with_metadata(request, arguments))
     arguments = {name: _for_user(name, value, member.user) for name, value in arguments.items()}
     return {**request.defaults, **arguments}
@@ -138,6 +138,7 @@ def _provision(request: Request, member: Member) -> dict[str, Any]:
         "on_unknown_key": "fail",
         "key_seed": options["key_seed"] or None,
         "regenerate": options["regenerate"],
+        "rotate": options["rotate"],
         "models": models or None,
         "max_budget": options["max_budget"],
         "user_id": user_id,
@@ -161,6 +162,11 @@ def _rotate(request: Request, member: Member) -> dict[str, Any]:
     return {"on_missing_key": "ignore", "key_seed": request.options["key_seed"] or None, "regenerate": "always"}
 
 
+def _rotate_old(request: Request, member: Member) -> dict[str, Any]:
+    options = request.options
+    return {"on_missing_key": "ignore", "key_seed": options["key_seed"] or None, "rotate": options["rotate"]}
+
+
 def _block(request: Request, member: Member) -> dict[str, Any]:
     return {"on_missing_key": "ignore", "blocked": request.operation == "stop"}
 
@@ -176,6 +182,7 @@ _OPERATION_OPTIONS = {
     "start": _block,
     "destroy": _destroy,
     "rotate": _rotate,
+    "rotate_old": _rotate_old,
 }
 
 

@@ -33,7 +33,8 @@ def extended_by(
     :param found: the observed keys of the environment.
     """
     # A key that is to replace another one does not count while the other one exists.
-    observed = {str(key.final_alias): key for key in sorted(found, key=lambda key: key.alias == key.final_alias)}
+    current = [key for key in found if not key.is_previous]
+    observed = {str(key.final_alias): key for key in sorted(current, key=lambda key: key.alias == key.final_alias)}
     extended = []
     for one in desired:
         key = observed.get(str(one.alias))

@@ -23,7 +23,7 @@ from .._errors import OptionError, UserDataError
 from .._keys.secrets import Secret
 from .keys_file import csv_of_keys, key_ids_in_csv
 from .records import HANDOUT_FILE, KEYS_FILE, LISTS, SavedKey
-from .request import Request
+from .request import WRITING_OPERATIONS, Request
 from .results import OperationResult
 
 MAX_BYTES = 64 << 20
@@ -129,7 +129,7 @@ def key_lists(request: Request, known: Iterable[SavedKey]) -> list[KeyList]:
     :param known: the keys whose secrets are known.
     :raises OptionError: if a given file cannot be written.
     """
-    if request.operation not in ("provision", "extend", "rotate", "destroy"):
+    if request.operation not in (*WRITING_OPERATIONS, "destroy"):
         return []
     own = [key for key in known if key.guid == request.guid]
     own_ids = key_ids_of(own) if request.options["save_user_data"] else None

@@ -91,6 +91,14 @@ def nothing_extended(entries: Sequence[Entry]) -> str:
     return f"Nothing is extended: the virtual keys already live that long, until {until or 'they are deleted'}"
 
 
+def nothing_rotated(entries: Sequence[Entry]) -> str:
+    """Return the report of a rotation by age that replaced nothing."""
+    ends = sorted(str(entry["previous"]["expires"]) for entry in entries if entry.get("previous"))
+    if ends:
+        return f"Nothing is rotated: no virtual key is old enough, and previous secrets work until {ends[-1]}"
+    return "Nothing is rotated: no virtual key is old enough"
+
+
 def unknown_operation(operation: str) -> str:
     """Return the report for a value of ACTION that this collection ignores."""
     return printable(f"Nothing to do for ACTION '{operation}'; supported are {', '.join(OPERATIONS)}")

@@ -28,7 +28,7 @@ from .members import Member, discover_members
 from .records import SavedKey
 from .request import parse_extension
 from .results import EnvironmentRun, Json, result_of, status_of
-from .rotation import check_rotation
+from .rotation import check_rotation, may_replace
 from .saving import delete_if_lost, save_or_delete
 from .shared_budget import has_team, leaves_team, requested_budget, with_team
 
@@ -63,7 +63,7 @@ def run_operation(run: EnvironmentRun) -> Json:
     desired = desired_keys(request, members, saved, master_key, run.client.now())
     if request.operation == "extend" and (by := parse_extension(request.options, request.wording)):
         desired = extended_by(desired, by, found or (), run.client.now(), run.warn)
-    if run.saves_user_data and not run.check_mode and any(key.regenerate != "never" for key in desired):
+    if run.saves_user_data and not run.check_mode and any(may_replace(key) for key in desired):
         run.check_writable()  # a key that is replaced is revoked before its new secret is saved
     budget.ensure()
     if budget.desired:
@@ -153,14 +153,15 @@ def _members(run: EnvironmentRun) -> tuple[list[Member], list[ObservedKey] | Non
             found = run.observer.find_environment_keys_at_once(request.alias, request.successor_alias, max_pages)
         _warn_about_others(run, named, discover_members(request.guid, request.alias, run.known, found or ()), found)
         return named, found
-    both = request.operation in ("destroy", "rotate") or request.options["regenerate"] != "never"
+    replaces = request.operation in ("destroy", "rotate", "rotate_old")
+    both = replaces or request.options["regenerate"] != "never"
     if request.operation == "extend":
         max_pages = 0  # where many aliases start alike, trying the short listing first would cost a request more
     found = run.observer.find_environment_keys(request.alias, request.successor_alias, both=both, max_pages=max_pages)
     members = discover_members(request.guid, request.alias, run.known, found)
-    existing = {key.final_alias for key in found}
+    existing = {key.final_alias for key in found if not key.is_previous}
     run.members = [member for member in members if member.alias in existing]
-    if request.operation == "rotate":
+    if request.operation in ("rotate", "rotate_old"):
         return named if request.is_selection and request.users else members, found
     if request.is_selection:
         if request.operation == "destroy":
@@ -179,7 +180,7 @@ def _warn_about_others(
     aliases = {member.alias for member in named}
     others = [member.alias for member in members if member.alias not in aliases]
     if found is not None:
-        existing = {key.final_alias for key in found}
+        existing = {key.final_alias for key in found if not key.is_previous}
         others = [alias for alias in others if alias in existing]
     if others and not run.request.changes_users:
         message = messages.other_keys(run.request, others)

@@ -18,6 +18,7 @@ from .._keys.durations import Duration, parse_with_unit
 from .._keys.model import DesiredKey
 from .._keys.names import DEFAULT_ALIAS_PREFIX, checked_alias, checked_id
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions
+from .._keys.rotation import parse_rotation
 from .._text import Wording
 from .handover import check_file_name, check_handover
 from .members import Member, named_members
@@ -32,9 +33,12 @@ OPERATIONS = {
     "start": "start",
     "status": "status",
     "rotate": "rotate",
+    "rotate_old": "rotate_old",
     "destroy": "destroy",
     "remove": "destroy",
 }
+# The operations after which keys may have other secrets, or another end.
+WRITING_OPERATIONS = ("provision", "extend", "rotate", "rotate_old")
 # Instead of a list of users, for an operation that needs one.
 ALL_USERS = "all"
 Options = Mapping[str, Any]
@@ -113,7 +117,7 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, wor
         raise OptionError("guid is not set; it must name the lab environment that the virtual keys belong to")
     added, removed = added_and_removed_users(options, wording) if operation == "provision" else ((), ())
     users = named_users(options, wording)
-    if operation == "rotate" and users == (ALL_USERS,):
+    if operation in ("rotate", "rotate_old") and users == (ALL_USERS,):
         users = ()
     is_multi = bool(users or added or removed or is_multi_user(options))
     check_handover(options, is_multi, wording, is_new=operation == "provision")
@@ -129,6 +133,11 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, wor
         checked_id(options["key_id"] or "")
     if operation == "extend":
         _check_extension(options, settings, wording)
+    if operation == "rotate_old" and not parse_rotation(settings.get("rotate") or options["rotate"]):
+        raise OptionError(
+            f"{wording.option('rotate')} is not set; it must say how old a secret can become, and can say how long it "
+            "works after it was replaced, such as {every: 30d, overlap: 24h}"
+        )
     return request
 
 

@@ -18,7 +18,15 @@ from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
 from .._keys.problems import unfinished_replacement
-from .._keys.result import describe_status, difference, failure, not_deleted, result_entry, unlimited_keys
+from .._keys.result import (
+    describe_previous,
+    describe_status,
+    difference,
+    failure,
+    not_deleted,
+    result_entry,
+    unlimited_keys,
+)
 from .._keys.secrets import Secret
 from .._litellm.client import Client
 from .._text import Wording
@@ -149,7 +157,7 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
     result.facts = build_facts(existing, endpoint, base_url)
     docling = docling_data(options, endpoint)
     result.user_data = readable_user_data(existing, endpoint, base_url, docling)
-    if request.operation in ("stop", "start"):
+    if request.operation in ("stop", "start", "rotate_old"):
         result.report = _report_missing(run, kept)
     if result.error:
         return result
@@ -173,7 +181,10 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
         run.warn(problem)
     if request.operation == "start":
         return result
-    if request.operation in ("provision", "rotate"):
+    if request.operation == "rotate_old" and all(entry["operation"] != "regenerated" for entry in existing):
+        result.report = result.report or messages.nothing_rotated(existing)
+        return result
+    if request.operation in ("provision", "rotate", "rotate_old"):
         result.messages = messages.provision_messages(
             request, existing, base_url, docling, now, check_mode=run.check_mode
         )
@@ -218,14 +229,20 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     users = {member.alias: member.user for member in members}  # in the order of the members
     now = run.client.now()
     aliases = {key.alias for key in found}
+    previous = {key.final_alias: key for key in found if key.is_previous}
     entries = [
-        {**describe_status(key, now), "guid": request.guid, **({"user": user} if user else {})}
+        {
+            **describe_status(key, now),
+            "previous": describe_previous(previous.get(alias) if key.alias == alias else None),
+            "guid": request.guid,
+            **({"user": user} if user else {}),
+        }
         for alias, user in users.items()
         for key in found
         if key.alias == alias or (key.final_alias == alias and alias not in aliases)
     ]
     for key in found:
-        if key.alias != key.final_alias and key.final_alias in users:
+        if key.alias != key.final_alias and key.final_alias in users and not key.is_previous:
             run.warn(unfinished_replacement(str(key.final_alias), str(key.alias)))
     for entry in entries:
         if entry["problem"]:

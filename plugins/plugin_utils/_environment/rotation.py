@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .._errors import UserError
-from .._keys.model import ObservedKey
+from .._keys.model import DesiredKey, ObservedKey
 from .members import Member
 from .messages import listed
 from .request import ALL_USERS, Request
+
+
+def may_replace(key: DesiredKey) -> bool:
+    """Return whether an existing key may be replaced by one with another secret."""
+    return key.regenerate != "never" or key.rotate is not None
 
 
 def check_rotation(request: Request, members: Sequence[Member], found: Iterable[ObservedKey]) -> None:
@@ -24,7 +29,7 @@ def check_rotation(request: Request, members: Sequence[Member], found: Iterable[
     :param found: the observed keys of the environment.
     :raises UserError: otherwise.
     """
-    existing = {str(key.final_alias) for key in found}
+    existing = {str(key.final_alias) for key in found if not key.is_previous}
     missing = [member.user or request.guid for member in members if member.alias not in existing]
     if missing or not members:
         whose = f" of {listed(missing)}" if request.users else ""

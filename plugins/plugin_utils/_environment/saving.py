@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .._errors import LiteLLMError, UserError
 from .._keys.cleanup import delete_existing
+from .._keys.durations import format_instant
 from .._keys.outcome import Outcome
 from .._keys.result import failure
 from .._keys.secrets import Secret
@@ -82,9 +83,12 @@ def delete_unsaved_keys(client: Client, outcomes: Sequence[Outcome], reason: str
             one.error = f"The secret of virtual key {one.desired.name} could not be saved ({reason}){what}"
             one.secret = lost[id(one)] if problem else None
         elif id(one) in lost:
+            old = "is revoked"
+            if one.previous and one.previous.expires:
+                old = f"works until {format_instant(one.previous.expires)}"
             one.error = (
                 f"The new secret of virtual key {one.desired.name} could not be saved ({reason}) and is lost; the old "
-                "secret is revoked. Replace the key again (regenerate)"
+                f"secret {old}. Replace the key again (regenerate)"
             )
         elif not one.error:
             one.error = f"The user data of virtual key {one.desired.name} could not be saved: {reason}"

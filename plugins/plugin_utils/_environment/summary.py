@@ -42,6 +42,7 @@ _VERBS_OF_UPDATES = {
 _UNCHANGED = {
     "stop": "already blocked",
     "start": "not blocked",
+    "rotate_old": "not old enough",
 }
 
 
@@ -86,9 +87,10 @@ def summarize(
             request.operation == "stop" and entries
         )
         return lines
-    if request.operation in ("provision", "rotate"):
+    if request.operation in ("provision", "rotate", "rotate_old"):
         lines.append(_models(request, entries))
     lines.append(_expiry(entries, place))
+    lines += _previous(entries, place)
     if earlier_end and request.operation == "provision":
         lines.append(f"Not shortened to {earlier_end}: to shorten, set {request.wording.setting('shorten', 'true')}")
     lines += _problems(request, entries, place)
@@ -164,6 +166,14 @@ def _expiry(entries: Sequence[Entry], place: Place) -> str:
     return f"End: {first}, {time_until(first, now)}"
 
 
+def _previous(entries: Sequence[Entry], place: Place) -> Iterator[str]:
+    """Yield until when the secrets work that were replaced because of their age."""
+    ends = sorted({str(entry["previous"]["expires"]) for entry in entries if entry.get("previous")}, key=parse_instant)
+    if ends:
+        which = "The previous secret works" if len(entries) == 1 else "Previous secrets work"
+        yield f"{which} until {ends[-1]}, {time_until(ends[-1], place.now)}"
+
+
 def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator[str]:
     if not place.user_data_file:
         yield "Not saved, because user data is switched off: the key is only in the facts of this play"
@@ -186,7 +196,7 @@ def _written(request: Request, place: Place) -> Iterator[str]:
             f"Not updated: {listed(place.not_updated)}, with the old secret. To write the new key there, run "
             f"{request.wording.operation('provision')} with the same variables as before"
         )
-    elif request.operation == "rotate" and not place.is_complete:
+    elif request.operation in ("rotate", "rotate_old") and not place.is_complete:
         yield "The old key was not saved here, so the files and Secrets that contain it are not known; update them"
 
 

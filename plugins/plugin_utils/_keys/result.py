@@ -97,6 +97,7 @@ def describe_status(key: ObservedKey, now: datetime) -> Json:
     return {
         **describe_key(key),
         "status": key_status(key, now),
+        "is_previous": key.is_previous,
         "problem": key.problem,
         "unreadable": sorted(key.unreadable),
     }

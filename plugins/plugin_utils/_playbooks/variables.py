@@ -26,6 +26,8 @@ _OF_CATALOG_ITEMS = frozenset({"__meta__", "cloud_provider"})
 ACTION_VARIABLES = ("agnosticd_action", "ACTION")
 PLATFORM_VARIABLES = _OF_CATALOG_ITEMS | set(ACTION_VARIABLES)
 
+# The others are named after their operation.
+OPERATION_OF_PLAYBOOK = {"rotate_keys": "rotate_old"}
 # Where Ansible puts what is on the command line without a name.
 _UNNAMED = "_raw_params"
 # What people write for a variable whose name is not similar.
@@ -56,6 +58,7 @@ class Names:
 
     :ivar short: the variable that each short name stands for.
     :ivar settings: short names for members of the dictionary in the variable `settings_variable`.
+    :ivar members: further names for members of dictionaries, by the variable with the dictionary.
     :ivar other: further variables that the playbook reads.
     :ivar prefix: what the long names start with.
     """
@@ -63,13 +66,15 @@ class Names:
     short: Mapping[str, str]
     settings: Collection[str] = ()
     settings_variable: str = ""
+    members: Mapping[str, Collection[str]] = field(default_factory=dict)
     other: Collection[str] = ()
     prefix: str = ""
 
     @property
     def all(self) -> set[str]:
         """The names that can be set."""
-        return {*self.short, *self.short.values(), *self.settings, *self.other}
+        members = (name for names in self.members.values() for name in names)
+        return {*self.short, *self.short.values(), *self.settings, *members, *self.other}
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,18 @@ def translate(extra: Mapping[str, Any], names: Names, known_elsewhere: Collectio
         variables[names.short["multi_user"]] = True
     if settings := {name: extra[name] for name in names.settings if name in extra}:
         variables[names.settings_variable] = _merged_settings(extra, names, settings)
+    for variable, members in names.members.items():
+        if given := {name: extra[name] for name in members if name in extra}:
+            if variable in extra or variable in variables:
+                other = variable if variable in extra else typed_of(variable, names)
+                raise OptionError(f"{other} and {next(iter(given))} are both set; set one of them")
+            variables[variable] = given
     return Translation(variables, typed)
+
+
+def typed_of(variable: str, names: Names) -> str:
+    """Return the short name of a variable."""
+    return next(short for short, long in names.short.items() if long == variable)
 
 
 def check_operation(extra: Mapping[str, Any], playbook: str, operations: Mapping[str, str]) -> str:
@@ -131,12 +147,13 @@ def check_operation(extra: Mapping[str, Any], playbook: str, operations: Mapping
     :param operations: the operations, by the values of these variables.
     :raises OptionError: if such a variable requests another operation.
     """
-    operation = playbook.removesuffix("_key")
+    operation = OPERATION_OF_PLAYBOOK.get(playbook, playbook.removesuffix("_key"))
     for name in ACTION_VARIABLES:
         value = extra.get(name)
         requested = operations.get(str(value))
         if value is not None and requested != operation:
-            other = f", or run {requested}_key" if requested else ""
+            playbooks = {operation: name for name, operation in OPERATION_OF_PLAYBOOK.items()}
+            other = f", or run {playbooks.get(requested, f'{requested}_key')}" if requested else ""
             raise OptionError(
                 f"{name} is '{value}', but the playbook {playbook} runs {operation}. Remove it from the extra "
                 f"variables{other}"

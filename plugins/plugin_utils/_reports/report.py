@@ -44,6 +44,7 @@ FINDINGS = {
     "expired": Finding("expired", "expired"),
     "ends_soon": Finding("ends soon", "ending within {soon}"),
     "blocked": Finding("blocked", "blocked"),
+    "previous": Finding("previous secret", "with a previous secret"),
     "unknown_models": Finding("unknown model", "with unknown models"),
     "unreadable": Finding("unreadable data", "with unreadable data"),
     "over_budget": Finding("budget spent", "with the budget spent"),
@@ -212,7 +213,8 @@ def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collect
     over_budget = budget is not None and spend >= budget  # the condition on which LiteLLM rejects the key
     conditions = {
         "expired": expires is not None and expires <= now,
-        "ends_soon": expires is not None and now < expires <= soon_end,
+        "ends_soon": expires is not None and now < expires <= soon_end and not is_previous(key),
+        "previous": is_previous(key),
         "blocked": bool(key["blocked"]),
         "over_budget": over_budget,
         "near_budget": budget is not None and not over_budget and spend >= _NEAR_BUDGET * budget,
@@ -223,6 +225,11 @@ def _findings(key: Key, now: datetime, soon_end: datetime, environments: Collect
     if environments is not None and (orphaned := orphaned_finding(key, environments)):
         findings.add(orphaned)
     return findings
+
+
+def is_previous(key: Key) -> bool:
+    """Return whether another key has replaced this one, which works until its overlap ends."""
+    return bool(key.get("is_previous"))
 
 
 def _guid_in_metadata(key: Key) -> str | None:

@@ -92,9 +92,14 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
         spend_text(key),
         str(key["user_id"] or "-"),
         ", ".join(models[:_MAX_MODELS]) + (f" and {omitted} more" if omitted > 0 else "") or "all",
-        ", ".join(finding_label(key, name) for name in additional_findings(key)),
+        ", ".join([*(finding_label(key, name) for name in additional_findings(key)), *_previous(key)]),
     )
     return tuple(map(printable, cells))
+
+
+def _previous(key: Key) -> list[str]:
+    previous = key.get("previous")
+    return [f"previous secret until {previous['expires']}"] if previous else []
 
 
 def format_sums(report: Mapping[str, Any]) -> list[str]:

@@ -208,6 +208,17 @@ def test_a_derived_secret_precedes_user_data(template: Render, proxy: dict[str, 
     assert template(lookup_template("a", **options), **proxy) == secret
 
 
+def test_the_version_that_a_rotated_key_has_is_found(template: Render, proxy: dict[str, Any]) -> None:
+    third = derive(SEED, "virtkey-c", 3).value
+    metadata = {"secret_version_in_litellm_virtual_keys": 3}
+    proxy["rows"][:] = [row(f"virtkey-{name}", third, metadata=metadata) for name in "cd"]
+    assert template(lookup_template("c", key_seed=SEED), **proxy) == third
+    assert template(lookup_template("c", key_seed=SEED, field="all"), **proxy)["key"] == third
+    assert template(lookup_template("c", key_seed=SEED, verify=False), **proxy) == derive(SEED, "virtkey-c").value
+    message = failure(template, lookup_template("d", key_seed=SEED), **proxy)
+    assert "Virtual key virtkey-d has another secret than the one that was derived from key_seed" in message
+
+
 @pytest.mark.parametrize(
     ("seed", "why"),
     [

@@ -183,7 +183,7 @@ def test_nothing_was_extended() -> None:
 def test_an_unknown_operation_is_quoted_safely() -> None:
     assert unknown_operation("up\x1b[31mdate") == (
         "Nothing to do for ACTION 'up\\x1b[31mdate'; supported are provision, create, extend, stop, start, status, "
-        "rotate, destroy, remove"
+        "rotate, rotate_old, destroy, remove"
     )
 
 

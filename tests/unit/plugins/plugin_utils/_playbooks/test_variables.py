@@ -17,8 +17,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     ALL_NAMES,
     PLAYBOOKS,
 )
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.request import OPERATIONS
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._playbooks.variables import (
+    check_operation,
     like_others,
     translate,
 )
@@ -54,6 +56,38 @@ def test_long_names_and_variables_of_others_are_left_alone() -> None:
         "num_users": 3,
     }
     assert provision(**extra) == {}
+
+
+def test_the_parts_of_a_rotation_have_short_names() -> None:
+    names = PLAYBOOKS["rotate_keys"]
+    variable = f"{ROLE_PREFIX}rotate"
+    assert translate({"every": "30d", "overlap": "2h"}, names).variables == {
+        variable: {"every": "30d", "overlap": "2h"}
+    }
+    assert translate({"every": "30d"}, names).variables == {variable: {"every": "30d"}}
+    assert translate({"rotate": {"every": "30d"}}, names).variables == {variable: {"every": "30d"}}
+    assert translate({"every": "30d"}, PROVISION, ALL_NAMES).variables == {}
+    for given in ("rotate", variable):
+        with pytest.raises(OptionError, match=f"^{given} and every are both set; set one of them$"):
+            translate({given: {"every": "30d"}, "every": "30d"}, names)
+    with pytest.raises(OptionError, match="no variable overlapp; did you mean overlap"):
+        translate({"overlapp": "2h"}, names)
+
+
+@pytest.mark.parametrize(
+    ("requested", "advice"),
+    [("rotate", ", or run rotate_key"), ("rotate_old", ""), ("destroy", ", or run destroy_key"), ("what", "")],
+)
+def test_the_playbook_for_a_rotation_runs_its_operation(requested: str, advice: str) -> None:
+    assert check_operation({}, "rotate_keys", OPERATIONS) == "rotate_old"
+    if requested == "rotate_old":
+        assert check_operation({"ACTION": requested}, "rotate_keys", OPERATIONS) == "rotate_old"
+        with pytest.raises(OptionError, match="or run rotate_keys"):
+            check_operation({"ACTION": requested}, "rotate_key", OPERATIONS)
+        return
+    with pytest.raises(OptionError) as error:
+        check_operation({"ACTION": requested}, "rotate_keys", OPERATIONS)
+    assert str(error.value).endswith(f"Remove it from the extra variables{advice}")
 
 
 def test_messages_call_a_variable_as_it_was_typed() -> None:

@@ -39,6 +39,10 @@ def findings(*keys, guids=None, soon=DAY) -> list[list[str]]:
         (key(hours=24), ["ends_soon"]),
         (key(hours=0.001), ["ends_soon"]),
         (key(hours=0), ["expired"]),
+        # It ends soon on purpose.
+        (key(hours=1, is_previous=True), ["previous"]),
+        (key(hours=-1, is_previous=True), ["expired", "previous"]),
+        (key(hours=1, is_previous=False), ["ends_soon"]),
         (key(hours=-1), ["expired"]),
         (key(hours=None), ["never_expires"]),
         (key(blocked=True), ["blocked"]),
@@ -140,6 +144,7 @@ def test_report_sorts_keys_by_expiry_and_counts_findings():
         "expired": 1,
         "ends_soon": 1,
         "blocked": 1,
+        "previous": 0,
         "unknown_models": 0,
         "unreadable": 0,
         "over_budget": 1,
