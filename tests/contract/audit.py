@@ -156,9 +156,10 @@ def read_saved(file: Path) -> Schema | None:
 def save(file: Path, schema: Schema) -> None:
     """Save a schema. Another process never reads a part of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8") as new:
-        json.dump(to_json(schema), new)
-    Path(new.name).replace(file)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        new = Path(folder, file.name)
+        new.write_text(json.dumps(to_json(schema)), encoding="utf-8")
+        new.replace(file)
 
 
 if __name__ == "__main__":

@@ -493,7 +493,9 @@ def test_own_options_override_common_ones(
 def test_a_key_without_the_rotation_of_the_others_is_named_until_its_interval_is_unset() -> None:
     common = {"auto_rotate": True, "rotation_interval": "30d"}
     own: list[dict[str, Any]] = [{"guid": "a"}, {"guid": "b", "auto_rotate": False}]
-    with pytest.raises(OptionError, match=r"^virtual_keys\[1\]: rotation_interval is given, but auto_rotate is false; "):
+    with pytest.raises(
+        OptionError, match=r"^virtual_keys\[1\]: rotation_interval is given, but auto_rotate is false; "
+    ):
         desired_keys([coerce_key_options(override_options(common, one)) for one in own], None)
     own[1]["unset"] = ["rotation_interval"]
     rotated, other = desired_keys([coerce_key_options(override_options(common, one)) for one in own], None)
