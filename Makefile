@@ -44,6 +44,10 @@ unit sanity integration: $(READY)
 proxies: $(READY) ## Run tests/proxies: other releases and settings of LiteLLM, a thousand keys (an hour)
 	@$(NOX) --session proxies -- $(ARGS)
 
+.PHONY: rulebook
+rulebook: $(READY) ## Run the event source with ansible-rulebook on a real proxy (needs Java; 2 minutes)
+	@$(NOX) --session rulebook -- $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (40 minutes; 3 with ARGS=--quick; ARGS=--profile: where the time goes)
 	@$(NOX) --session bench -- $(ARGS)

@@ -361,6 +361,15 @@ def galaxy(session: nox.Session) -> None:
         raise CommandFailed("galaxy-importer reported warnings or errors")
 
 
+@nox.session(default=False, tags=["matrix"], requires=["sandbox"])
+def rulebook(session: nox.Session) -> None:
+    """Run the event source with ansible-rulebook, which needs Java, on a real proxy."""
+    if not shutil.which("java"):
+        session.skip("ansible-rulebook needs Java 17 or later, which is not installed")
+    install(session, "rulebook")
+    session.run(*("pytest", *(session.posargs or ["tests/rulebook"])), env={**FOR_PYTEST, **proxy_environment()})
+
+
 @nox.session(default=False)
 def proxies(session: nox.Session) -> None:
     """Run tests/proxies, which starts its own proxies: other releases, other settings, a thousand keys."""

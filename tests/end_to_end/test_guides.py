@@ -55,7 +55,8 @@ OF_FILES = {"collections", "litellm_master_key", "litellm_url"}
 # This block looks up user data with a plugin of AgnosticD, which is not installed.
 LOOKUPS = "lookups"
 # These blocks are for Automation Platform and ansible-builder; test_automation_platform.py covers their files.
-NOT_RUN = {LOOKUPS, "credential", "environment"}
+# tests/rulebook runs the rulebook.
+NOT_RUN = {LOOKUPS, "credential", "environment", "rulebook", "variables"}
 SEED = "a seed that is good for running the guides only"
 
 
@@ -255,6 +256,7 @@ MINIMUM = {
     "clean_up": 4,
     "collection": 7,
     "delegated_keys": 3,
+    "event_driven": 3,
     "expiry": 2,
     "extend_and_pause": 9,
     "hand_over_a_key": 5,

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "_database": {"_keys", *SHARED},
     "_environment": {"_keys", "_litellm", *SHARED},
     "_reports": {"_keys", "_litellm", *SHARED},
+    "_events": {"_reports", "_keys", "_litellm", *SHARED},
     "_playbooks": SHARED,
     "_ansible": {"_playbooks", "_database", "_environment", "_reports", "_keys", "_litellm", *SHARED},
 }

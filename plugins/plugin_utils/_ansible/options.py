@@ -17,7 +17,7 @@ import difflib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 
 from .._errors import OptionError
 from .._litellm.client import Client
-from .._litellm.connection import Connection
+from .._litellm.connection import ENVIRONMENT, Connection
 from .._litellm.parsing import parse_literal
 from .._litellm.transport import URLLIB3_IMPORT_ERROR
 
@@ -63,15 +63,17 @@ class Option:
 Options = Mapping[str, Option]
 
 CONNECTION_OPTIONS = {
-    "url": Option(variable="litellm_url", environment=("LITELLM_URL", "LITELLM_PROXY_URL")),
-    "master_key": Option(
-        secret=True, variable="litellm_master_key", environment=("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY")
-    ),
-    "validate_certs": Option("bool", True, variable="litellm_validate_certs", environment=("LITELLM_VALIDATE_CERTS",)),
-    "ca_path": Option("path", variable="litellm_ca_path", environment=("LITELLM_CA_PATH",)),
-    "timeout": Option("float", 30.0, variable="litellm_timeout", environment=("LITELLM_TIMEOUT",)),
-    "retries": Option("int", 3, variable="litellm_retries", environment=("LITELLM_RETRIES",)),
-    "concurrency": Option("int", 8, variable="litellm_concurrency", environment=("LITELLM_CONCURRENCY",)),
+    "url": Option(),
+    "master_key": Option(secret=True),
+    "validate_certs": Option("bool", True),
+    "ca_path": Option("path"),
+    "timeout": Option("float", 30.0),
+    "retries": Option("int", 3),
+    "concurrency": Option("int", 8),
+}
+CONNECTION_OPTIONS = {
+    name: replace(option, variable=f"litellm_{name}", environment=ENVIRONMENT[name])
+    for name, option in CONNECTION_OPTIONS.items()
 }
 
 

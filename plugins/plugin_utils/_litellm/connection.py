@@ -19,6 +19,17 @@ from urllib.request import getproxies, proxy_bypass
 from .._errors import OptionError
 from .._text import SECRET_PREFIX
 
+# The environment variables that set each option, in the order of their precedence.
+ENVIRONMENT = {
+    "url": ("LITELLM_URL", "LITELLM_PROXY_URL"),
+    "master_key": ("LITELLM_MASTER_KEY", "LITELLM_PROXY_API_KEY"),
+    "validate_certs": ("LITELLM_VALIDATE_CERTS",),
+    "ca_path": ("LITELLM_CA_PATH",),
+    "timeout": ("LITELLM_TIMEOUT",),
+    "retries": ("LITELLM_RETRIES",),
+    "concurrency": ("LITELLM_CONCURRENCY",),
+}
+
 # Seconds. A socket cannot wait much longer.
 _MAX_TIMEOUT = 2_000_000
 
