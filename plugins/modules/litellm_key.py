@@ -394,7 +394,7 @@ attributes:
     support: full
   idempotent:
     description: A second run with the same options changes nothing, except with O(regenerate=always) or
-      O(duration_from=now).
+      O(duration_from=now), or if O(rotate) is due.
     support: full
 extends_documentation_fragment:
   - rhpds.litellm_virtual_keys._connection

@@ -101,6 +101,9 @@ def run_demo(output: Path) -> None:
     chapter("Extend the lab from 30 days to 60")
     play("extend_key", output, proxy, expect="changed=1", extra={"by": "30d"})
 
+    chapter("Rotate the key: the old secret works until an overlap ends")
+    data = rotate(output, proxy, data, model)
+
     chapter("Destroy the lab: the role deletes the key")
     play("destroy_key", output, proxy, expect="changed=1")
     status, response = chat(data["litellm_api_base_url"], data["litellm_virtual_key"], model)
@@ -124,6 +127,23 @@ def run_demo(output: Path) -> None:
 
     chapter(f"Give a workshop one budget: {BUDGET} US dollars for all users together")
     share_a_budget(output / SHARED, proxy, data["litellm_api_base_url"], model)
+
+
+def rotate(output: Path, proxy: dict[str, str], data: dict[str, Any], model: str) -> dict[str, Any]:
+    """Rotate the key of the lab, which is some seconds old, and return its new user data."""
+    play("rotate_keys", output, proxy, expect="changed=1", extra={"every": "4s", "overlap": "3s"})
+    new = yaml.safe_load((output / "provision-user-data.yaml").read_text())
+    base_url, old_secret = data["litellm_api_base_url"], data["litellm_virtual_key"]
+    statuses = [chat(base_url, secret, model)[0] for secret in (old_secret, new["litellm_virtual_key"])]
+    say(f"Now: HTTP {statuses[0]} with the old secret, and HTTP {statuses[1]} with the new one.")
+    for _second in range(10):
+        if (status := chat(base_url, old_secret, model)[0]) == 401:
+            break
+        time.sleep(1)
+    if status != 401 or statuses[1] != 200:
+        raise DemoError(f"After the overlap: HTTP {status} with the old secret, and {statuses[1]} with the new one.")
+    say(f"After the overlap: HTTP {status} with the old secret.")
+    return dict(new)
 
 
 def share_a_budget(output: Path, proxy: dict[str, str], base_url: str, model: str) -> None:

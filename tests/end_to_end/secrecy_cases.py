@@ -161,6 +161,9 @@ ENVIRONMENT_CASES = {
     "environment, started": environment("env", operation="start", block_on_stop=True),
     "environment, status": environment("env", operation="status"),
     "environment, replaced": environment("env-many", users=["ann"], regenerate="always"),
+    "environment, rotated": environment(
+        "env-many", operation="rotate_old", users=["ann"], rotate={"every": "2s", "overlap": "1s"}
+    ),
     "environment, mismatch": environment("env", MISMATCH, settings={"key": "{{ unlike }}"}),
     "environment, secret of another key": environment("env-other", "belongs to", settings={"key": "{{ own }}"}),
     "environment, refused": environment(
@@ -223,6 +226,9 @@ OTHER_CASES = {
     ),
     "litellm_key, seed": key(guid=f"{GUID}-derived", key_seed="{{ seed }}"),
     "litellm_key, replaced": key(guid=f"{GUID}-derived", key_seed="{{ seed }}", key_version=2, regenerate="always"),
+    "litellm_key, rotated": key(
+        guid=f"{GUID}-derived", key_seed="{{ seed }}", key_version=2, rotate={"every": "1s", "overlap": 0}
+    ),
     "litellm_key, random, and then into a file": key(
         {
             "ansible.builtin.copy": {

@@ -92,7 +92,11 @@ def random_request(dice: random.Random, prefix: str, aliases: list[str], keys: l
         return "POST", "/key/update", {"key": hashed(key), **random_settings(dice, new=False)}
     if name == "rename":
         metadata = dice.choice([{}, {MARKER: aliases[0]}])
-        return "POST", "/key/update", {"key": hashed(key), "key_alias": alias, "metadata": metadata}
+        return (
+            "POST",
+            "/key/update",
+            {"key": hashed(key), "key_alias": alias, "metadata": metadata, **dice.choice([{}, {"duration": "600s"}])},
+        )
     if name == "delete":
         return "POST", "/key/delete", {"keys": [hashed(one) for one in dice.sample(keys, dice.choice([1, 1, 2]))]}
     if name == "info":

@@ -60,7 +60,7 @@ class Operation:
 
 
 # A key cannot be made older. With an overlap that is longer than the age, the next run has nothing to rotate.
-MINIMUM_AGE = 2  # seconds
+MINIMUM_AGE = 1  # seconds
 OVERLAP = timedelta(hours=1)
 ROTATION = Rotation(from_seconds(MINIMUM_AGE), parse(OVERLAP))
 WEEK = Lifetime(parse("7d"), shorten=False)

@@ -59,6 +59,30 @@ FOUND = {
     "an extension that overlaps a replacement, both with faults": (
         "a key with a lost secret: extend-saved + regenerate-saved (1 faults, 1 keys, 1 preemptions)"
     ),
+    "a rotation deletes a successor that a killed run has left, and another run deletes the old key": (
+        "successor created: rotate-saved + regenerate (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "a delayed request gives a rotated key its alias again, and the new one is deleted": (
+        "old key deleted: rotate-saved + rotate (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "an extension is sent to a key that is retired meanwhile, which works until then": (
+        "two successors created: rotate-saved + extend (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "an update removes the mark of a key that is retired meanwhile, and a destroy does not find it": (
+        "successor created: rotate + budget (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "a rotation without the seed revokes a derived secret, which other runs know": (
+        "rotation with the seed: successor created: rotate-seed + rotate (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "a replacement and a rotation create the same derived secret": (
+        "a key with the seed's secret: rotate-seed + recover-seed (0 faults, 1 keys, 2 preemptions)"
+    ),
+    "a rotation whose secret was lost retires the lost key in place of the old one": (
+        "rotation: successor created: rotate-saved + regenerate (1 faults, 1 keys, 1 preemptions)"
+    ),
+    "a saved secret belongs to a key that was replaced, which the run deletes after its failure": (
+        "only a previous key: extend-saved (0 faults, 1 keys)"
+    ),
 }
 
 
