@@ -855,7 +855,7 @@ def test_the_list_of_keys_follows_the_keys(run, proxy, tmp_path):
     assert not path.exists()
 
 
-def test_the_page_to_print_follows_the_keys(run, tmp_path):
+def test_the_page_to_print_follows_the_keys(run, proxy, tmp_path):
     path = tmp_path / "handout.html"
 
     def shown():
@@ -884,6 +884,11 @@ def test_the_page_to_print_follows_the_keys(run, tmp_path):
     assert run(**given, check_mode=True)["changed"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     keys["bob"] = run("rotate", users=["bob"])["virtual_keys"][0]["key"]
+    assert shown() == cards(keys)
+    for row in proxy.rows.values():
+        row["created_at"] = "2020-01-01T00:00:00Z"
+    rotated = run("rotate_old", rotate={"every": "30d", "overlap": "1d"})
+    keys = {entry["user"]: entry["key"] for entry in rotated["virtual_keys"]}
     assert shown() == cards(keys)
     before = path.read_text()
     run("extend", extend_by="7d")
