@@ -202,6 +202,17 @@ def test_a_restricted_key_of_an_administrator_can_lift_its_restriction(
     proxy.request("POST", "/key/delete", {"keys": [created["token"]]})
 
 
+def test_the_routes_of_the_guide_suffice_for_a_shared_budget(
+    proxy: Proxy, controller: Controller, issue: Callable[[Json], str]
+) -> None:
+    (sentence,) = re.findall(r"share_a_budget>`, add(.*?)Pass the key", PAGE.read_text(), re.DOTALL)
+    secret = issue({"user_id": ADMIN, "allowed_routes": [*ROUTES, "/v1/models", *re.findall(r"``(\S+)``", sentence)]})
+    delegate = replace(controller, proxy=Proxy(proxy.url, secret))
+    for arguments in ({"shared_budget": 5}, {"shared_budget": 7}, {"operation": "destroy"}):
+        result = delegate.run(controller.prefix, **arguments)
+        assert (result.get("msg"), result["changed"], delegate.warnings) == (None, True, [])
+
+
 def test_the_guide_lists_the_routes_of_the_table() -> None:
-    (routes,) = re.findall(r"allowed_routes: \[(.*?)\]", PAGE.read_text(), re.S)
+    (routes,) = re.findall(r"allowed_routes: \[(.*?)\]", PAGE.read_text(), re.DOTALL)
     assert [route.strip() for route in routes.split(",")] == [*ROUTES, "/v1/models"]
