@@ -53,7 +53,7 @@ class Model:
 
     def send(self, method: str, path: str, params: Json) -> tuple[int | None, Any]:
         world, result = begin(self.world, Request(method, path, json.dumps(params)))
-        if isinstance(result, Pending):
+        while isinstance(result, Pending):
             world, result = commit(world, result, "the test")
         self.world = world
         return result.status, json.loads(result.body)
@@ -208,6 +208,7 @@ def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
     other = ("/key/update", second) if statement == RENAME else ("/key/delete", {"keys": [token]})
     assert model.send("POST", *other)[0] == 200
     model.world, expected = commit(model.world, pending, "the test")
+    assert not isinstance(expected, Pending)
 
     assert send(proxy, "POST", "/key/generate", creation)[0] == 200
     command = [str(database.programs / "psql"), "-X", "-q", "-A", "-t", "-d", database.url]
@@ -233,3 +234,37 @@ def test_overlapping_requests_have_the_same_effects(proxy, path, statement):
     if statement == RENAME:
         assert [row["metadata"] for row in proxy.rows(f"{alias}.replacement")] == [{"guid": "abc"}]
     proxy.request("POST", "/key/delete", {"keys": [token]})
+
+
+def test_requests_about_teams_have_the_same_responses_and_effects(proxy):
+    team, other = (f"model-{secrets.token_hex(4)}" for _unused in range(2))
+    alias, model = f"{team}-key", Model()
+    fields = {"team_id": team, "max_budget": 5.0, "metadata": {"guid": "model"}}
+    requests: list[tuple[str, Json]] = [
+        ("/team/update", fields),
+        ("/team/delete", {"team_ids": [team]}),
+        ("/team/new", fields),
+        ("/team/new", fields),
+        ("/team/update", {"team_id": team, "max_budget": 7.0, "budget_duration": "7d"}),
+        ("/key/generate", {"key": f"sk-{secrets.token_hex(12)}", "key_alias": alias, "team_id": team}),
+        ("/key/generate", {"key": f"sk-{secrets.token_hex(12)}", "key_alias": f"{alias}2", "team_id": other}),
+        ("/team/delete", {"team_ids": [team]}),
+    ]
+    for path, body in requests:
+        expected = model.send("POST", path, body)[0]
+        assert send(proxy, "POST", path, body)[0] == expected, path
+        for read, query in (
+            ("/v2/team/list", {"team_id": team}),
+            ("/key/list", {"team_id": team, "return_full_object": "true"}),
+            ("/key/list", {"team_id": other, "return_full_object": "true"}),
+        ):
+            found = [send_to("GET", read, query)[1] for send_to in (model.send, lambda *one: send(proxy, *one))]
+            shown = [
+                [
+                    [row.get(name) for name in ("team_id", "max_budget", "budget_duration", "metadata", "key_alias")]
+                    for row in one.get("teams", one.get("keys"))
+                ]
+                for one in found
+            ]
+            assert shown[0] == shown[1], (path, read)
+    proxy.delete(f"{alias}2")

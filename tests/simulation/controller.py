@@ -115,6 +115,10 @@ class Controller:
         self.nodes = 0
         self.root = self.run(None, None, World())
 
+    def execute(self, client: Any, warn: Callable[[str], None]) -> Sequence[Outcome]:
+        """Do what the controller does."""
+        return engine.reconcile(client, self.desired, on_unknown_models="ignore", warn=warn)
+
     def run(self, parent: Node | None, response: Response | None, world: World) -> Node:
         """Run the controller from the start, with the responses up to `parent` and one more, and return its node."""
         client = _Client(self, parent, response, world)
@@ -122,9 +126,7 @@ class Controller:
         exception, outcomes = None, None
         with _patched(self.name, client):
             try:
-                outcomes = tuple(
-                    engine.reconcile(client, self.desired, on_unknown_models="ignore", warn=warnings.append)  # type: ignore[arg-type]
-                )
+                outcomes = tuple(self.execute(client, warnings.append))
             except _Stopped:
                 pass
             except BaseException as error:  # noqa: BLE001 - judged by the laws
@@ -218,7 +220,7 @@ class _Client:
     def _respond(self, action: Action) -> Response:
         assert isinstance(action, Request)
         self._world, result = begin(self._world, action)
-        if isinstance(result, Pending):
+        while isinstance(result, Pending):
             self._world, result = commit(self._world, result, self._controller.name)
         return result
 
@@ -254,6 +256,7 @@ def _patched(name: str, client: _Client) -> Iterator[None]:
         "generate": lambda: Secret(f"sk-random-secret-{name}-{next(numbers)}", "generated"),
         "run_concurrently": _one_after_the_other,
         "block_termination_signals": contextlib.nullcontext,
+        "require_administrator": lambda client: None,
     }
     changed = []
     for module in _modules():
@@ -274,7 +277,7 @@ def _modules() -> list[Any]:
         _MODULES.extend(
             module
             for module_name, module in list(sys.modules.items())
-            if module_name.startswith((_PACKAGE + "_keys.", _PACKAGE + "_litellm."))
+            if module_name.startswith((_PACKAGE + "_keys.", _PACKAGE + "_litellm.", _PACKAGE + "_environment."))
             and not module_name.endswith(".secrets")
         )
     return _MODULES

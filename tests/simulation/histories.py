@@ -208,6 +208,9 @@ class Simulation:
         name, node = runner.node.controller.name, runner.node
         if runner.pending:
             after, response = commit(world, runner.pending, name)
+            if isinstance(response, Pending):
+                yield Step("writes, and goes on", 0, after, Runner(node, response), None)
+                return
             yield Step("writes", 0, after, self._next(node, response, after), response)
             yield Step("writes, and the response is lost", 1, after, self._next(node, NO_RESPONSE, after), NO_RESPONSE)
             yield Step(

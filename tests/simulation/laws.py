@@ -366,7 +366,7 @@ def run_alone(operation: str, aliases: tuple[str, ...], world: World) -> tuple[W
             node = node.after(WOKE_UP, world)
             continue
         next_world, result = begin(world, node.action)
-        if isinstance(result, Pending):
+        while isinstance(result, Pending):
             next_world, result = commit(next_world, result, _NEXT)
         node, world = node.after(result, next_world), next_world
     return world, node

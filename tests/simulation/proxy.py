@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A model of LiteLLM's key API that processes each request in the steps in which LiteLLM uses its database.
+"""A model of LiteLLM's keys and teams that processes each request in the steps in which LiteLLM uses its database.
 
 Creation and update first check that the alias is free and write later, so that two requests can interleave between the
 two. An update without metadata writes back the metadata that it read when it checked. If the proxies of a database have
@@ -49,7 +49,7 @@ class Request(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether the request is meant to change something."""
-        return self.path in ("/key/generate", "/key/update", "/key/delete")
+        return self.path in ("/key/generate", "/key/update", "/key/delete", "/team/new", "/team/update", "/team/delete")
 
 
 class Response(NamedTuple):
@@ -72,11 +72,21 @@ class World(NamedTuple):
     :ivar rows: the keys as JSON, sorted.
     :ivar created: how many creations were started, which is their order.
     :ivar removed: the id of each key that was deleted, and the name of the controller that deleted it.
+    :ivar teams: the teams as JSON, sorted.
     """
 
     rows: tuple[str, ...] = ()
     created: int = 0
     removed: tuple[tuple[str, str], ...] = ()
+    teams: tuple[str, ...] = ()
+
+    def all_teams(self) -> dict[str, Json]:
+        """Return the teams by their ids."""
+        return {team["team_id"]: team for team in map(parsed, self.teams)}
+
+    def with_teams(self, teams: dict[str, Json]) -> World:
+        """Return the world with these teams instead."""
+        return self._replace(teams=tuple(sorted(_text(team) for team in teams.values())))
 
     def all_keys(self) -> list[Json]:
         """Return the rows of all keys."""
@@ -110,12 +120,19 @@ def begin(
         return world, _list(world, params)
     if request.path == "/key/info":
         return world, _info(world, params["key"])
+    if request.path == "/v2/team/list":
+        found = [team for team_id, team in world.all_teams().items() if team_id == params["team_id"]]
+        return world, Response(200, _text({"teams": found, "total_pages": len(found)}))
+    if request.path.startswith("/team/"):
+        return world, _begin_team(world, request.path, params)
     raise NotImplementedError(f"the model of the proxy has no {request.method} {request.path}")
 
 
-def commit(world: World, pending: Pending, who: str) -> tuple[World, Response]:
-    """Write what a request has checked."""
+def commit(world: World, pending: Pending, who: str) -> tuple[World, Response | Pending]:
+    """Write what a request has checked. Some requests write more than once."""
     data = json.loads(pending.data)
+    if pending.path.startswith("/team/"):
+        return _commit_team(world, pending.path, data, who)
     if pending.path == "/key/generate":
         if _find(world, data["token"]) is None:  # for an existing secret LiteLLM reports success and writes nothing
             if "created_at" not in data:
@@ -132,6 +149,36 @@ def commit(world: World, pending: Pending, who: str) -> tuple[World, Response]:
     rows = [one for one in world.rows if parsed(one)["token"] not in deleted]
     removed = tuple(sorted({*world.removed, *((token, who) for token in deleted)}))
     return world._replace(rows=tuple(rows), removed=removed), Response(200, _text({"deleted_keys": data}))
+
+
+def _begin_team(world: World, path: str, params: Json) -> Response | Pending:
+    team_ids = params["team_ids"] if path == "/team/delete" else [params["team_id"]]
+    is_missing = not set(team_ids) <= world.all_teams().keys()
+    if path == "/team/new" and not is_missing:
+        return _error(400, f"{{'error': 'Team id = {params['team_id']} already exists.'}}")
+    if path != "/team/new" and is_missing:
+        return _error(404, f"{{'error': 'Team not found, passed team_id={team_ids[0]}'}}")
+    return Pending(path, _text(params))
+
+
+def _commit_team(world: World, path: str, data: Json, who: str) -> tuple[World, Response | Pending]:
+    teams = world.all_teams()
+    if path == "/team/new":
+        if data["team_id"] in teams:
+            return world, _error(500, "Unique constraint failed on the fields: (`team_id`)")
+        teams[data["team_id"]] = {"spend": 0.0, "budget_duration": None, **data}
+    elif path == "/team/update":
+        if data["team_id"] not in teams:
+            return world, _error(500, "Record to update not found.")
+        teams[data["team_id"]] = {**teams[data["team_id"]], **data}
+    elif path == "/team/delete":  # first the keys, and then the teams
+        deleted = [row["token"] for row in world.all_keys() if row["team_id"] in data["team_ids"]]
+        rows = tuple(row for row in world.rows if parsed(row)["token"] not in deleted)
+        removed = tuple(sorted({*world.removed, *((token, who) for token in deleted)}))
+        return world._replace(rows=rows, removed=removed), Pending("/team/delete the teams", _text(data))
+    else:
+        teams = {team_id: team for team_id, team in teams.items() if team_id not in data["team_ids"]}
+    return world.with_teams(teams), Response(200, _text({}))
 
 
 def hashed(key: str) -> str:
