@@ -117,7 +117,9 @@ ROLE_CASES = {
     "role, with a seed": role("seed", _key_seed="{{ seed }}"),
     "role, displaying the key": role(_display_key=True),
     "role, again": role(),
-    "role, many users": role("many", _users=["ann", "bob"], _display_key=True),
+    "role, many users": role(
+        "many", _users=["ann", "bob"], _display_key=True, _handout_file="{{ folder }}/handout.html"
+    ),
     "role, another secret was saved": role("seed", "its secret is not known", output_dir="{{ folder }}/saved"),
     "role, extended": role(action="extend", _runtime="48"),
     "role, replaced": role(_regenerate="always"),

@@ -383,6 +383,7 @@ def test_only_the_owner_can_read_a_file_with_a_secret(outputs, channel):
     kept = [path for path in holding if "ansible-tmp-" in str(path)]  # because of ANSIBLE_KEEP_REMOTE_FILES
     assert {path.name for path in holding if path not in kept} <= {
         *("provision-user-data.yaml", "provision-user-info.yaml"),  # for the users
+        "handout.html",  # to print
         *("random", "env"),  # written by the play
     }
     is_destroyed = "role, destroyed" in CHANNELS[channel].cases
