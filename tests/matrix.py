@@ -38,6 +38,8 @@ CHECKS = {
 CORE, PYTHON = "ansible-core", "Python"
 HEADER = (CORE, PYTHON, *CHECKS.values())
 NOT_RUN = "not run"
+# Before the release of ansible-core in a cell, if it is not that of the row.
+WITH = " with "
 
 Session = dict[str, Any]
 # A row of the table: a cell by the title of its column. Its key is the series of ansible-core, and Python.
@@ -117,13 +119,25 @@ def read(page: str) -> Results:
 
 
 def merge(before: Results, now: Results) -> Results:
-    """Return the rows with the results of this run. What did not run does not replace an earlier result."""
+    """Return the rows with the results of this run. What did not run does not replace an earlier result.
+
+    A row has the release of the last run. Results that were found with an earlier one are kept, with that release.
+    """
     merged = {key: dict(row) for key, row in before.items()}
     for key, row in now.items():
         ran = {name: cell for name, cell in row.items() if cell != NOT_RUN}
         has_run = set(ran) - {CORE, PYTHON}
-        merged[key] = {**row, **merged.get(key, {}), **(ran if has_run else {})}
+        earlier = merged.get(key, {})
+        if has_run and earlier.get(CORE) != row[CORE]:
+            earlier = {name: _with_release(cell, earlier[CORE]) for name, cell in earlier.items()}
+        merged[key] = {**row, **earlier, **(ran if has_run else {})}
     return merged
+
+
+def _with_release(cell: str, release: str) -> str:
+    """Return a result with the release of ansible-core that it was found with; any other cell as it is."""
+    is_result = cell.startswith(("passed ", "failed ")) and WITH not in cell
+    return f"{cell}{WITH}{release}" if is_result else cell
 
 
 def write(page: str, results: Results) -> str:

@@ -58,6 +58,23 @@ def test_a_run_replaces_only_its_own_results() -> None:
     assert recorded(page, [], "2026-03-31") == page
 
 
+def test_results_with_an_earlier_release_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_with(page: str, release: str, day: str, *names: str) -> str:
+        monkeypatch.setattr(matrix, "installed", lambda _name: (release, "3.12"))
+        return recorded(page, ran("success", *names), day, quick=True)
+
+    page = run_with(PAGE, "2.10.0rc1", "2026-01-31", "sanity-2.10", "unit-2.10", "end_to_end-2.10")
+    page = run_with(page, "2.10.0", "2026-02-28", "sanity-2.10")
+    page = run_with(page, "2.10.1", "2026-03-31", "unit-2.10")
+    assert matrix.read(page)["2.10", "3.12"] == {
+        "ansible-core": "2.10.1",
+        "Python": "3.12",
+        "sanity": "passed 2026-02-28 with 2.10.0",
+        "units": "passed 2026-03-31",
+        "end to end": "passed 2026-01-31 (selection) with 2.10.0rc1",
+    }
+
+
 @pytest.mark.parametrize(
     ("result", "name"),
     [
