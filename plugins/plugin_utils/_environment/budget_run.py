@@ -107,12 +107,13 @@ class BudgetRun:
             self.before = self.before or self.after
             if self.after is None:
                 return
-            if self.after.guid != self._guid and not was_used:
-                self._run.warn(self._foreign())
+            problem = rules.owner_problem(self.after, self._guid)
+            if problem and not was_used:  # no key of the environment depends on it
+                self._run.warn(problem)
                 self.before = self.after = None
-                return
-            rules.check_owner(self.after, self._guid)
-            if keys := self._team.keys(outcomes if self._run.check_mode else ()):
+            elif problem:
+                self.error = problem
+            elif keys := self._team.keys(outcomes if self._run.check_mode else ()):
                 self.error = rules.still_used(self._run.request, self.after, keys) if whole else None
             elif self._run.check_mode:
                 self.after = None
@@ -121,16 +122,6 @@ class BudgetRun:
                 self.after = None
         except LiteLLMError as error:
             self.error = rules.not_removed(self._run.request, self._team_id, str(error))
-        except UserError as error:
-            self.error = str(error)
-
-    def _foreign(self) -> str:
-        try:
-            if self.after:
-                rules.check_owner(self.after, self._guid)
-        except UserError as error:
-            return str(error)
-        return ""
 
     def show(self) -> None:
         """Read the budget, for the status of an environment. That it cannot be read is a warning."""

@@ -138,17 +138,21 @@ def requested_budget(request: Request) -> SharedBudget | None:
     raise OptionError(f"{name(OPTION if problem.startswith(OPTION) else DURATION_OPTION)}{given}")
 
 
-def check_owner(budget: ObservedBudget, guid: str) -> None:
-    """Check that a team belongs to the environment.
+def owner_problem(budget: ObservedBudget, guid: str) -> str | None:
+    """Return the error for a team that does not belong to the environment; None if it does."""
+    if budget.guid == guid:
+        return None
+    whose = f"environment {shorten(budget.guid)}" if budget.guid else "no environment"
+    return (
+        f"Team {budget.team_id} exists, and belongs to {whose} according to its metadata, so it cannot hold the shared "
+        f"budget of environment {guid}, and is left as it is. Rename or delete the team, or use another guid"
+    )
 
-    :raises UserError: otherwise.
-    """
-    if budget.guid != guid:
-        whose = f"environment {shorten(budget.guid)}" if budget.guid else "no environment"
-        raise UserError(
-            f"Team {budget.team_id} exists, and belongs to {whose} according to its metadata, so it cannot hold the "
-            f"shared budget of environment {guid}, and is left as it is. Rename or delete the team, or use another guid"
-        )
+
+def check_owner(budget: ObservedBudget, guid: str) -> None:
+    """Raise a UserError for a team that does not belong to the environment."""
+    if problem := owner_problem(budget, guid):
+        raise UserError(problem)
 
 
 def changes(desired: SharedBudget, observed: ObservedBudget | None) -> Json | None:

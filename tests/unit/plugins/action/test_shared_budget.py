@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm impo
 NAME = "rhpds.litellm_virtual_keys.litellm_environment"
 TEAM = "virtkey-abc"
 USERS = ["ann", "bob"]
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -511,3 +513,16 @@ def test_a_provision_before_each_request_of_a_destroy(run, proxy):
         teams = set(teams_of_keys(proxy).values())
         assert teams <= set(proxy.teams), "a key is in a team that does not exist"
         assert message or not proxy.teams or proxy.rows, "a team without a key"
+
+
+def test_keys_that_are_rotated_with_an_overlap_share_the_budget_and_leave_nothing(run, proxy):
+    run(users=USERS, shared_budget=100)
+    for row in proxy.rows.values():
+        row["created_at"] = (proxy.now() - 10 * DAY).isoformat()
+    result = run("rotate_old", rotate={"every": "7d", "overlap": "24h"})
+    assert result.get("msg") is None
+    assert [row["team_id"] for row in proxy.rows.values()] == [TEAM] * 4
+    joined = run(users=USERS, shared_budget=50)
+    assert (joined.get("msg"), joined["shared_budget"]["limit"], len(proxy.rows)) == (None, 50.0, 4)
+    assert run("destroy").get("msg") is None
+    assert (proxy.rows, proxy.teams) == ({}, {})
