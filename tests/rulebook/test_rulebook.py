@@ -138,8 +138,6 @@ def test_the_rulebook_of_the_guide(
     change("/key/update", "leaked", spend=0.9)
     change("/key/block", "blocked")
     hostile = f"virtkey-{controller.prefix}-{{{{ lookup('pipe', 'touch {planted}') }}}}"
-    status, created = proxy.request("POST", "/key/generate", {"key_alias": hostile, "blocked": True})
-    assert status == 200
 
     def expires(name: str) -> datetime:
         return datetime.fromisoformat(proxy.row(f"virtkey-{names[name]}")["expires"])
@@ -156,7 +154,14 @@ def test_the_rulebook_of_the_guide(
         wait_until(lambda: saved_secret("leaked") != secrets["leaked"], process)
         # The alias belongs to no key for a moment.
         wait_until(lambda: tokens("leaked") == [key_id(saved_secret("leaked"))], process)
+        replacement = saved_secret("leaked")
+        wait_until(lambda: len(messages) == 1, process)
+        time.sleep(2)  # for a listing with the replacement
+        status, created = proxy.request("POST", "/key/generate", {"key_alias": hostile, "blocked": True})
+        assert status == 200
         wait_until(lambda: len(messages) == 2, process)
+    # Rules run one after the other. The replacement inherits the spend, and was not replaced again.
+    assert (saved_secret("leaked"), tokens("leaked")) == (replacement, [key_id(replacement)])
     assert proxy.chat(secrets["leaked"]) == 401
     texts = sorted(messages)
     assert texts[1].startswith(f"virtkey-{names['blocked']} blocked, ")
@@ -172,6 +177,7 @@ def test_the_rulebook_of_the_guide(
         change("/key/block", "later")
         wait_until(lambda: messages, process)
     assert [message.split()[:2] for message in messages] == [[f"virtkey-{names['later']}", "blocked,"]]
+    assert tokens("leaked") == [key_id(replacement)]
     assert (folder / "state.json").stat().st_mode & 0o777 == 0o600
     written = (folder / "output").read_text() + (folder / "state.json").read_text()
     for secret in (proxy.master_key, *secrets.values(), saved_secret("leaked"), created["key"]):

@@ -7,6 +7,9 @@
 What is true of a key is a mark, such as `blocked` or `ended:2026-12-01T08:00:00Z`. A mark that was not there before
 leads to an event. A mark that is no longer true is forgotten, so that it leads to an event when it becomes true again.
 
+The marks of a key are known by its alias, so that they also count for a key that replaces it: it has another id, and
+inherits the end, the spend and all settings.
+
 Private to this collection: names and behaviour may change in any release.
 """
 
@@ -25,7 +28,7 @@ from .._text import printable
 from .arguments import BLOCKED, ENDED, ENDS_SOON, SPENT, UNKNOWN_MODEL, Watch
 
 Json = dict[str, Any]
-# The marks of each key, by its id.
+# The marks of each key, by its alias, or by its id if it has none.
 Marks = Mapping[str, Collection[str]]
 
 
@@ -33,10 +36,11 @@ Marks = Mapping[str, Collection[str]]
 class Event:
     """An event to send.
 
+    :ivar name: the alias of the key, or its id.
     :ivar mark: what it stands for.
     """
 
-    key_id: str
+    name: str
     mark: str
     body: Json
 
@@ -55,12 +59,14 @@ class Snapshot:
 
     :ivar keys: as `litellm_key_info` returns them.
     :ivar models: what the proxy serves; None if that is unknown.
+    :ivar being_replaced: the aliases that keys get in a moment, and which may belong to no key until then.
     """
 
     keys: Sequence[Mapping[str, Any]]
     now: datetime
     models: Collection[str] | None
     api_endpoint: str = ""
+    being_replaced: Collection[str] = ()
 
 
 @dataclass
@@ -76,17 +82,21 @@ def decide(snapshot: Snapshot, watch: Watch, before: Marks) -> Decision:
 
     :param before: the marks that were true before.
     """
-    events, marks = [], {}
+    events = []
+    marks = {name: frozenset(before[name]) for name in snapshot.being_replaced if name in before}
+    for name in map(_name, snapshot.keys):
+        marks.pop(name, None)
     for key in sorted(snapshot.keys, key=expiry_order):
-        known, found = frozenset(before.get(key["key_id"], ())), _Found()
+        name = _name(key)
+        known, found = frozenset(before.get(name, ())), _Found()
         for find in (_end, _spend, _block, _models):
             find(found, key, snapshot, watch, known)
         for mark, fields in found.fields.items():
             if mark not in known:
                 body = {**_common(key, snapshot), "type": mark.partition(":")[0], **fields}
-                events.append(Event(key["key_id"], mark, {"litellm_key": _escaped(body)}))
+                events.append(Event(name, mark, {"litellm_key": _escaped(body)}))
         if true := frozenset(found.fields) | found.silent:
-            marks[key["key_id"]] = true
+            marks[name] = true | marks.get(name, frozenset())  # two keys may have one alias
     return Decision(events, marks)
 
 
@@ -94,8 +104,12 @@ def without(marks: Mapping[str, frozenset[str]], unsent: Sequence[Event]) -> dic
     """Return the marks without those of events that were not sent."""
     left = dict(marks)
     for event in unsent:
-        left[event.key_id] = left[event.key_id] - {event.mark}
-    return {key_id: true for key_id, true in left.items() if true}
+        left[event.name] = left[event.name] - {event.mark}
+    return {name: true for name, true in left.items() if true}
+
+
+def _name(key: Mapping[str, Any]) -> str:
+    return str(key["key_alias"] or key["key_id"])
 
 
 def _end(found: _Found, key: Mapping[str, Any], snapshot: Snapshot, watch: Watch, _known: Collection[str]) -> None:

@@ -61,14 +61,14 @@ class StateFile:
             raise OptionError(
                 f"state_file {self.path} is about the keys of {state['url']}; use another file for those of {self.url}"
             )
-        return {key_id: frozenset(marks) for key_id, marks in state["keys"].items()}
+        return {name: frozenset(marks) for name, marks in state["keys"].items()}
 
     def save(self, marks: Marks) -> None:
         """Save the marks of each key.
 
         :raises UserError: if the file cannot be written.
         """
-        keys = {key_id: sorted(true) for key_id, true in sorted(marks.items())}
+        keys = {name: sorted(true) for name, true in sorted(marks.items())}
         content = json.dumps({"version": _VERSION, "url": self.url, "keys": keys}, indent=1).encode()
         try:
             with open_parent(str(self.path), Trust(own_uids())) as (folder, name):

@@ -107,10 +107,12 @@ class Watcher:
         keys = [
             {**describe_status(key, now), "guid": (key.alias or "").removeprefix(prefix) or None}
             for key in found
-            # The old key of a rotation ends on purpose, and a replacement that is not complete has no end of its own.
+            # The old key of a rotation ends on purpose. A replacement gets its alias in a moment.
             if not (key.alias or "").endswith((PREVIOUS_SUFFIX, SUCCESSOR_SUFFIX))
         ]
-        return Snapshot(keys, now, models, self._arguments.connection.url)
+        aliases = [key.alias for key in found if key.alias and key.alias.endswith(SUCCESSOR_SUFFIX)]
+        being_replaced = {alias.removesuffix(SUCCESSOR_SUFFIX) for alias in aliases}
+        return Snapshot(keys, now, models, self._arguments.connection.url, being_replaced)
 
     def _models(self) -> frozenset[str] | None:
         """Return what the proxy serves; None if that is unknown, which is logged once."""

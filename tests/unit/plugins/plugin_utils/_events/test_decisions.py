@@ -164,6 +164,34 @@ def test_models_that_are_not_known_for_a_while_lead_to_no_second_event() -> None
     assert kinds(decided(one, before=served.marks)) == [("virtkey-abc", "unknown_model", "llama")]
 
 
+def test_a_key_that_is_replaced_leads_to_no_second_event() -> None:
+    """A replacement has another id, and inherits the spend: an event for it could replace it again and again."""
+    spent = {"max_budget": 10, "spend": 9, "blocked": True, "models": ["gone"], "expires": at(HOUR)}
+    first = decided(listed("abc", **spent))
+    assert len(first.events) == 4
+    replaced = decided({**listed("abc", **spent), "key_id": "2" * 64}, before=first.marks)
+    assert replaced == Decision([], first.marks)
+    nobody = decided({**listed("x", **spent), "key_alias": None})
+    assert decided({**listed("x", **spent), "key_alias": None}, before=nobody.marks).events == []
+
+
+def test_what_is_true_of_a_key_that_is_just_being_replaced_is_kept() -> None:
+    first = decided(listed("abc", blocked=True))
+    between = decide(Snapshot([], NOW, (), URL, being_replaced={"virtkey-abc", "virtkey-new"}), ALL, first.marks)
+    assert between == Decision([], first.marks)
+    assert decided({**listed("abc", blocked=True), "key_id": "2" * 64}, before=between.marks).events == []
+    present = Snapshot([listed("abc")], NOW, (), URL, being_replaced={"virtkey-abc"})
+    assert decide(present, Watch(frozenset({"blocked"}), parse("24h"), ()), first.marks).marks == {}
+
+
+def test_each_of_two_keys_with_one_alias_leads_to_an_event() -> None:
+    both = [{**listed("abc", blocked=True), "key_id": digit * 64} for digit in "12"]
+    first = decided(*both)
+    assert [event.body["litellm_key"]["key_id"] for event in first.events] == ["1" * 64, "2" * 64]
+    assert decided(*both, before=first.marks).events == []
+    assert decided(both[0], before=first.marks) == Decision([], first.marks)
+
+
 def test_keys_that_are_gone_are_forgotten() -> None:
     first = decided(listed("abc", blocked=True), listed("other", blocked=True))
     assert len(first.marks) == 2
