@@ -134,6 +134,8 @@ def tidy(desired: DesiredKey, key: ObservedKey, snapshot: Snapshot) -> Delete | 
     if ended:
         return Delete(tuple(one.key_id for one in ended))
     for one in snapshot.previous:
+        if one.problem:  # it can be deleted, but not changed
+            continue
         changes: dict[str, Any] = {}
         # A run that changes the settings of the key while another one retires it sends them to the retired key.
         latest = key.overlap.after(now) if key.overlap else None

@@ -262,6 +262,15 @@ def test_the_previous_key_of_a_key_that_is_as_desired(rotate, row, settings, ste
     assert (result.operation, result.step) == ("updated" if step else "unchanged", step)
 
 
+@pytest.mark.parametrize("row", [{"metadata": "unreadable"}, {"models": 5}])
+def test_a_previous_key_with_unreadable_data_is_not_changed(row):
+    current, previous = key(MINE, age=DAY, metadata=MARK), previous_of(**row)
+    assert previous.problem
+    assert planned(current, previous, settings={"blocked": True}).step == Update(MINE.key_id, {"blocked": True}, None)
+    assert planned(replace(current, settings={**current.settings, "blocked": True}), previous).step is None
+    assert set(planned(current, previous, present=False).step.key_ids) == {MINE.key_id, OTHER.key_id}
+
+
 @pytest.mark.parametrize("overlap", ["0s", "soon", None, 5])
 def test_an_unreadable_overlap_is_not_corrected(overlap):
     mark = {PREVIOUS: {"key_id": OTHER.key_id, "overlap": overlap}}
