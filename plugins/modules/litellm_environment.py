@@ -120,13 +120,13 @@ options:
         if the saved user data shows that one was. It fails if other keys are in the team. The team is also deleted when
         the last key leaves it, for example with C(unset=[team_id]) in O(settings).
     type: float
-    version_added: 2.0.0
+    version_added: 2.1.0
   shared_budget_duration:
     description:
       - The interval after which the spend of O(shared_budget) is reset to zero, such as V(7d). LiteLLM resets it at the
         start of a day, week or month. Without it, the budget is never reset, unless the proxy has a default.
     type: str
-    version_added: 2.0.0
+    version_added: 2.1.0
   metadata:
     description:
       - Additional metadata of the keys. The action adds the guid and, for multiple users, the name of the user. The

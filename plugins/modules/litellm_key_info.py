@@ -52,6 +52,7 @@ options:
       - Whether to return the shared budgets of the environments of the keys, too. This lists the teams of the proxy if
         a key is in a team that can be such a budget. If they cannot be listed, a warning says why.
     type: bool
+    version_added: 2.1.0
     default: false
 seealso:
   - module: rhpds.litellm_virtual_keys.litellm_key
