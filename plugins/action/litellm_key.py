@@ -46,7 +46,8 @@ class ActionModule(ControllerAction):
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
         arguments = self.arguments(task_vars)
         options = coerce_options(self.OPTIONS, arguments, "litellm_key")
-        desired = desired_keys(each_key_options(options, arguments), options["master_key"])
+        in_list = options["virtual_keys"] is not None
+        desired = desired_keys(each_key_options(options, arguments), options["master_key"], in_list=in_list)
         if options["recall"]:
             desired = self._with_known_secrets(desired, task_vars)
         client = self.connect(options)

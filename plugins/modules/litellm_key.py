@@ -338,8 +338,8 @@ options:
       - The replacement requires a LiteLLM Enterprise license, and C(LITELLM_KEY_ROTATION_ENABLED) in the environment of
         the proxy. LiteLLM accepts the option without them.
       - B(This collection does not know the new secret). The saved secret stops working, and the secret of the key is
-        then unknown (see O(on_unknown_key)). To replace secrets so that they are known, use O(rotate) or
-        O(regenerate).
+        then unknown (see O(on_unknown_key)). To replace secrets so that they are known, use O(rotate), which cannot be
+        combined with it, or O(regenerate).
       - This requires LiteLLM 1.77.5 or later.
     type: bool
     version_added: 2.1.0

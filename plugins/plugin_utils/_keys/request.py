@@ -25,8 +25,10 @@ LIFETIME_OPTIONS = ("expires_at", "runtime", "duration")
 # Only one option of each group may be given.
 EXCLUSIVE_OPTIONS = (("key", "key_seed"), ("key_type", "allowed_routes"), ("soft_budget", "budget_id"))
 
+# Neither has an effect without the other.
+TEMPORARY_BUDGET = ("temp_budget_increase", "temp_budget_expiry")
 # Two options that LiteLLM stores together only. The first one alone can be false.
-SENT_TOGETHER = (("auto_rotate", "rotation_interval"), ("temp_budget_increase", "temp_budget_expiry"))
+SENT_TOGETHER = (("auto_rotate", "rotation_interval"), TEMPORARY_BUDGET)
 
 # The options of one key, all of them, with coerced values; None stands for an option that is not given.
 KeyOptions = Mapping[str, Any]
@@ -34,9 +36,10 @@ KeyOptions = Mapping[str, Any]
 _NOT_EXTRA_PARAMS = ("duration", "expires", "token", "key_name")
 
 
-def desired_keys(each: Sequence[KeyOptions], master_key: str | None) -> list[DesiredKey]:
+def desired_keys(each: Sequence[KeyOptions], master_key: str | None, *, in_list: bool) -> list[DesiredKey]:
     """Return the desired keys in the order of their options.
 
+    :param in_list: they are those of `virtual_keys`.
     :raises OptionError: if options contradict each other, or name a key more than once.
     """
     keys = []
@@ -44,7 +47,7 @@ def desired_keys(each: Sequence[KeyOptions], master_key: str | None) -> list[Des
         try:
             keys.append(desired_key(options, master_key))
         except OptionError as error:
-            where = f"virtual_keys[{index}]: " if len(each) > 1 else ""
+            where = f"virtual_keys[{index}]: " if in_list else ""
             raise OptionError(f"{where}{error}") from None
     check_unique(keys, "virtual_keys")
     return keys
@@ -81,6 +84,8 @@ def desired_key(options: KeyOptions, master_key: str | None) -> DesiredKey:
         raise OptionError("rotate and key cannot both be given: each new secret differs from the last one")
     if rotation and options["regenerate"] == "always":
         raise OptionError("rotate and regenerate: always cannot both be given: one replaces only keys that are old")
+    if rotation and (options["auto_rotate"] or (options["on_create"] or {}).get("auto_rotate")):
+        raise OptionError("rotate and auto_rotate: true cannot both be given: LiteLLM does not return its new secrets")
     return DesiredKey(
         alias=alias,
         key_id=key_id,
@@ -193,6 +198,8 @@ def _settings(options: KeyOptions) -> dict[str, Any]:
             raise OptionError(f"{name} is given and is also in unset")
         if name in SETTINGS:
             settings[name] = setting(name).cleared_value
+        if name in TEMPORARY_BUDGET:
+            settings.update(dict.fromkeys(TEMPORARY_BUDGET))
     return settings
 
 

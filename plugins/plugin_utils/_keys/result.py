@@ -210,6 +210,11 @@ def _diffable(key: ObservedKey | None, extra: Sequence[str]) -> Json:
         for name, value in values.items()
         if value not in (None, [], {}, setting(name).cleared_value) and value is not False
     }
+    # The settings that LiteLLM stores in the metadata are shown once.
+    if metadata := {
+        name: value for name, value in (settings.pop("metadata", None) or {}).items() if name not in settings
+    }:
+        settings["metadata"] = metadata
     return {"key_alias": key.alias, "key_id": key.key_id or None, "expires": instant_text(key.expires), **settings}
 
 

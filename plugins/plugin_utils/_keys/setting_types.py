@@ -198,21 +198,22 @@ class BudgetLimitsSetting(Setting):
         return len(desired or ()) == len(present or ()) and is_same_json(wanted, found)
 
     def normalize(self, value: Any) -> Any:
-        for index, one in enumerate(value):
-            where = f"budget_limits[{index}]"
-            if not isinstance(one, Mapping) or one.keys() != {"budget_duration", "max_budget"}:
-                raise OptionError(f"{where} must be a dictionary like {{budget_duration: 1d, max_budget: 5}}")
-            if not is_amount(one["max_budget"]):
-                raise OptionError(
-                    f"{where}: max_budget is {one['max_budget']!r}; it must be at least 0 and less than {MAX_NUMBER:g}"
-                )
-            with naming(f"{where}.budget_duration"):
-                parse(one["budget_duration"])
-        limits = [{**one, "budget_duration": str(parse(one["budget_duration"]))} for one in value]
+        limits = [_budget_limit(f"budget_limits[{index}]", one) for index, one in enumerate(value)]
         durations = [one["budget_duration"] for one in limits]
         if repeated := sorted({one for one in durations if durations.count(one) > 1}):
             raise OptionError(f"budget_limits names {', '.join(repeated)} more than once")
         return limits
+
+
+def _budget_limit(where: str, limit: Any) -> dict[str, Any]:
+    if isinstance(limit, Mapping) and (unknown := sorted({*map(str, limit)} - {"budget_duration", "max_budget"})):
+        raise OptionError(f"{where} contains '{unknown[0]}'; it can contain budget_duration and max_budget")
+    if not isinstance(limit, Mapping) or any(limit.get(name) is None for name in ("budget_duration", "max_budget")):
+        raise OptionError(f"{where} must be a dictionary like {{budget_duration: 1d, max_budget: 5}}, but is {limit!r}")
+    with naming(where):
+        amount = as_kind("max_budget", limit["max_budget"], "float")
+    with naming(f"{where}.budget_duration"):
+        return {"budget_duration": str(parse(limit["budget_duration"])), "max_budget": amount}
 
 
 def _window(limit: Mapping[str, Any]) -> str:

@@ -49,11 +49,15 @@ def fits(value: Any, kind: Kind) -> bool:
 
 
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
-_KIND_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_KIND_NAMES = {
+    "int": f"a whole number of at least 0 and less than {MAX_NUMBER:g}",
+    "float": f"a number of at least 0 and less than {MAX_NUMBER:g}",
+    "bool": "true or false",
+}
 
 
 def as_kind(name: str, value: Any, kind: Kind) -> Any:
-    """Return a number or a boolean, or the one that a text stands for; null stays null.
+    """Return an amount or a boolean, or the one that a text stands for; null stays null.
 
     :raises OptionError: for any other value.
     """
@@ -62,7 +66,7 @@ def as_kind(name: str, value: Any, kind: Kind) -> Any:
         text = value.strip().lower()
         with contextlib.suppress(ValueError, KeyError):
             converted = _BOOLEANS[text] if kind == "bool" else _number(text)
-    is_valid = isinstance(converted, bool) == (kind == "bool") and fits(converted, kind)
+    is_valid = isinstance(converted, bool) if kind == "bool" else is_amount(converted)
     if converted is not None and not (is_valid and (kind != "int" or converted == int(converted))):
         raise OptionError(f"{name} is {value!r}; it must be {_KIND_NAMES[kind]}")
     return converted

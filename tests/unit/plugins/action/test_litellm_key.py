@@ -231,6 +231,9 @@ def test_a_short_seed_and_the_master_key_as_a_seed_are_refused(run, error_of, pr
         ([{"guid": "a"}, "b"], ["virtual_keys[1] must be a dictionary"]),
         ([{"guid": "a", "url": "http://other"}], ["virtual_keys[0]", "no option 'url'"]),
         ([{"guid": "a", "colour": "red"}], ["virtual_keys[0]", "no option 'colour'"]),
+        ([{"guid": "a", "auto_rotate": True}], ["virtual_keys[0]: auto_rotate needs rotation_interval"]),
+        ([{"guid": "a", "budget_limits": [{}]}], ["virtual_keys[0]: budget_limits[0] must be"]),
+        ([{"guid": "a", "router_settings": {"timeout": "x"}}], ["virtual_keys[0]: router_settings: timeout is 'x'"]),
     ],
 )
 def test_a_list_with_an_invalid_key_is_refused(error_of, keys, parts):
@@ -490,6 +493,20 @@ def test_each_key_can_clear_or_override_common_settings(run):
     )
     assert [one["models"] for one in result["virtual_keys"]] == [[], ["gpt-4o"], ["gpt-4o"]]
     assert [one["duration"] for one in result["virtual_keys"]] == [None, "7d", None]
+
+
+def test_check_mode_predicts_the_diff_of_settings_in_metadata(run):
+    settings = {
+        "temp_budget_increase": 5,
+        "temp_budget_expiry": "2099-01-01",
+        "tags": ["lab"],
+        "metadata": {"course": "granite"},
+        "key_seed": SEED,
+    }
+    (predicted,), (real,) = (run(guid="abc", check_mode=one, diff=True, **settings)["diff"] for one in (True, False))
+    assert predicted["after"] == real["after"]
+    assert real["after"]["metadata"] == {"course": "granite"}
+    assert real["after"]["temp_budget_increase"] == 5.0
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

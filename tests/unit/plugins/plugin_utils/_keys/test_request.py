@@ -14,6 +14,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse_instant
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Lifetime
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import (
+    TEMPORARY_BUDGET,
     desired_key,
     desired_keys,
     override_options,
@@ -109,25 +110,25 @@ def test_an_error_names_the_position_of_the_key() -> None:
     with pytest.raises(
         OptionError, match=r"^virtual_keys\[1\]: max_budget is -1; it must be at least 0 and less than 1e\+18$"
     ):
-        desired_keys(options, None)
+        desired_keys(options, None, in_list=True)
     with pytest.raises(OptionError, match=r"^max_budget is -1; it must be at least 0 and less than 1e\+18$"):
-        desired_keys(options[1:], None)
+        desired_keys(options[1:], None, in_list=False)
 
 
 def test_a_key_that_is_named_twice_is_an_error() -> None:
     options = [coerce_key_options(one) for one in ({"guid": "a"}, {"guid": "b"}, {"key_alias": "virtkey-a"})]
     with pytest.raises(OptionError, match=r"^virtual_keys names virtkey-a more than once$"):
-        desired_keys(options, None)
+        desired_keys(options, None, in_list=True)
 
 
 @pytest.mark.parametrize("own", [{"key": SECRET}, {"key": SECRET, "key_version": 2}])
 def test_one_secret_for_several_keys_is_an_error(own: dict[str, Any]) -> None:
     options = [coerce_key_options({"guid": guid, **own}) for guid in "ab"]
     with pytest.raises(OptionError, match=r"^Several virtual keys have the same secret \(key\); ") as error:
-        desired_keys(options, None)
+        desired_keys(options, None, in_list=True)
     assert SECRET not in str(error.value)
     absent = coerce_key_options({"guid": "b", **own, "state": "absent"})
-    assert len(desired_keys([options[0], absent], None)) == 2
+    assert len(desired_keys([options[0], absent], None, in_list=True)) == 2
 
 
 # Secrets
@@ -185,11 +186,23 @@ def test_the_rotation(arguments: dict[str, Any], rotation: Any) -> None:
             {"guid": "abc", "regenerate": "always"},
             "rotate and regenerate: always cannot both be given: one replaces only keys that are old",
         ),
+        *(
+            (
+                {"guid": "abc", **arguments},
+                "rotate and auto_rotate: true cannot both be given: LiteLLM does not return its new secrets",
+            )
+            for auto_rotate in [{"auto_rotate": True, "rotation_interval": "7d"}]
+            for arguments in (auto_rotate, {"on_create": auto_rotate})
+        ),
     ],
 )
 def test_options_that_contradict_a_rotation(arguments: dict[str, Any], message: str) -> None:
     assert error_of(rotate={"every": "30d"}, **arguments) == message
     desired(rotate={}, **arguments)
+
+
+def test_a_rotation_allows_that_litellm_does_not_rotate() -> None:
+    assert desired(guid="abc", rotate={"every": "30d"}, auto_rotate=False).settings == {"auto_rotate": False}
 
 
 def test_later_versions_of_the_secret_are_looked_for_where_a_key_may_be_rotated() -> None:
@@ -215,7 +228,9 @@ def test_settings_that_are_not_given_are_left_alone() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_can_be_cleared(name: str) -> None:
-    assert desired(guid="abc", unset=[name]).settings == {name: SETTINGS[name].cleared_value}
+    settings = desired(guid="abc", unset=[name]).settings
+    assert settings[name] == SETTINGS[name].cleared_value
+    assert set(settings) == ({*TEMPORARY_BUDGET} if name in TEMPORARY_BUDGET else {name})
 
 
 def test_the_expiry_can_be_removed() -> None:
@@ -271,6 +286,13 @@ def test_a_budget_duration_is_written_in_one_unit() -> None:
             },
         ),
         ({"budget_limits": []}, {"budget_limits": []}),
+        *(
+            (
+                {"budget_limits": [{"budget_duration": "1d", "max_budget": text}]},
+                {"budget_limits": [{"budget_duration": "1d", "max_budget": number}]},
+            )
+            for text, number in (("2", 2), ("2.0", 2.0), (" 1e1 ", 10.0), ("0", 0))
+        ),
         ({"auto_rotate": False}, {"auto_rotate": False}),
         ({"auto_rotate": True, "rotation_interval": "30 days"}, {"auto_rotate": True, "rotation_interval": "30d"}),
         (
@@ -330,12 +352,33 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
     ("options", "message"),
     [
         *(
-            ({"budget_limits": [A_WINDOW, one]}, "budget_limits[1] must be a dictionary like {budget_duration: 1d, max")
-            for one in ("1d", {"max_budget": 1}, {**A_WINDOW, "reset_at": "2030-01-01"}, {"budget_limit": 1})
+            (
+                {"budget_limits": [A_WINDOW, one]},
+                f"budget_limits[1] must be a dictionary like {{budget_duration: 1d, max_budget: 5}}, but is {one!r}",
+            )
+            for one in ("1d", {}, {"max_budget": 1}, {"budget_duration": "1d"}, {**A_WINDOW, "max_budget": None})
         ),
         *(
-            ({"budget_limits": [{**A_WINDOW, "max_budget": amount}]}, f"budget_limits[0]: max_budget is {amount!r}; it")
-            for amount in (-1, 1e18, "5", None, True)
+            (
+                {"budget_limits": [A_WINDOW, {**one, name: 1}]},
+                f"budget_limits[1] contains '{name}'; it can contain budget_duration and max_budget",
+            )
+            for name, one in (("reset_at", A_WINDOW), ("budget_limit", {}), (5, A_WINDOW))
+        ),
+        *(
+            (
+                {"budget_limits": [{**A_WINDOW, "max_budget": amount}]},
+                f"budget_limits[0]: max_budget is {amount!r}; it must be a number of at least 0 and less than 1e+18",
+            )
+            for amount in (-1, 1e18, "-5", "five", "nan", "", True, [5])
+        ),
+        *(
+            (
+                {"router_settings": {name: amount}},
+                f"router_settings: {name} is {amount!r}; it must be {kind} of at least 0 and less than 1e+18",
+            )
+            for name, kind in (("num_retries", "a whole number"), ("timeout", "a number"))
+            for amount in (-1, "-1", 1e18)
         ),
         (
             {"budget_limits": [{**A_WINDOW, "max_budget": float("nan")}]},
@@ -496,8 +539,10 @@ def test_a_key_without_the_rotation_of_the_others_is_named_until_its_interval_is
     with pytest.raises(
         OptionError, match=r"^virtual_keys\[1\]: rotation_interval is given, but auto_rotate is false; "
     ):
-        desired_keys([coerce_key_options(override_options(common, one)) for one in own], None)
+        desired_keys([coerce_key_options(override_options(common, one)) for one in own], None, in_list=True)
     own[1]["unset"] = ["rotation_interval"]
-    rotated, other = desired_keys([coerce_key_options(override_options(common, one)) for one in own], None)
+    rotated, other = desired_keys(
+        [coerce_key_options(override_options(common, one)) for one in own], None, in_list=True
+    )
     assert rotated.settings == common
     assert other.settings == {"auto_rotate": False, "rotation_interval": None}
