@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -55,15 +56,17 @@ def main() -> int:
     """Print the comparison, and return 1 if the last release does not know what this collection sends or reads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*", help="releases such as 1.106.2, or newest; the last two are compared")
-    parser.add_argument("--all", action="store_true", help="the newest final release of each minor (5 minutes, 2 GB)")
+    parser.add_argument("--all", action="store_true", help="the newest final release of each minor (20 minutes, 2 GB)")
     options = parser.parse_args()
+    if options.all and options.releases:
+        parser.error(f"--all stands for all releases; remove either it or {' '.join(options.releases)}")
     ours = usage()
     names = options.releases or ([ALL] if options.all else [OLDEST, *matrix_releases(), NEWEST])
     schemas = schemas_of(names, ours)
     if not schemas:
         return 0
     print("\n".join(report(ours, schemas)))
-    return 1 if problems(ours, schemas[-1]) or wrong_pages(schemas) else 0
+    return 1 if problems(ours, *schemas[-2:]) or wrong_pages(schemas) else 0
 
 
 def report(ours: Usage, schemas: list[Schema]) -> list[str]:
@@ -84,7 +87,7 @@ def report(ours: Usage, schemas: list[Schema]) -> list[str]:
     lines += [f"{request}: {', '.join(names)}" for request, names in compare.without_option(ours, last).items()]
     if found := compare.undeclared(ours, last):
         lines += ["", f"Fields of responses whose types {last.version} does not declare", "", *found]
-    if found := problems(ours, last):
+    if found := problems(ours, *schemas[-2:]):
         lines += ["", f"Problems with {last.version}", "", *found]
     if found := wrong_pages(schemas):
         lines += ["", "Problems with the documentation", "", *found]
@@ -99,12 +102,14 @@ def wrong_pages(schemas: list[Schema]) -> list[str]:
     return [line for schema in schemas for line in compare.misdocumented(schema, first_releases)]
 
 
-def problems(ours: Usage, schema: Schema) -> list[str]:
-    """Return what this collection does wrong with a release."""
+def problems(ours: Usage, *schemas: Schema) -> list[str]:
+    """Return what this collection does wrong with the last of some releases, and what cannot be compared any more."""
+    *earlier, schema = schemas
     lost = compare.lost_metadata(schema, KEPT_METADATA)
     return [
         *(f"it does not know {one}" for one in compare.unknown(ours, schema)),
         *compare.mistyped(ours, schema),
+        *(line for one in earlier for line in compare.undeclared_since(ours, one, schema)),
         *compare.unconverted(schema, _CONVERTED),
         *(f"unset: [metadata] would remove {one}; add it to KEPT_METADATA" for one in lost),
     ]
@@ -128,14 +133,14 @@ def schemas_of(names: list[str], ours: Usage) -> list[Schema]:
     reads = {request: sorted(paths) for request, paths in ours.responses.items()}
     key = hashlib.sha256(code + json.dumps(reads, sort_keys=True).encode()).hexdigest()[:10]
     # A version never changes, but names like `newest` can mean another version tomorrow.
-    saved = {name: read_saved(CACHE / f"{name}-{key}.json") for name in names}
+    saved = {name: read_saved(CACHE / f"{name}-{key}.json", name, reads) for name in names}
     versions = [name for name in names if saved[name]]
     if len(versions) < len(names):
         versions = resolve(names, published(), lambda text: print(text, file=sys.stderr))
     schemas = []
     for version in versions:
         file = CACHE / f"{version}-{key}.json"
-        schema = saved.get(version) or read_saved(file)
+        schema = saved.get(version) or read_saved(file, version, reads)
         if schema is None:
             print(f"Reading LiteLLM {version}.", file=sys.stderr)
             with wheel(version) as path:
@@ -145,12 +150,13 @@ def schemas_of(names: list[str], ours: Usage) -> list[Schema]:
     return schemas
 
 
-def read_saved(file: Path) -> Schema | None:
-    """Return a saved schema; None if there is none, or if the file is damaged."""
+def read_saved(file: Path, version: str, requests: Collection[str]) -> Schema | None:
+    """Return the saved schema of a version with these requests; None if there is none, or if the file is damaged."""
     try:
-        return from_json(json.loads(file.read_text(encoding="utf-8")))
+        schema = from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    return schema if schema.version == version and schema.routes.keys() == set(requests) else None
 
 
 def save(file: Path, schema: Schema) -> None:

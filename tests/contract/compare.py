@@ -10,9 +10,10 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.values import Kind
-from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import examples, is_accepted
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import examples, is_accepted, is_within
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.schema import Field, Route, Schema
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import INVALID_ON_PURPOSE, Usage, accepted_type
 
@@ -33,6 +34,7 @@ def unknown(usage: Usage, schema: Schema) -> list[str]:
             found.append(request)
         else:
             found += [f"{request} {name}" for name in names - set(route.fields)]
+            found += [f"{request} {name}" for name in _nested_values(usage, request, route).keys() - set(route.nested)]
             if route.response is not None:
                 found += [f"{request} → {path}" for path in usage.responses[request] - set(route.response)]
     found += [f"row {name}" for name in usage.row - set(schema.row)]
@@ -46,19 +48,53 @@ def mistyped(usage: Usage, schema: Schema) -> list[str]:
     found = []
     for request, fields in usage.values.items():
         route = schema.routes.get(request)
-        known = route.fields if route else {}
-        for name in fields.keys() & known.keys():
-            declared = known[name].get("type", "")
-            for value in fields[name]:
+        if route is None:
+            continue
+        known, in_query = {**route.fields, **route.nested}, request.startswith("GET ")
+        sent = {**fields, **_nested_values(usage, request, route)}
+        for name in sent.keys() & known.keys():
+            declared, limits = (known[name].get(attribute, "") for attribute in ("type", "limits"))
+            for value in sent[name]:
                 is_probe = (request, name, value) == INVALID_ON_PURPOSE
-                if is_accepted(declared, value, in_query=request.startswith("GET ")) == is_probe:
+                is_allowed = is_within(limits, value, in_query=in_query)
+                if (is_allowed and is_accepted(declared, value, in_query=in_query)) == is_probe:
                     verb = "accepts" if is_probe else "does not accept"
-                    found.append(f"{request} {name} is {declared}, which {verb} {_short(json.dumps(value))}")
+                    shown = declared if is_allowed else limits
+                    found.append(f"{request} {name} is {shown}, which {verb} {_short(json.dumps(value))}")
                     break
+        required = {name for name, one in route.fields.items() if "required" in one}
+        found += [f"{request} requires {name}, which is not always sent" for name in required - usage.always[request]]
     for what, accepted, declared in _read_types(usage, schema):
         if not all(is_accepted(accepted, one) for one in examples(declared)):
             found.append(f"{what} is {declared}, but this collection accepts {accepted}")
     return sorted(found)
+
+
+def _nested_values(usage: Usage, request: str, route: Route) -> dict[str, list[Any]]:
+    """Return the values that this collection sends in the models in a body, by their names as in `Route.nested`."""
+    found: dict[str, list[Any]] = {}
+    for name in {nested.split(".")[0] for nested in route.nested} & usage.values[request].keys():
+        by_name = route.fields.get(name, {}).get("type", "").startswith("dict")
+        for value in usage.values[request][name]:
+            members = value if isinstance(value, list) else value.values() if by_name and value else [value]
+            for one in members:
+                for inner, sent in one.items() if isinstance(one, dict) else ():
+                    found.setdefault(f"{name}.{inner}", []).append(sent)
+    return found
+
+
+def undeclared_since(usage: Usage, old: Schema, new: Schema) -> list[str]:
+    """Return the fields of responses that this collection reads, and whose types only the older release declares."""
+    found = []
+    for request, one, other in _routes(usage, old, new):
+        before, after = (
+            {path for path in usage.responses[request] if (route.response or {}).get(path, {}).get("type")}
+            for route in (one, other)
+        )
+        known = before if other.response is None else set(other.response)
+        if names := sorted((before & known) - after):
+            found.append(f"{request} → {', '.join(names)}: {old.version} declares types that {new.version} does not")
+    return found
 
 
 def unconverted(schema: Schema, kinds: Mapping[str, Kind]) -> list[str]:
@@ -235,12 +271,16 @@ def _new_fields(usage: Usage, old: Schema, new: Schema) -> Iterator[str]:
 
 
 def _refusals(usage: Usage, one: Schema, other: Schema) -> list[str]:
-    """Return the errors that only the other release can raise, with the requests that raise them."""
-    before = {text for route in _existing(usage, one) for text in route.refusals}
+    """Return the errors that requests can raise in the other release only, with these requests.
+
+    Of a request that only the other release knows, these are the errors that no request raises in the first one.
+    """
+    every_before = {text for route in _existing(usage, one) for text in route.refusals}
     requests: dict[str, list[str]] = {}
     for request in sorted(usage.sent):
         if route := other.routes.get(request):
-            for text in set(route.refusals) - before:
+            known = one.routes.get(request)
+            for text in set(route.refusals) - (set(known.refusals) if known else every_before):
                 requests.setdefault(text, []).append(request.split("/")[-1])
     every = len(list(_existing(usage, other)))
     return sorted(

@@ -10,6 +10,9 @@ schema, such as `String[]` or `Json?`. Any other name is that of a model, which 
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +67,30 @@ def is_accepted(declared: str, value: Any, *, in_query: bool = False) -> bool:
         return _SIMPLE[name](_from_text(value) if in_query and name not in ("str", "datetime") else value)
     of_values = arguments[-1] if name == "dict" and arguments else _ANY
     return isinstance(value, dict) and all(is_accepted(of_values, one) for one in value.values())
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "ge": operator.ge,
+    "gt": operator.gt,
+    "le": operator.le,
+    "lt": operator.lt,
+    "min_length": lambda value, limit: len(value) >= limit,
+    "max_length": lambda value, limit: len(value) <= limit,
+    "pattern": lambda value, limit: bool(re.search(limit, value)),
+}
+
+
+def is_within(limits: str, value: Any, *, in_query: bool = False) -> bool:
+    """Return whether a value is within limits such as `ge=1, max_length=9`. Only constants are compared."""
+    call = ast.parse(f"_({limits})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    for keyword in () if value is None else call.keywords:
+        name = str(keyword.arg)
+        number = _from_text(value) if in_query and name in ("ge", "gt", "le", "lt") else value
+        with contextlib.suppress(ValueError, TypeError):  # not a constant, or for another type of a union
+            if not _COMPARISONS[name](number, ast.literal_eval(keyword.value)):
+                return False
+    return True
 
 
 def examples(declared: str) -> list[Any]:

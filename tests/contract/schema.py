@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import functions
+from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.json_types import is_accepted
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.package import Defined, Function, Package
 
 TYPES = "litellm/proxy/_types.py"
@@ -23,7 +24,8 @@ _LIMITS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 # Responses that contain rows of the key table, under these names.
 _ROWS = {"GET /key/info": "info", "GET /key/list": "keys"}
 
-# The attributes of a field: type, default, limits, description, and documentation in the docstring, as text.
+# The attributes of a field: type, default, limits, description, and documentation in the docstring, as text. A field of
+# a request that has no default is `required`.
 Field = Mapping[str, str]
 
 
@@ -115,6 +117,7 @@ def _route(package: Package, request: str, reads: Iterable[str]) -> Route | None
             nested.update({name: one for name, one in _nested(package, bodies[0]).items() if "." in name})
         else:
             fields[argument.arg] = _field(package, handler.file, argument.annotation, default)
+    fields = {name: one if "default" in one else {**one, "required": "yes"} for name, one in fields.items()}
     for name, meaning in functions.documented(handler).items():
         if name in fields:
             fields[name] = {**fields[name], "documentation": meaning}
@@ -152,13 +155,14 @@ def _response(
 
 def _nested(package: Package, model: Defined) -> dict[str, Field]:
     """Return the fields of a model, and after their names and a dot, those of the models in their types."""
-    fields = _fields(package, model)
-    found = dict(fields)
-    for name, one in fields.items():
-        for word in reversed(re.findall(r"\w+", one["type"])):
-            inner = package.find(word, model.file)
-            members = _fields(package, inner) if inner and _is_model(inner) else {}
-            found |= {f"{name}.{member}": kind for member, kind in members.items()}
+    found: dict[str, Field] = {}
+    for ancestor in _lineage(package, model):
+        for name, one in _own_fields(package, ancestor).items():
+            found[name] = one
+            for word in reversed(re.findall(r"\w+", one["type"])):
+                inner = package.find(word, ancestor.file)
+                members = _fields(package, inner) if inner and _is_model(inner) else {}
+                found |= {f"{name}.{member}": kind for member, kind in members.items()}
     return found
 
 
@@ -168,30 +172,49 @@ def _is_model(found: Defined) -> bool:
 
 def _fields(package: Package, model: Defined) -> dict[str, Field]:
     """Return the fields of a model, those of its bases included."""
+    return {name: one for each in _lineage(package, model) for name, one in _own_fields(package, each).items()}
+
+
+def _lineage(package: Package, model: Defined) -> Iterator[Defined]:
+    """Yield the bases of a model, and then the model."""
     assert isinstance(model.node, ast.ClassDef)
-    fields: dict[str, Field] = {}
     for base in model.node.bases:
         found = package.find(base.id, model.file) if isinstance(base, ast.Name) else None
         if found and isinstance(found.node, ast.ClassDef) and found.node is not model.node:
-            fields.update(_fields(package, found))
-    for statement in model.node.body:
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-            continue
-        if "ClassVar" not in ast.unparse(statement.annotation):
-            fields[statement.target.id] = _field(package, model.file, statement.annotation, statement.value)
-    return fields
+            yield from _lineage(package, found)
+    yield model
+
+
+def _own_fields(package: Package, model: Defined) -> dict[str, Field]:
+    assert isinstance(model.node, ast.ClassDef)
+    return {
+        one.target.id: _field(package, model.file, one.annotation, one.value)
+        for one in model.node.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        if "ClassVar" not in ast.unparse(one.annotation)
+    }
 
 
 def _field(package: Package, file: str, annotation: ast.expr, default: ast.expr | None) -> Field:
-    found = {"type": _type(package, file, annotation)}
-    if isinstance(default, ast.Call) and functions.called(default) in ("Field", "Query"):
-        given = {keyword.arg: ast.unparse(keyword.value) for keyword in default.keywords if keyword.arg}
-        shown = given.get("default") or (ast.unparse(default.args[0]) if default.args else None)
-        found["limits"] = ", ".join(f"{name}={given[name]}" for name in _LIMITS if name in given)
-        found["description"] = given.get("description", "")
-    else:
-        shown = None if default is None else ast.unparse(default)
-    return {name: value for name, value in {**found, "default": shown or ""}.items() if value}
+    """Return the attributes of a field: those in `Field()` and `Query()`, and in such calls in `Annotated[]`."""
+    given: dict[str | None, str] = {}
+    shown = None if default is None else ast.unparse(default)
+    for call in (*ast.walk(annotation), default):
+        if isinstance(call, ast.Call) and functions.called(call) in ("Field", "Query"):
+            given |= {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            if call is default:
+                first = ast.unparse(call.args[0]) if call.args else None
+                shown = given.get("default") or given.get("default_factory") or first
+    return {
+        name: value
+        for name, value in {
+            "type": _type(package, file, annotation),
+            "default": "" if shown in (None, "...") else shown,
+            "limits": ", ".join(f"{name}={given[name]}" for name in _LIMITS if name in given),
+            "description": given.get("description"),
+        }.items()
+        if value
+    }
 
 
 def _type(package: Package, file: str, annotation: ast.expr) -> str:
@@ -272,18 +295,37 @@ def to_json(schema: Schema) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Schema:
-    """Return the schema that `to_json` returned."""
+    """Return the schema that `to_json` returned.
+
+    :raises LookupError: if a part is missing.
+    :raises TypeError: if a part has another type.
+    """
+    parts = _check(value, _SCHEMA_TYPES)
     routes = {
-        name: one
-        and Route(
-            one["fields"],
-            tuple(one["refusals"]),
-            tuple(one["functions"]),
-            one["choices"],
-            one["response"],
-            one["nested"],
-        )
-        for name, one in value["routes"].items()
+        name: None if one is None else Route(**_check(one, _ROUTE_TYPES)) for name, one in parts["routes"].items()
     }
-    lists = {name: tuple(value[name]) for name in ("unarchived", "route_groups", "metadata")}
-    return Schema(value["version"], routes, value["row"], **lists)
+    return Schema(**{**parts, "routes": routes})
+
+
+# The types of the parts of a saved schema, in the notation of `json_types`.
+_FIELDS = "dict[str, dict[str, str]]"
+_SCHEMA_TYPES = {
+    "version": "str",
+    "routes": "dict[str, dict | None]",
+    "row": _FIELDS,
+    **dict.fromkeys(("unarchived", "route_groups", "metadata"), "list[str]"),
+}
+_ROUTE_TYPES = {
+    "fields": _FIELDS,
+    "nested": _FIELDS,
+    "response": f"{_FIELDS} | None",
+    "choices": "dict[str, list[str]]",
+    **dict.fromkeys(("refusals", "functions"), "list[str]"),
+}
+
+
+def _check(value: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a value that have these types. Lists become tuples."""
+    if wrong := [name for name, declared in types.items() if not is_accepted(declared, value[name])]:
+        raise TypeError(f"wrong type: {', '.join(wrong)}")
+    return {name: tuple(value[name]) if kind == "list[str]" else value[name] for name, kind in types.items()}

@@ -33,7 +33,10 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.reconcile import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.request import SENT_TOGETHER
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import KEY_TYPES
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import (
+    KEY_TYPES,
+    ROUTER_KINDS,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import (
     INHERITED_FIELDS,
     ROW_KINDS,
@@ -71,7 +74,7 @@ _VALUES_BY_NAME: Mapping[str, Any] = {
     "model_max_budget": {"text": {"budget_limit": 1.5, "time_period": "1d"}},
     "object_permission": {"mcp_servers": ["text"]},
     "permissions": {"text": True},
-    "router_settings": {"num_retries": 1},
+    "router_settings": {name: _VALUES[kind] for name, kind in ROUTER_KINDS.items() if kind != "bool"},
 }
 # A value that each release must refuse: by that, this collection finds out whether it knows the field.
 INVALID_ON_PURPOSE = (LISTING, "substring_matching", "neither")
@@ -121,12 +124,14 @@ class Usage:
     """What this collection sends and reads.
 
     :ivar values: the values that it sends, by method and path, and by field of the query or body.
+    :ivar always: the fields that each request has, by method and path.
     :ivar read: the fields of responses, by method and path; the name of a nested one is like `keys.metadata`.
     :ivar in_metadata: settings that it reads from the metadata of a key.
     :ivar routes: the names of groups of routes that it sends.
     """
 
     values: Mapping[str, Mapping[str, list[Any]]]
+    always: Mapping[str, frozenset[str]]
     read: Mapping[str, frozenset[str]]
     in_metadata: frozenset[str]
     routes: frozenset[str]
@@ -240,6 +245,10 @@ def usage() -> Usage:
         fields = sent.setdefault(request, {})
         for name, value in body.items():
             fields.setdefault(name, {})[json.dumps(value, sort_keys=True)] = value
+    always = {
+        request: frozenset.intersection(*(frozenset(body) for name, body in requests if name == request))
+        for request in sent
+    }
     values = {request: {name: list(each.values()) for name, each in fields.items()} for request, fields in sent.items()}
     read = {
         request: {path for path in paths if path not in _ONLY_IN_LISTING and not _is_content(path)}
@@ -248,7 +257,7 @@ def usage() -> Usage:
     key_type = SETTINGS["key_type"]
     routes = [route for name in KEY_TYPES for route in key_type.to_request(name, new=False)["allowed_routes"]]
     in_metadata = frozenset(name for name, one in SETTINGS.items() if one.in_metadata)
-    return Usage(values, _frozen(read), in_metadata, frozenset(routes))
+    return Usage(values, always, _frozen(read), in_metadata, frozenset(routes))
 
 
 def _is_content(path: str) -> bool:

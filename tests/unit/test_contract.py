@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.setting_types import ROUTER_KINDS
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.settings import SETTINGS
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract import audit, registry
 from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.audit import (
@@ -51,6 +53,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.contract.usage import 
 )
 
 GENERATE, UPDATE, INFO = "POST /key/generate", "POST /key/update", "GET /key/info"
+LISTING = "GET /key/list"
 
 
 @pytest.fixture(scope="module", name="ours")
@@ -106,7 +109,14 @@ def test_every_setting_is_sent(ours: Usage) -> None:
 def test_the_values_that_are_sent_include_those_that_clear_a_setting(ours: Usage) -> None:
     values = ours.values[UPDATE]
     assert (values["max_budget"], values["models"], values["tpm_limit"]) == ([1.5, None], [["text"], []], [1, None])
-    assert values["router_settings"] == [{"num_retries": 1}, {}]
+    numbers = ("allowed_fails", "max_retries", "num_retries", "cooldown_time", "retry_after", "timeout")
+    assert values["router_settings"] == [dict(zip(numbers, (1, 1, 1, 1.5, 1.5, 1.5), strict=True)), {}]
+
+
+def test_the_fields_that_every_request_has(ours: Usage) -> None:
+    assert ours.always[UPDATE] == {"key"}
+    assert ours.always["POST /team/delete"] == {"team_ids"}
+    assert "models" not in ours.always[GENERATE]
 
 
 def test_each_field_that_is_read_has_an_accepted_type(ours: Usage) -> None:
@@ -148,18 +158,16 @@ def test_requests_in_a_source_file(source: str, requests: set[str], fields: set[
 
 TYPES = """
 from enum import Enum
-class Kind(str, Enum):
-    ONE = "one"
-    TWO = "two"
+from .base import Base
 class Router(BaseModel):
     num_retries: Optional[int] = None
 class LiteLLMRoutes(Enum):
     llm_api_routes = ["/v1"]
     info_routes = llm_api_routes + ["/key/info"]
-class Base(BaseModel):
-    max_budget: Optional[float] = None
-    kind: Optional[Kind] = Kind.ONE
 class NewKey(Base):
+    needed: str
+    also_needed: int = Field(..., le=9)
+    made: list = Field(default_factory=list)
     tpm_limit: int | None = Field(default=None, ge=0, description="per minute")
     names: Optional[List[str]] = []
     mode: Literal["b", "a"] | None = None
@@ -172,6 +180,17 @@ class Listing(TypedDict, total=False):
     total_count: Optional[int]
 LiteLLM_ManagementEndpoint_MetadataFields: Final = ["tags"]
 LiteLLM_ManagementEndpoint_MetadataFields_Premium = ["guardrails"]
+"""
+BASE = """
+class Kind(str, Enum):
+    ONE = "one"
+    TWO = "two"
+class Window(BaseModel):
+    max_budget: float
+class Base(BaseModel):
+    max_budget: Optional[float] = None
+    kind: Optional[Kind] = Kind.ONE
+    windows: Optional[List[Window]] = None
 """
 ENDPOINTS = """
 from litellm.proxy._types import *
@@ -192,7 +211,9 @@ async def generate(data: NewKey, http: fastapi.Request, user: UserAPIKeyAuth = D
     valid = ["b", "a"]
     return data in _SIZES
 @router.get("/key/list")
-async def keys(page: int = Query(1, ge=1), kind: Annotated[str, 1] = "x", *, alias: "str" = Query(None)) -> Listing:
+async def keys(
+    page: int = Query(1, ge=1), kind: Annotated[str, Query(max_length=3)] = "x", *, alias: "str" = Query(None)
+) -> Listing:
     raise Errors.of(page)
 @router.get("/key/info")
 async def info(key: str):
@@ -232,6 +253,7 @@ def schema_of_a_small_release(tmp_path: Path) -> Schema:
     wheel = tmp_path / "litellm-1.2.3-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("litellm/proxy/_types.py", TYPES)
+        archive.writestr("litellm/proxy/base.py", BASE)
         archive.writestr("litellm/proxy/management_endpoints/keys.py", ENDPOINTS)
         archive.writestr("litellm/proxy/management_endpoints/helpers.py", HELPERS)
         archive.writestr("litellm/proxy/schema.prisma", PRISMA)
@@ -255,6 +277,10 @@ def test_the_schema_of_a_release(release: Schema) -> None:
             "documentation": "Optional[float] - Maximum, in dollars",
         },
         "kind": {"type": "one of one, two | None", "default": "Kind.ONE"},
+        "windows": {"type": "list[Window] | None", "default": "None"},
+        "needed": {"type": "str", "required": "yes"},
+        "also_needed": {"type": "int", "limits": "le=9", "required": "yes"},
+        "made": {"type": "list", "default": "list"},
         "tpm_limit": {"type": "int | None", "default": "None", "limits": "ge=0", "description": "'per minute'"},
         "names": {"type": "list[str] | None", "default": "[]"},
         "mode": {"type": "one of a, b | None", "default": "None"},
@@ -262,7 +288,10 @@ def test_the_schema_of_a_release(release: Schema) -> None:
     }
     assert (generate.refusals, generate.functions) == (("400 Bad",), ("check", "generate"))
     assert listing
-    assert generate.nested == {"router.num_retries": {"type": "int | None", "default": "None"}}
+    assert generate.nested == {
+        "router.num_retries": {"type": "int | None", "default": "None"},
+        "windows.max_budget": {"type": "float"},
+    }
     assert generate.choices == {"_SIZES": ["large", "small"], "valid": ["a", "b"]}
     assert listing.refusals == ("404 No … . Retry", "503")
     assert listing.response == {
@@ -281,16 +310,16 @@ def test_the_schema_of_a_release(release: Schema) -> None:
     }
     assert models
     assert models.response is None
-    assert {name: one["type"] for name, one in listing.fields.items()} == {
-        "page": "int",
-        "kind": "str",
-        "alias": "'str'",
+    assert listing.fields == {
+        "page": {"type": "int", "default": "1", "limits": "ge=1"},
+        "kind": {"type": "str", "default": "'x'", "limits": "max_length=3"},
+        "alias": {"type": "'str'", "default": "None"},
     }
     assert release.routes[UPDATE] is None
-    assert set(release.row) == {"max_budget", "kind", "token", "agent_id", "table", "table.soft_budget"}
+    assert set(release.row) == {"max_budget", "kind", "windows", "token", "agent_id", "table", "table.soft_budget"}
     assert (release.unarchived, release.route_groups) == (("agent_id",), ("info_routes", "llm_api_routes"))
     assert release.metadata == ("guardrails", "tags")
-    assert from_json(to_json(release)) == release
+    assert from_json(json.loads(json.dumps(to_json(release)))) == release
 
 
 # The comparison
@@ -348,6 +377,74 @@ def test_a_type_that_does_not_accept_what_is_sent_is_a_problem(
 
 
 @pytest.mark.parametrize(
+    ("request_name", "field", "limits", "problem"),
+    [
+        ("GET /key/list", "size", "ge=1, le=10", 'is ge=1, le=10, which does not accept "100"'),
+        ("GET /key/list", "size", "ge=1, le=100", None),
+        ("GET /key/list", "key_alias", "min_length=50", "is min_length=50, which does not accept"),
+        (GENERATE, "max_budget", "ge=5", "is ge=5, which does not accept 1.5"),
+        (GENERATE, "max_budget", "gt=1, lt=2", None),
+        (GENERATE, "max_budget", "gt=MINIMUM", None),
+        (GENERATE, "key_alias", "max_length=3", "is max_length=3, which does not accept"),
+        (GENERATE, "key_alias", "pattern='^virtkey-[a, b]'", None),
+        (UPDATE, "tpm_limit", "lt=1", "is lt=1, which does not accept 1"),
+    ],
+)
+def test_limits_that_refuse_what_is_sent_are_a_problem(
+    ours: Usage, request_name: str, field: str, limits: str, problem: str | None
+) -> None:
+    found = problems(ours, with_fields(all_known(ours), request_name, {field: {"type": "Any", "limits": limits}}))
+    assert len(found) == (problem is not None)
+    assert all(line.startswith(f"{request_name} {field} {problem}") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("request_name", "field", "is_problem"),
+    [(GENERATE, "tomorrow", True), (GENERATE, "max_budget", True), (UPDATE, "key", False)],
+)
+def test_a_required_field_that_is_not_always_sent_is_a_problem(
+    ours: Usage, request_name: str, field: str, is_problem: bool
+) -> None:
+    schema = with_fields(all_known(ours), request_name, {field: {"type": "Any", "required": "yes"}})
+    expected = [f"{request_name} requires {field}, which is not always sent"] if is_problem else []
+    assert problems(ours, schema) == expected
+
+
+NESTED = {
+    "router_settings": dict.fromkeys(ROUTER_KINDS, "float | None"),
+    "budget_limits": {"budget_duration": "str", "max_budget": "float", "reset_at": "datetime | None"},
+    "model_max_budget": {"budget_limit": "float", "time_period": "str"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "problem"),
+    [
+        ("router_settings.num_retries", None, "it does not know {}"),
+        ("budget_limits.max_budget", None, "it does not know {}"),
+        ("model_max_budget.time_period", None, "it does not know {}"),
+        ("budget_limits.reset_at", None, None),
+        ("router_settings.num_retries", "list[str]", "{} is list[str], which does not accept 1"),
+        ("budget_limits.max_budget", "int", None),
+        ("budget_limits.max_budget", "str", "{} is str, which does not accept 1"),
+        ("model_max_budget.budget_limit", "int", "{} is int, which does not accept 1.5"),
+    ],
+)
+def test_names_in_structured_settings_are_compared(
+    ours: Usage, name: str, declared: str | None, problem: str | None
+) -> None:
+    nested: dict[str, Field | None] = {
+        f"{option}.{inner}": {"type": kind} for option, each in NESTED.items() for inner, kind in each.items()
+    }
+    nested |= {f"router_settings.{inner}": {"type": kind} for inner, kind in ROUTER_KINDS.items()}
+    schema = with_fields(all_known(ours), GENERATE, nested, "nested")
+    schema = with_fields(schema, GENERATE, {"model_max_budget": {"type": "dict[str, BudgetConfig] | None"}})
+    assert problems(ours, schema) == []
+    changed = with_fields(schema, GENERATE, {name: {"type": declared} if declared else None}, "nested")
+    assert problems(ours, changed) == ([problem.format(f"{GENERATE} {name}")] if problem else [])
+
+
+@pytest.mark.parametrize(
     ("request_name", "path", "declared"),
     [
         ("GET /key/list", "total_pages", "str"),
@@ -383,7 +480,7 @@ def test_a_type_that_is_not_accepted_when_read_is_a_problem(
     [
         ("router_settings.num_retries", "int | None", None),
         ("router_settings.routing_strategy", "str | None", None),
-        ("metadata.tomorrow", "int", None),
+        ("unsent.tomorrow", "int", None),
         ("object_permission.mcp_tool_search_enabled", "bool | None", None),
         ("router_settings.tomorrow", "float | None", "is float, but is converted to nothing"),
         ("router_settings.num_retries", "float | None", "is float, but is converted to int"),
@@ -393,9 +490,26 @@ def test_a_type_that_is_not_accepted_when_read_is_a_problem(
 def test_a_number_in_a_dictionary_that_is_not_converted_is_a_problem(
     ours: Usage, name: str, declared: str, problem: str | None
 ) -> None:
-    schema = with_fields(all_known(ours), GENERATE, {name: {"type": declared}}, "nested")
+    sent = {f"router_settings.{inner}": kind for inner, kind in ROUTER_KINDS.items()}
+    types = {**sent, "object_permission.mcp_servers": "list[str]", name: declared}
+    schema = with_fields(all_known(ours), GENERATE, {inner: {"type": kind} for inner, kind in types.items()}, "nested")
     expected = [f"{name} {problem}; see setting_types"] if problem else []
     assert problems(ours, schema) == expected
+
+
+def test_a_response_that_is_not_declared_any_more_is_a_problem(ours: Usage) -> None:
+    old = all_known(ours)
+    route = old.routes[LISTING]
+    assert route
+    undeclared_route = replace(old, version="2.0.0", routes={**old.routes, LISTING: replace(route, response=None)})
+    by_name = with_fields(replace(old, version="2.0.0"), LISTING, {"total_pages": {}}, "response")
+    removed = with_fields(old, LISTING, {"total_pages": None}, "response")
+    suffix = "1.0.0 declares types that 2.0.0 does not"
+    assert problems(ours, old, undeclared_route) == [f"{LISTING} → keys, total_count, total_pages: {suffix}"]
+    assert problems(ours, old, by_name) == [f"{LISTING} → total_pages: {suffix}"]
+    assert problems(ours, old, removed) == [f"it does not know {LISTING} → total_pages"]
+    assert problems(ours, undeclared_route, old) == problems(ours, undeclared_route, undeclared_route) == []
+    assert f"{LISTING} → total_pages: {suffix}" in report(ours, [old, by_name])
 
 
 def test_what_a_release_does_not_declare_is_named(ours: Usage) -> None:
@@ -452,8 +566,8 @@ def test_what_changed_between_two_releases(ours: Usage) -> None:
         "new in metadata": ["later"],
         "new route groups": ["more"],
         "columns that the archive of deleted keys lacks": ["row"],
-        "new refusals": ["403 No (generate)"],
-        "gone refusals": ["500 Old (list)"],
+        "new refusals": ["400 Same (generate)", "403 No (generate)"],
+        "gone refusals": ["400 Same (list)", "500 Old (list)"],
         "new functions that handle requests for keys (read them)": ["new_check"],
     }
     text = "\n".join(report(ours, [old, new]))
@@ -492,6 +606,22 @@ def test_other_changes_between_two_releases(ours: Usage) -> None:
     assert changes(ours, old, new)["new refusals"] == [f"401 No ({len(ours.sent)} of {len(ours.sent)} requests)"]
 
 
+def test_a_refusal_that_another_request_had_before_is_new(ours: Usage) -> None:
+    def with_refusals(version: str, refusals: Mapping[str, tuple[str, ...]]) -> Schema:
+        schema = all_known(ours, version)
+        routes = {
+            name: replace(route, refusals=refusals.get(name, ())) for name, route in schema.routes.items() if route
+        }
+        return replace(schema, routes=routes)
+
+    old = with_refusals("1.0.0", {INFO: ("503",)})
+    new = with_refusals("2.0.0", {INFO: ("503",), GENERATE: ("503",), UPDATE: ("503",)})
+    assert changes(ours, old, new)["new refusals"] == ["503 (generate, update)"]
+    assert changes(ours, new, old)["gone refusals"] == ["503 (generate, update)"]
+    old = replace(old, routes={**old.routes, UPDATE: None})
+    assert changes(ours, old, new)["new refusals"] == ["503 (generate)"]
+
+
 def test_an_empty_table_is_not_printed(ours: Usage) -> None:
     lines = report(ours, [all_known(ours)])
     assert lines[0] == "Compared: 1.0.0"
@@ -503,6 +633,14 @@ def test_a_type_in_another_notation_is_no_change(ours: Usage) -> None:
     old = replace(old, row={**old.row, "metadata": {"type": "dict[Any, Any] | None"}})
     new = replace(new, row={**new.row, "metadata": {"type": "dict | None"}})
     assert not any(changes(ours, old, new).values())
+
+
+def test_all_releases_exclude_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["audit", "--all", "1.106.2"])
+    with pytest.raises(SystemExit) as error:
+        audit.main()
+    assert error.value.code == 2
+    assert "--all stands for all releases; remove either it or 1.106.2" in capsys.readouterr().err
 
 
 def test_the_matrix_releases_are_those_of_the_matrix() -> None:
@@ -638,10 +776,24 @@ def test_a_saved_version_needs_no_registry(
     assert read_versions == ["1.61.3"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "1.61.3"}', '{"version": 1, "routes": []}', "null"])
-def test_a_damaged_file_is_read_again(ours: Usage, read_versions: list[str], content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", '{"version": "1.61.3"}', '{"version": 1, "routes": []}', "null"),
+        *({"version": "1.61.4"}, {"routes": {}}, {"routes": []}, {"row": []}, {"metadata": {}}, {"route_groups": "a"}),
+        *({"fields": []}, {"fields": {"a": "int"}}, {"response": []}, {"refusals": "503"}, {"choices": {"a": 1}}),
+    ],
+)
+def test_a_damaged_file_is_read_again(ours: Usage, read_versions: list[str], content: str | dict[str, Any]) -> None:
     schemas_of(["1.61.3"], ours)
     (file,) = audit.CACHE.iterdir()
+    if isinstance(content, dict):
+        saved = json.loads(file.read_text())
+        (part,) = content
+        owner = saved if part in saved else saved["routes"][GENERATE]
+        assert part in owner
+        owner.update(content)
+        content = json.dumps(saved)
     file.write_text(content)
     assert schemas_of(["1.61.3"], ours) == [all_known(ours, "1.61.3")]
     assert read_versions == ["1.61.3", "1.61.3"]
