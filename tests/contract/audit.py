@@ -56,7 +56,9 @@ def main() -> int:
     """Print the comparison, and return 1 if the last release does not know what this collection sends or reads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("releases", nargs="*", help="releases such as 1.106.2, or newest; the last two are compared")
-    parser.add_argument("--all", action="store_true", help="the newest final release of each minor (20 minutes, 2 GB)")
+    parser.add_argument(
+        "--all", action="store_true", help="the newest final release of each minor (5 to 20 minutes, 2 GB)"
+    )
     options = parser.parse_args()
     if options.all and options.releases:
         parser.error(f"--all stands for all releases; remove either it or {' '.join(options.releases)}")
