@@ -80,6 +80,9 @@ FOUND = {
     "a rotation whose secret was lost retires the lost key in place of the old one": (
         "rotation: successor created: rotate-saved + regenerate (1 faults, 1 keys, 1 preemptions)"
     ),
+    "a destroy whose request is lost does not find the key that is retired meanwhile": (
+        "a key: rotate + destroy (1 faults, 1 keys, 2 preemptions)"
+    ),
     "a saved secret belongs to a key that was replaced, which the run deletes after its failure": (
         "only a previous key: extend-saved (0 faults, 1 keys)"
     ),

@@ -182,7 +182,8 @@ class KeyProgress:
     def needs_successors(self) -> bool:
         """Whether keys that are about to replace a key, or that it has replaced, matter if there is a key, too."""
         if not self.desired.present:
-            return self.snapshot is None or bool(self.snapshot.successors or self.snapshot.previous)
+            # A key that a request did not delete may have another alias by now.
+            return not self.snapshot or bool(self.last_error or self.snapshot.successors or self.snapshot.previous)
         # A replacement that has started before an update does not have the changes.
         return self.desired.regenerate != "never" or bool(self.desired.rotate) or self._has_attempted(Update)
 

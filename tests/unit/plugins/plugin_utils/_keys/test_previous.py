@@ -443,6 +443,16 @@ def test_a_key_that_was_never_rotated_costs_no_further_request(proxy):
     assert [params["key_alias"] for _request, params in proxy.requests] == [ALIAS]
 
 
+def test_a_deletion_that_is_lost_while_another_run_rotates_the_key_is_repeated(proxy, old):
+    def other_run():
+        proxy.rows[old].update(key_alias=PREVIOUS_ALIAS, metadata={REPLACED_BY: MINE.key_id})
+        proxy.add(SUCCESSOR, MINE.value, metadata={REPLACES: old, PREVIOUS: {"key_id": old, "overlap": "10m"}})
+
+    proxy.fault(DELETE, Fault("close", before=other_run))
+    succeeded(run_one(proxy, present=False, options={"retries": 2}), "deleted")
+    assert proxy.aliases() == []
+
+
 def test_the_overlap_is_corrected_if_the_proxy_ignores_it(proxy, old):
     proxy.fault(UPDATE, Fault("nothing", before=lambda: proxy.ignored_fields.add("duration")))
     proxy.fault(UPDATE, Fault("nothing", before=proxy.ignored_fields.clear))
