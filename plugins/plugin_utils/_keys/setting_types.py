@@ -122,6 +122,14 @@ class KeyTypeSetting(Setting):
         return {"key_type": value} if new else {"allowed_routes": _ROUTES_BY_KEY_TYPE[value]}
 
 
+class ModelLimitsSetting(Setting):
+    """A limit for each model. With anything but a number, LiteLLM answers every request of the key with 500."""
+
+    def normalize(self, value: Any) -> Any:
+        with naming(self.name):
+            return {model: as_kind(model, limit, "int") for model, limit in value.items()}
+
+
 class OrganizationSetting(Setting):
     """`/key/list` uses another field name than all other routes."""
 

@@ -306,6 +306,10 @@ def test_a_budget_duration_is_written_in_one_unit() -> None:
         ({"unset": ["auto_rotate"]}, {"auto_rotate": None}),
         ({"auto_rotate": False, "unset": ["rotation_interval"]}, {"auto_rotate": False, "rotation_interval": None}),
         (
+            {"model_rpm_limit": {"a": "2", "b": 3}, "model_tpm_limit": {"a": " 1000 "}},
+            {"model_rpm_limit": {"a": 2, "b": 3}, "model_tpm_limit": {"a": 1000}},
+        ),
+        (
             {"router_settings": {"num_retries": "2", "timeout": "5", "cooldown_time": "1.5", "retry_after": None}},
             {"router_settings": {"num_retries": 2, "timeout": 5, "cooldown_time": 1.5, "retry_after": None}},
         ),
@@ -394,6 +398,14 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
             ({name: values}, f"{name} contains an empty name")
             for name in ("access_group_ids", "enforced_params", "models", "tags")
             for values in ([""], ["a", " "])
+        ),
+        *(
+            (
+                {name: {"a": amount}},
+                f"{name}: a is {amount!r}; it must be a whole number of at least 0 and less than 1e+18",
+            )
+            for name in ("model_rpm_limit", "model_tpm_limit")
+            for amount in ("x", 1.5, -1, True)
         ),
         (
             {"router_settings": {"num_retries": "many"}},
