@@ -88,9 +88,11 @@ class ActionModule(ControllerAction):
     def _shared_budgets(self, client: Client, keys: Sequence[ObservedKey]) -> list[Result]:
         """Return the shared budgets of the keys' environments. Teams are listed only if a key points to one."""
         # Imported here, because only this option needs them.
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_keys import (
+            teams_of,
+        )
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
             listed_budgets,
-            teams_of,
         )
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.teams import list_teams
 

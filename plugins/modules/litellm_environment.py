@@ -113,9 +113,12 @@ options:
     description:
       - The maximum spend of all keys of the environment together, in US dollars. It is set by O(operation=provision)
         and O(operation=extend), and can be combined with O(max_budget), the limit of each key.
-      - The keys are put into a LiteLLM team that has the alias of the environment as its id, and names the guid in its
-        metadata. The team is created, changed and deleted with the environment. A team with this id whose metadata
-        names another guid, or none, is not changed, and the task fails. O(settings) cannot contain C(team_id).
+      - The keys are put into a LiteLLM team that has the alias of the environment as its id, and names the guid and
+        this collection (C(managed_by)) in its metadata. The team is created, changed and deleted with the environment.
+        A team with this id whose metadata do not name both is not changed, and the task fails. O(settings) cannot
+        contain C(team_id).
+      - Without this option, the budget is left as it is, and keys that are added to the environment are put into the
+        team.
       - O(operation=destroy) deletes the team after the keys if this option is specified, if a key is in the team, or
         if the saved user data shows that one was. It fails if other keys are in the team. The team is also deleted when
         the last key leaves it, for example with C(unset=[team_id]) in O(settings).
@@ -402,8 +405,8 @@ not_deleted:
   sample: []
 shared_budget:
   description:
-    - The budget that all keys share, if O(shared_budget) is specified or O(operation=status) finds one. It is empty
-      otherwise, and after it was deleted.
+    - The budget that all keys share, if O(shared_budget) is specified or keys of the environment are in its team. It
+      is empty otherwise, and after it was deleted.
   returned: on success, or if some keys failed and it is not empty
   type: dict
   contains:

@@ -49,6 +49,7 @@ OPERATIONS: dict[str, Json] = {
     "destroy": {"operation": "destroy", "shared_budget": 100},
     "destroy-user": {"operation": "destroy", "shared_budget": 100, "users": ["user1"]},
 }
+METADATA = {"guid": GUID, "managed_by": shared_budget.MANAGED_BY}
 LIMITS = {"provision": 100.0, "provision-less": 50.0}
 
 
@@ -114,7 +115,7 @@ class Environment:
 
 
 def own_team(limit: float = 100.0) -> dict[str, Json]:
-    team = {"team_id": TEAM, "max_budget": limit, "budget_duration": None, "metadata": {"guid": GUID}, "spend": 0.0}
+    team = {"team_id": TEAM, "max_budget": limit, "budget_duration": None, "metadata": METADATA, "spend": 0.0}
     return {TEAM: team}
 
 
@@ -128,7 +129,7 @@ def state(name: str) -> World:
         secret = derive(SEED, KEY).value
         world = world.with_key(KEY, secret, metadata={"guid": GUID, "user": "user1"}, team_id=team_id)
     if name == "foreign team":
-        world = world.with_teams({TEAM: {**own_team(7.0)[TEAM], "metadata": {"guid": "other"}}})
+        world = world.with_teams({TEAM: {**own_team(7.0)[TEAM], "metadata": {**METADATA, "guid": "other"}}})
     return world
 
 
@@ -257,7 +258,7 @@ def do_not_look_again_after_the_keys(patch: pytest.MonkeyPatch) -> None:
 
 def do_not_look_for_keys_after_the_deletion(patch: pytest.MonkeyPatch) -> None:
     keys = BudgetTeam.keys
-    patch.setattr(BudgetTeam, "keys", lambda self, deleted=(): keys(self, deleted) if self.budget else [])
+    patch.setattr(BudgetTeam, "keys", lambda self, leaving=(): keys(self, leaving) if self.budget else [])
 
 
 def do_not_check_whose_team_it_is(patch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from .._keys.outcome import Outcome
 from .._litellm.client import Client
 from .._litellm.teams import create_team, delete_team, read_team, update_team
 from . import shared_budget as rules
+from .budget_keys import is_in_team, teams_of
 from .shared_budget import ObservedBudget, SharedBudget
 
 # A concurrent run can create the team first, with another budget.
@@ -28,7 +29,7 @@ _MAX_PAUSE = 8.0  # seconds
 
 
 class BudgetTeam:
-    """The team with an id, which belongs to an environment if its metadata name the guid.
+    """The team with an id, which belongs to an environment if its metadata name the guid and this collection.
 
     :ivar budget: the budget as it was read last; None if there is no team.
     """
@@ -76,19 +77,19 @@ class BudgetTeam:
             names = ", ".join(sorted(str(key.alias) for key in keys))
             raise LiteLLMError(f"another run has created {names} in it meanwhile", transient=False)
 
-    def keys(self, deleted: Iterable[Outcome] = ()) -> list[ObservedKey]:
+    def keys(self, leaving: Iterable[Outcome] = ()) -> list[ObservedKey]:
         """Return the keys that are in the team.
 
-        :param deleted: keys that check mode would delete, which are left out.
+        :param leaving: keys that check mode would delete or move, which are left out.
         :raises LiteLLMError: if they cannot be listed.
         """
-        gone = [one for one in deleted if not one.after]
+        gone = [one for one in leaving if not is_in_team(one.after, self.team_id)]
         aliases = {one.desired.alias for one in gone if one.desired.alias}
         ids = {one.before.key_id for one in gone if one.before}
         return [
             key
             for key in self._observer.find_by_prefix("", {"team_id": self.team_id})
-            if rules.is_in_team(key, self.team_id) and key.final_alias not in aliases and key.key_id not in ids
+            if is_in_team(key, self.team_id) and key.final_alias not in aliases and key.key_id not in ids
         ]
 
     def _repeat(self, send: Callable[[], None], is_done: Callable[[], bool]) -> None:
@@ -139,11 +140,11 @@ def delete_unused_teams(
     outcomes = list(outcomes)
     deleted = [one.before for one in outcomes if one.before and not one.after and not one.error]
     problems = []
-    for team_id, guid in rules.teams_of(deleted).items():
+    for team_id, guid in teams_of(deleted).items():
         team = BudgetTeam(client, observer, team_id, guid)
         try:
             budget = team.read()
-            if budget and budget.is_managed and budget.guid == guid and not check_mode and not team.keys():
+            if budget and budget.belongs_to(guid) and not check_mode and not team.keys():
                 team.delete()
         except LiteLLMError as error:
             problems.append(

@@ -21,6 +21,7 @@ from .._keys.reconcile import reconcile
 from .._keys.references import served_models
 from .._litellm.permission import require_administrator
 from . import messages
+from .budget_keys import has_team
 from .budget_run import BudgetRun
 from .desired import desired_keys
 from .extension import extended_by, nothing_to_extend, without_deleted
@@ -30,7 +31,7 @@ from .request import parse_extension
 from .results import EnvironmentRun, Json, result_of, status_of
 from .rotation import check_rotation, may_replace
 from .saving import delete_if_lost, save_or_delete
-from .shared_budget import has_team, leaves_team, requested_budget, with_team
+from .shared_budget import requested_budget
 
 
 def run_operation(run: EnvironmentRun) -> Json:
@@ -65,12 +66,11 @@ def run_operation(run: EnvironmentRun) -> Json:
         desired = extended_by(desired, by, found or (), run.client.now(), run.warn)
     if run.saves_user_data and not run.check_mode and any(may_replace(key) for key in desired):
         run.check_writable()  # a key that is replaced is revoked before its new secret is saved
-    budget.ensure()
-    if budget.desired:
-        desired = with_team(desired, found or (), request.alias)
+    desired = budget.prepare(desired, found or ())
     removes_team = request.operation == "destroy" and has_team(request, run.known, found or ())
     outcomes = _reconcile(run, desired, found, budget, is_saved_later=removes_team)
-    budget.confirm(outcomes)
+    if not removes_team:
+        budget.follow(outcomes)
     if request.operation == "extend":
         outcomes = without_deleted(request, outcomes, run.known, run.members, run.warn)
     for outcome in outcomes:
@@ -78,8 +78,6 @@ def run_operation(run: EnvironmentRun) -> Json:
             outcome.error = messages.secret_unknown(outcome.desired.name, run.user_data_file, request.wording)
     if removes_team:
         _remove_budget(run, budget, outcomes)
-    elif not budget.desired and any(leaves_team(outcome, request.alias) for outcome in outcomes):
-        budget.remove(outcomes, whole=False)
     is_saved = run.saves_user_data or request.operation == "destroy"
     with delete_if_lost(run.client, outcomes, is_saved=is_saved):
         result = result_of(run, outcomes)

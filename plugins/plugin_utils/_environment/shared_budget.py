@@ -4,7 +4,8 @@
 
 """The budget that all keys of a lab environment share: a team of LiteLLM that has the id of the environment's alias.
 
-The team belongs to the environment if its metadata name the guid. Nothing else proves that. Pure functions.
+The team belongs to the environment if its metadata name the guid and this collection (`managed_by`). Nothing else
+proves that. Pure functions.
 
 Private to this collection: names and behaviour may change in any release.
 """
@@ -18,14 +19,12 @@ from typing import Any
 
 from .._errors import OptionError, UserError
 from .._keys.durations import InstantError, parse_instant
-from .._keys.model import DesiredKey, ObservedKey
-from .._keys.outcome import Outcome
+from .._keys.model import ObservedKey
 from .._keys.result import instant_text
 from .._keys.setting_types import DurationSetting, Setting
 from .._keys.values import is_amount
 from .._text import shorten
 from .messages import listed
-from .records import SavedKey
 from .request import Request, is_given
 
 Json = dict[str, Any]
@@ -87,6 +86,10 @@ class ObservedBudget:
             is_managed=isinstance(metadata, dict) and metadata.get("managed_by") == MANAGED_BY,
         )
 
+    def belongs_to(self, guid: str) -> bool:
+        """Return whether this collection has created the team for the environment."""
+        return self.is_managed and self.guid == guid
+
     @property
     def left(self) -> float | None:
         """What is left of the limit, in US dollars; None without a limit."""
@@ -113,17 +116,10 @@ def requested_budget(request: Request) -> SharedBudget | None:
         if is_given(options[DURATION_OPTION]):
             raise OptionError(f"{name(DURATION_OPTION)} needs {name(OPTION)}, the budget that is reset")
         return None
-    on_create = request.settings.get("on_create") or {}
-    for where, is_set in (
-        ("team_id in settings", is_given(request.settings.get("team_id"))),
-        ("team_id in unset", "team_id" in (request.settings.get("unset") or ())),
-        ("team_id in on_create", is_given(on_create.get("team_id"))),
-    ):
-        if is_set:
-            raise OptionError(
-                f"{name(OPTION)} and {where} cannot both be given: the keys that share a budget are in a team of their "
-                "own"
-            )
+    for where in team_options(request):
+        raise OptionError(
+            f"{name(OPTION)} and {where} cannot both be given: the keys that share a budget are in a team of their own"
+        )
     duration = options[DURATION_OPTION]
     try:
         return SharedBudget(
@@ -138,11 +134,24 @@ def requested_budget(request: Request) -> SharedBudget | None:
     raise OptionError(f"{name(OPTION if problem.startswith(OPTION) else DURATION_OPTION)}{given}")
 
 
+def team_options(request: Request) -> list[str]:
+    """Return the options that say in which team the keys are."""
+    on_create = request.settings.get("on_create") or {}
+    is_set = {
+        "team_id in settings": is_given(request.settings.get("team_id")),
+        "team_id in unset": "team_id" in (request.settings.get("unset") or ()),
+        "team_id in on_create": is_given(on_create.get("team_id")),
+    }
+    return [where for where, value in is_set.items() if value]
+
+
 def owner_problem(budget: ObservedBudget, guid: str) -> str | None:
     """Return the error for a team that does not belong to the environment; None if it does."""
-    if budget.guid == guid:
+    if budget.belongs_to(guid):
         return None
     whose = f"environment {shorten(budget.guid)}" if budget.guid else "no environment"
+    if budget.guid == guid:
+        whose = f"no environment of this collection (managed_by is not {MANAGED_BY})"
     return (
         f"Team {budget.team_id} exists, and belongs to {whose} according to its metadata, so it cannot hold the shared "
         f"budget of environment {guid}, and is left as it is. Rename or delete the team, or use another guid"
@@ -229,47 +238,9 @@ def spent_budget(guid: str, budget: ObservedBudget, request: Request) -> str:
     )
 
 
-def with_team(desired: Iterable[DesiredKey], found: Iterable[ObservedKey], team_id: str) -> list[DesiredKey]:
-    """Return the keys with the team that holds their budget.
-
-    LiteLLM moves a key only while it has no user, so a key keeps the user that it was found with.
-
-    :param found: the observed keys of the environment, if they were listed.
-    """
-    users = {str(key.final_alias): key.value("user_id") for key in found}
-    return [
-        replace(one, settings={**_user(users.get(str(one.alias))), **one.settings, "team_id": team_id})
-        if one.present
-        else one
-        for one in desired
-    ]
-
-
-def _user(user_id: Any) -> Json:
-    return {"user_id": user_id} if user_id else {}
-
-
-def is_in_team(key: ObservedKey | None, team_id: str) -> bool:
-    """Return whether an observed key is in the team."""
-    return key is not None and key.value("team_id") == team_id
-
-
-def leaves_team(outcome: Outcome, team_id: str) -> bool:
-    """Return whether a key was in the team and is not any more."""
-    return is_in_team(outcome.before, team_id) and not is_in_team(outcome.after, team_id)
-
-
-def has_team(request: Request, saved: Iterable[SavedKey], found: Iterable[ObservedKey]) -> bool:
-    """Return whether there is a reason to look for a team of the environment.
-
-    :param saved: the saved keys.
-    :param found: the observed keys whose aliases are like those of the environment.
-    """
-    return (
-        is_given(request.options[OPTION])
-        or any(is_in_team(key, request.alias) for key in found)
-        or any(key.guid == request.guid and (key.settings or {}).get("team_id") == request.alias for key in saved)
-    )
+def deleted_budget(guid: str, team_id: str, *, check_mode: bool) -> str:
+    """Return the line of a summary about a team that was deleted."""
+    return f"{'Would delete' if check_mode else 'Deleted'} the shared budget of environment {guid} (team {team_id})"
 
 
 def still_used(request: Request, budget: ObservedBudget, keys: Sequence[ObservedKey]) -> str:
@@ -292,22 +263,11 @@ def not_removed(request: Request, team_id: str, reason: str) -> str:
     )
 
 
-def teams_of(keys: Iterable[ObservedKey]) -> dict[str, str]:
-    """Return the ids of the teams that hold the budgets of environments, as their keys show it, with the guids."""
-    found = {}
-    for key in keys:
-        team_id, alias = key.value("team_id"), str(key.final_alias)
-        guid = (key.value("metadata") or {}).get("guid")
-        if team_id and guid is not None and (alias == team_id or alias.startswith(f"{team_id}-")):
-            found[str(team_id)] = str(guid)
-    return found
-
-
 def listed_budgets(rows: Iterable[Mapping[str, Any]], teams: Mapping[str, str]) -> list[Json]:
     """Return the shared budgets among the rows of all teams, in the order of their guids.
 
-    :param teams: the result of `teams_of`; a team that does not name the same environment is left out.
+    :param teams: the result of `budget_keys.teams_of`; a team that does not name the same environment is left out.
     """
     budgets = [ObservedBudget.from_row(row) for row in rows if row.get("team_id") in teams]
-    own = [budget for budget in budgets if budget.guid == teams[budget.team_id]]
+    own = [budget for budget in budgets if budget.belongs_to(teams[budget.team_id])]
     return [{"guid": one.guid, **describe_budget(one)} for one in sorted(own, key=lambda one: str(one.guid))]

@@ -143,7 +143,8 @@ def _status(request: Request, entries: Sequence[Entry]) -> str:
 def _models(request: Request, entries: Sequence[Entry]) -> str:
     models = [str(model) for model in entries[0]["models"] or ()]
     budget = entries[0]["max_budget"]
-    limit = "a shared budget" if entries[0].get("team_id") == request.alias else "no budget limit"
+    is_shared = all(entry.get("team_id") == request.alias for entry in entries)
+    limit = "a shared budget" if is_shared else "no budget limit"
     if budget is not None:
         limit = f"a budget of {budget:.2f} USD{' each' if len(entries) > 1 else ''}"
     return f"Models: {listed(models) or 'all models of the proxy'}, with {limit}"

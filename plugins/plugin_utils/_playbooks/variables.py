@@ -214,10 +214,14 @@ def like_others(translated: Mapping[str, Any], record: Mapping[str, Any], names:
     if not any(names.short[name] in translated for name in ("expires_at", "runtime", "duration")):
         values["expires_at" if record.get("expires") else "duration"] = record.get("expires") or ""
     found = {names.short[name]: value for name, value in values.items() if names.short[name] not in translated}
+    # The keys that share a budget are in a team of their own.
+    left_out = _OWN_SETTINGS | (
+        {"team_id"} if translated.get(names.short["shared_budget"]) not in (None, "") else set()
+    )
     others = {
         name: settings[name]
         for name in names.settings
-        if name not in _OWN_SETTINGS and settings.get(name) not in (None, "", [], {})
+        if name not in left_out and settings.get(name) not in (None, "", [], {})
     }
     if others and names.settings_variable not in translated:
         found[names.settings_variable] = others

@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 import yaml
 from ansible.utils.display import Display
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import MANAGED_BY
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
 try:
@@ -257,9 +258,13 @@ def test_shared_budgets_are_listed_once_and_only_if_a_key_has_one(run, proxy):
     assert run(shared_budgets=True)["shared_budgets"] == []  # virtkey-a is in a team that is not its environment's
     assert proxy.counts()["GET /v2/team/list"] == 0
     for guid, owner in (("x", "x"), ("y", "other"), ("z", "z")):
-        proxy.add_team(f"virtkey-{guid}", max_budget=10.0, spend=2.5, metadata={"guid": owner})
+        proxy.add_team(
+            f"virtkey-{guid}", max_budget=10.0, spend=2.5, metadata={"guid": owner, "managed_by": MANAGED_BY}
+        )
         for user in ("ann", "bob"):
             proxy.add(f"virtkey-{guid}-{user}", team_id=f"virtkey-{guid}", metadata={"guid": guid})
+    proxy.add_team("virtkey-w", max_budget=10.0, metadata={"guid": "w"})
+    proxy.add("virtkey-w", team_id="virtkey-w", metadata={"guid": "w"})
     result = run(shared_budgets=True)
     assert [(one["guid"], one["limit"], one["spent"], one["left"]) for one in result["shared_budgets"]] == [
         ("x", 10.0, 2.5, 7.5),

@@ -21,6 +21,7 @@ NAME = "rhpds.litellm_virtual_keys.litellm_environment"
 TEAM = "virtkey-abc"
 USERS = ["ann", "bob"]
 DAY = timedelta(days=1)
+METADATA = {"guid": "abc", "managed_by": "rhpds.litellm_virtual_keys"}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def test_all_keys_of_an_environment_are_in_one_team_with_the_budget(run, proxy):
         "budget_duration": "7d",
         "budget_reset_at": None,
         "spend": 0.0,
-        "metadata": {"guid": "abc", "managed_by": "rhpds.litellm_virtual_keys"},
+        "metadata": METADATA,
     }
     assert teams_of_keys(proxy) == {"virtkey-abc-ann": TEAM, "virtkey-abc-bob": TEAM}
     assert [entry["team_id"] for entry in result["virtual_keys"]] == [TEAM, TEAM]
@@ -93,8 +94,14 @@ def test_a_second_run_reads_the_team_once_and_writes_nothing(run, proxy):
     again = run(**arguments)
     assert (again["changed"], written(proxy)) == (False, [])
     without = run(users=USERS)
-    assert again["api_calls"] == without["api_calls"] + 1
-    assert without["shared_budget"] == {}
+    assert (without["changed"], without["api_calls"], without["shared_budget"]) == (
+        False,
+        again["api_calls"],
+        again["shared_budget"],
+    )
+    run("destroy")
+    run(users=USERS)
+    assert run(users=USERS)["api_calls"] == again["api_calls"] - 1
 
 
 def test_the_budget_is_changed_and_what_is_not_given_is_left_alone(run, proxy):
@@ -119,6 +126,73 @@ def test_without_the_option_the_budget_is_left_alone(run, proxy):
     run("rotate", users=["all"])
     assert proxy.teams[TEAM]["max_budget"] == 100.0
     assert teams_of_keys(proxy) == {"virtkey-abc-ann": TEAM, "virtkey-abc-bob": TEAM}
+
+
+def test_keys_that_are_added_later_are_in_the_team_without_the_option(run, proxy):
+    run(users=USERS, shared_budget=100)
+    result = run(users=[*USERS, "eve"])
+    assert (result.get("msg"), result["shared_budget"]) == (None, budget())
+    assert set(teams_of_keys(proxy).values()) == {TEAM}
+    assert "Models: all models of the proxy, with a shared budget" in result["summary"]
+    run(add_users=["joe"], check_mode=True)
+    run(add_users=["joe"], settings={"on_create": {"max_budget": 1}})
+    assert (set(teams_of_keys(proxy).values()), len(proxy.rows)) == ({TEAM}, 4)
+
+
+@pytest.mark.parametrize("users", [None, ["ann"]])
+def test_a_key_that_is_created_again_is_in_the_team_without_the_option(run, proxy, users):
+    run(users=users, shared_budget=100)
+    proxy.rows.clear()
+    assert run(users=users).get("msg") is None
+    assert list(teams_of_keys(proxy).values()) == [TEAM]
+
+
+@pytest.mark.parametrize("metadata", [{"guid": "abc"}, {**METADATA, "guid": "other"}, None])
+def test_a_later_key_is_not_put_into_the_team_of_somebody_else(run, proxy, metadata):
+    if metadata:
+        proxy.add_team(TEAM, metadata=metadata)
+    proxy.add("virtkey-abc-ann", team_id=TEAM, metadata={"guid": "abc"})
+    result = run(users=["eve"])
+    assert (result.get("msg"), result["shared_budget"]) == (None, {})
+    assert teams_of_keys(proxy)["virtkey-abc-eve"] is None
+
+
+def test_a_later_key_that_says_where_it_is_gets_there(run, proxy):
+    run(users=["ann"], shared_budget=100)
+    proxy.add_team("other")
+    run(users=["bob"], settings={"team_id": "other"})
+    run(users=["eve"], settings={"unset": ["team_id"]})
+    assert teams_of_keys(proxy) == {"virtkey-abc-ann": TEAM, "virtkey-abc-bob": "other", "virtkey-abc-eve": None}
+
+
+def test_a_summary_does_not_say_that_keys_share_a_budget_if_one_does_not(run, proxy):
+    run(users=USERS, shared_budget=100)
+    proxy.row("virtkey-abc-bob")["team_id"] = None
+    assert run(users=USERS)["summary"][1] == "Models: all models of the proxy, with no budget limit"
+
+
+def test_a_team_that_is_deleted_while_later_keys_are_created_is_an_error(run, proxy):
+    run(users=USERS, shared_budget=100)
+    proxy.fault("POST /key/generate", Fault("nothing", before=proxy.teams.clear))
+    result = run(users=[*USERS, "eve"])
+    assert "is not certain: another run has deleted it meanwhile. Run again" in result["msg"]
+
+
+@pytest.mark.parametrize("users", [None, USERS])
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_each_run_shows_a_spent_budget(run, proxy, warnings, tmp_path, users, is_saved):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    arguments = {"users": users, "key_seed": "a seed of more than thirty-two characters"}
+    run(shared_budget=1, **arguments)
+    proxy.teams[TEAM]["spend"] = 2.0
+    result = run(folder=tmp_path if is_saved else folder, **arguments)
+    assert (result.get("msg"), result["changed"], result["shared_budget"]) == (None, False, budget(1.0, 2.0, left=0.0))
+    assert "Shared budget: 1.00 USD for all keys: 2.00 spent, 0.00 left" in result["summary"]
+    assert [text for text in warnings if "their shared budget of 1.00 USD is spent" in text] == warnings[-1:]
+    warnings.clear()
+    run("extend", extend_by="1d", folder=tmp_path if is_saved else folder, key_seed=arguments["key_seed"])
+    assert any("their shared budget of 1.00 USD is spent" in text for text in warnings)
 
 
 @pytest.mark.parametrize("operation", ["provision", "extend"])
@@ -166,7 +240,7 @@ def test_invalid_options_are_refused_before_any_request(run, proxy, arguments, m
     assert message in result["msg"]
 
 
-@pytest.mark.parametrize("metadata", [{"guid": "abc-1"}, {}, None, "abc"])
+@pytest.mark.parametrize("metadata", [{"guid": "abc"}, {**METADATA, "guid": "abc-1"}, {}, None, "abc"])
 @pytest.mark.parametrize("operation", ["provision", "destroy"])
 def test_a_team_of_somebody_else_is_not_touched(run, proxy, warnings, metadata, operation):
     before = dict(proxy.add_team(TEAM, max_budget=7.0, metadata=metadata))
@@ -180,12 +254,14 @@ def test_a_team_of_somebody_else_is_not_touched(run, proxy, warnings, metadata, 
     assert (proxy.teams, written(proxy), proxy.rows) == ({TEAM: before}, [], {})
 
 
-def test_a_team_that_keys_were_in_and_that_names_no_environment_fails_the_destroy(run, proxy):
-    run(users=USERS, shared_budget=100)
-    proxy.teams[TEAM]["metadata"] = {}
+def test_a_destroy_leaves_a_team_of_somebody_else_that_keys_were_put_into(run, proxy, warnings):
+    before = dict(proxy.add_team(TEAM, max_budget=0.0, metadata={"guid": "abc"}))
+    created = run(users=USERS, settings={"team_id": TEAM})
+    assert (created.get("msg"), created["shared_budget"], warnings) == (None, {}, [])
     result = run("destroy")
-    assert "belongs to no environment" in result["msg"]
-    assert (proxy.aliases(), list(proxy.teams)) == ([], [TEAM])
+    assert (result.get("msg"), result["shared_budget"]) == (None, {})
+    assert (proxy.aliases(), proxy.teams) == ([], {TEAM: before})
+    assert ["belongs to no environment of this collection" in text for text in warnings] == [True]
 
 
 # Destroy
@@ -202,6 +278,34 @@ def test_a_destroy_leaves_neither_key_nor_team(run, proxy, tmp_path, known_by):
     assert "virtkey-abc" not in (tmp_path / "provision-user-data.yaml").read_text()
     again = run("destroy")
     assert (again["changed"], written(proxy)) == (False, [])
+
+
+def test_a_destroy_with_the_option_finds_the_team_of_a_run_that_was_killed_before_the_first_key(run, proxy):
+    proxy.add_team(TEAM, max_budget=100.0, metadata=METADATA)
+    assert (run("destroy")["changed"], list(proxy.teams)) == (False, [TEAM])  # nothing shows that there is one
+    assert (run("destroy", shared_budget=1)["changed"], proxy.teams) == (True, {})
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_destroy_says_that_the_team_was_deleted(run, proxy, check_mode):
+    run(users=USERS, shared_budget=100)
+    proxy.rows.clear()
+    result = run("destroy", shared_budget=1, check_mode=check_mode)
+    verb = "Would delete" if check_mode else "Deleted"
+    assert (result["changed"], result["summary"][-1]) == (
+        True,
+        f"{verb} the shared budget of environment abc (team virtkey-abc)",
+    )
+
+
+@pytest.mark.parametrize("how", ["partial", "failing", "check mode"])
+def test_a_destroy_does_not_ask_to_raise_the_budget(run, proxy, warnings, how):
+    run(users=USERS, shared_budget=1)
+    proxy.teams[TEAM]["spend"] = 2.0
+    if how == "failing":
+        proxy.fault("POST /team/delete", Fault("status", 500))
+    run("destroy", users=["ann"] if how == "partial" else None, check_mode=how == "check mode")
+    assert not [text for text in warnings if "is spent" in text]
 
 
 def test_a_destroy_without_a_shared_budget_asks_for_no_team(run, proxy):
@@ -395,7 +499,7 @@ def test_the_status_without_a_shared_budget_asks_for_no_team(run, proxy):
 
 def test_two_runs_create_the_same_team(run, proxy):
     def other() -> None:
-        proxy.add_team(TEAM, max_budget=50.0, metadata={"guid": "abc"})
+        proxy.add_team(TEAM, max_budget=50.0, metadata=METADATA)
 
     message = "Unique constraint failed on the fields: (`team_id`)"
     proxy.fault("POST /team/new", Fault("status", 500, message, before=other))
@@ -453,7 +557,7 @@ def test_a_team_that_others_change_again_and_again_is_an_error(run, proxy):
     limits = itertools.count(1)
 
     def other(body):
-        proxy.add_team(TEAM, max_budget=float(next(limits)), metadata={"guid": "abc"})
+        proxy.add_team(TEAM, max_budget=float(next(limits)), metadata=METADATA)
         return {}
 
     proxy._post_team_new = proxy._post_team_update = other
@@ -505,7 +609,7 @@ def test_a_provision_before_each_request_of_a_destroy(run, proxy):
 
     def provision() -> None:
         if TEAM not in proxy.teams:
-            proxy.add_team(TEAM, max_budget=100.0, metadata={"guid": "abc"})
+            proxy.add_team(TEAM, max_budget=100.0, metadata=METADATA)
         if "virtkey-abc-ann" not in proxy.aliases():
             proxy.add("virtkey-abc-ann", team_id=TEAM, metadata={"guid": "abc"})
 
@@ -513,6 +617,56 @@ def test_a_provision_before_each_request_of_a_destroy(run, proxy):
         teams = set(teams_of_keys(proxy).values())
         assert teams <= set(proxy.teams), "a key is in a team that does not exist"
         assert message or not proxy.teams or proxy.rows, "a team without a key"
+
+
+@pytest.fixture
+def overlap(run, proxy):
+    """Create keys, and replace them with an overlap."""
+
+    def start(**arguments):
+        run(users=USERS, **arguments)
+        for row in proxy.rows.values():
+            row["created_at"] = (proxy.now() - 10 * DAY).isoformat()
+        assert run("rotate_old", rotate={"every": "7d", "overlap": "24h"})["changed"]
+        assert len(proxy.rows) == 4
+
+    return start
+
+
+def test_previous_keys_leave_the_team_with_the_keys(run, proxy, overlap):
+    overlap(shared_budget=100)
+    leave = {"users": USERS, "settings": {"unset": ["team_id"]}}
+    assert run(check_mode=True, **leave)["shared_budget"] == {}
+    assert len(proxy.teams) == 1
+    result = run(**leave)
+    assert (result.get("msg"), result["changed"], result["shared_budget"]) == (None, True, {})
+    assert (set(teams_of_keys(proxy).values()), proxy.teams) == ({None}, {})
+    assert not run(**leave)["changed"]
+
+
+def test_a_previous_key_that_a_killed_run_has_left_leaves_the_team_later(run, proxy, overlap):
+    overlap(shared_budget=100)
+    for user in USERS:
+        proxy.row(f"virtkey-abc-{user}")["team_id"] = None
+    result = run(users=USERS, settings={"unset": ["team_id"]})
+    assert (result.get("msg"), result["changed"], proxy.teams) == (None, True, {})
+
+
+def test_previous_keys_join_the_team_with_the_keys(run, proxy, overlap):
+    overlap()
+    owners = {row["key_alias"]: row["user_id"] for row in proxy.rows.values()}
+    result = run(users=USERS, shared_budget=100)
+    assert (result.get("msg"), set(teams_of_keys(proxy).values())) == (None, {TEAM})
+    assert {row["key_alias"]: row["user_id"] for row in proxy.rows.values()} == owners
+    assert not run(users=USERS, shared_budget=100)["changed"]
+    assert run("destroy").get("msg") is None
+    assert (proxy.rows, proxy.teams) == ({}, {})
+
+
+def test_a_previous_key_that_cannot_join_is_an_error(run, proxy, overlap):
+    overlap()
+    proxy.fault("POST /key/update", Fault("nothing"), *[Fault("nothing")] * 5, *[Fault("status", 400, "No.")] * 5)
+    assert "virtkey-abc-ann.previous" in run(users=USERS, shared_budget=100)["msg"]
 
 
 def test_keys_that_are_rotated_with_an_overlap_share_the_budget_and_leave_nothing(run, proxy):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_keys import with_team
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
     ObservedBudget,
     SharedBudget,
@@ -15,7 +16,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._enviro
     describe_budget,
     difference,
     predicted,
-    with_team,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse_instant
@@ -76,6 +76,11 @@ def test_a_row_is_read_whatever_it_contains(fields, expected):
 )
 def test_only_what_differs_is_sent(desired, observed, fields):
     assert changes(desired, observed) == (fields and {"team_id": TEAM, **fields})
+
+
+def test_a_team_that_names_the_guid_but_not_this_collection_is_refused():
+    with pytest.raises(UserError, match="belongs to no environment of this collection"):
+        changes(DESIRED, ObservedBudget(TEAM, "abc", 100.0, "7d", is_managed=False))
 
 
 @pytest.mark.parametrize("guid", [None, "", "abc-1", "ABC", "ab"])

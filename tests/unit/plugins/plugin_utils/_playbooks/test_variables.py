@@ -189,5 +189,14 @@ def test_an_added_user_gets_the_settings_and_the_end_of_the_others() -> None:
     assert added({}) == {"models": [], "max_budget": None, "duration": ""}
 
 
+@pytest.mark.parametrize(
+    ("given", "team_id"),
+    [({"shared_budget": 20}, None), ({"shared_budget": "0"}, None), ({"shared_budget": ""}, "t"), ({}, "t")],
+)
+def test_an_added_user_does_not_get_the_team_of_the_others_beside_a_shared_budget(given, team_id) -> None:
+    settings = {"rpm_limit": 60, "team_id": "t"}
+    assert added({**RECORD, "settings": settings}, **given)["settings"].get("team_id") == team_id
+
+
 def test_variables_that_are_given_win_over_the_settings_of_the_others() -> None:
     assert added(RECORD, models="a", max_budget=1, duration="7d", settings={}) == {}
