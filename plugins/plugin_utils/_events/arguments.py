@@ -75,6 +75,9 @@ def parse_arguments(given: Mapping[str, Any], environment: Mapping[str, str]) ->
             advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(_READERS)}"
             raise OptionError(f"litellm_keys has no argument {str(name)!r}; {advice}")
     found = {name: value for name, value in given.items() if value is not None and value != ""}
+    for name in ("events", "spent_percents"):
+        if given.get(name) is not None and given[name] in ("", [], ()):
+            raise OptionError(f"{name} is empty; name at least one, or leave {name} out for the default")
     names = {}
     for name, variables in ENVIRONMENT.items():
         for variable in variables:

@@ -63,7 +63,7 @@ class Watcher:
         path = arguments.state_file
         self._state = StateFile(path, arguments.connection.url) if path else None
         self._marks = self._state.load(logger.warning) if self._state else None
-        self._model_problem = ""
+        self._model_problem = self._state_problem = ""
 
     async def look(self) -> None:
         """List the keys, and send the events that follow."""
@@ -80,19 +80,27 @@ class Watcher:
         await self._send(decision)
 
     async def _send(self, decision: Decision) -> None:
-        """Send the events. If that is interrupted, those that were not sent are sent after a restart."""
+        """Send the events, and save each of them as sent at once: whoever kills this process runs nothing any more."""
         unsent = list(decision.events)
+        self._keep(without(decision.marks, unsent))
+        while unsent:
+            await self._put(unsent[0].body)
+            del unsent[0]
+            self._keep(without(decision.marks, unsent))
+
+    def _keep(self, marks: dict[str, frozenset[str]]) -> None:
+        """Keep the marks, and save them if they changed. A problem is logged once, as long as it stays the same."""
+        before, self._marks = self._marks, marks
+        if not self._state or marks == before:
+            return
         try:
-            while unsent:
-                await self._put(unsent[0].body)
-                del unsent[0]
-        finally:
-            before, self._marks = self._marks, without(decision.marks, unsent)
-            if self._state and self._marks != before:
-                try:
-                    self._state.save(self._marks)
-                except UserError as error:
-                    self._logger.warning("%s", error)
+            self._state.save(marks)
+        except UserError as error:
+            if str(error) != self._state_problem:
+                self._logger.warning("%s", error)
+            self._state_problem = str(error)
+        else:
+            self._state_problem = ""
 
     def _observe(self) -> Snapshot:
         """Return all keys.

@@ -22,6 +22,9 @@ description:
     event.
   - Each event is sent once. It is sent again if it happens again, for example when a key that was extended ends soon
     once more.
+  - An event counts as sent when C(ansible-rulebook) has taken it from the event source. If C(ansible-rulebook) is
+    stopped before it has run the action of an event, the event is not sent again. Remove O(state_file) to send
+    everything that is still true again.
   - An event contains no secret. Its texts contain neither templates nor control characters, because every user of the
     proxy can name keys, and C(ansible-rulebook) passes events to playbooks as extra variables, in which Ansible
     evaluates templates. A C({) becomes C(\x7b).
@@ -97,7 +100,7 @@ options:
       - A file in which the event source saves what it has sent, so that a restart does not send it again. Only its
         owner can read it. The directory must exist. Use one file for each event source.
       - Without it, events about what is still true are sent again after a restart. They are also sent again if the file
-        is damaged, and if the event source is killed before it has saved the file.
+        is damaged. It is saved after each event, so at most the last event is sent again after a kill.
     type: str
   send_existing:
     description:
@@ -151,4 +154,20 @@ if __name__ == "__main__":
         async def put(self, item: Any) -> None:
             print(item, flush=True)
 
-    asyncio.run(main(_Printer(), dict(pair.split("=", 1) for pair in sys.argv[1:])))
+    def _run(pairs: list[str]) -> str:
+        """Run the event source, and return why it ended."""
+        for pair in pairs:
+            if "=" not in pair:
+                return f"Arguments are pairs such as ending_within=3d, but one is {pair!r}"
+        _make_importable()
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import UserError
+
+        try:
+            asyncio.run(main(_Printer(), dict(pair.split("=", 1) for pair in pairs)))
+        except UserError as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return "Interrupted"
+        return ""
+
+    sys.exit(_run(sys.argv[1:]))

@@ -108,3 +108,11 @@ def test_a_mistake_is_one_sentence(given: dict[Any, Any], message: str) -> None:
         parse_arguments({"url": URL, "master_key": KEY, **given}, {})
     assert str(caught.value).startswith(message)
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["events", "spent_percents"])
+@pytest.mark.parametrize("empty", ["", []])
+def test_an_empty_list_is_refused(name, empty):
+    connection = {"url": "https://proxy.example.com", "master_key": "sk-the-master-key"}
+    with pytest.raises(OptionError, match=f"^{name} is empty; name at least one, or leave {name} out for the default$"):
+        parse_arguments({**connection, name: empty}, {})

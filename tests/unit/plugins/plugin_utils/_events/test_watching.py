@@ -155,6 +155,19 @@ def test_events_that_were_not_sent_when_it_was_stopped_are_sent_after_a_restart(
     assert first not in rest
 
 
+def test_each_event_is_saved_before_the_next_one_is_sent(run, proxy, tmp_path):
+    """A process that is killed saves nothing any more."""
+    for number in range(3):
+        proxy.add(f"virtkey-{number}", blocked=True)
+    saved: list[int] = []
+
+    async def look_into_the_state(event):
+        saved.append((tmp_path / "state.json").read_text().count('"blocked"'))
+
+    assert len(run(put=look_into_the_state)) == 3
+    assert saved == [0, 1, 2]
+
+
 def test_a_state_that_cannot_be_saved_is_logged_and_kept_in_memory(run, proxy, tmp_path, caplog, monkeypatch):
     proxy.add("virtkey-abc", blocked=True)
 
@@ -162,7 +175,8 @@ def test_a_state_that_cannot_be_saved_is_logged_and_kept_in_memory(run, proxy, t
         raise UserError("the disk is full")
 
     monkeypatch.setattr(StateFile, "save", full)
-    assert run(lambda: None, lambda: None) == [("virtkey-abc", "blocked")]
+    proxy.add("virtkey-other", blocked=True)
+    assert len(run(lambda: None, lambda: None)) == 2
     assert caplog.messages.count("the disk is full") == 1
 
 
