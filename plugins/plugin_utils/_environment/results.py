@@ -17,6 +17,7 @@ from .._keys.durations import format_instant
 from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
+from .._keys.previous import is_secret_lost
 from .._keys.problems import unfinished_replacement
 from .._keys.result import (
     describe_previous,
@@ -28,6 +29,7 @@ from .._keys.result import (
     unlimited_keys,
 )
 from .._keys.secrets import Secret
+from .._keys.settings import SECRET_VERSION
 from .._litellm.client import Client
 from .._text import Wording
 from . import messages
@@ -244,6 +246,11 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     for key in found:
         if key.alias != key.final_alias and key.final_alias in users and not key.is_previous:
             run.warn(unfinished_replacement(str(key.final_alias), str(key.alias)))
+    for key in found:
+        own = [Secret(one.secret, "given") for one in run.known if one.alias == key.alias]
+        # Anybody with the seed knows a derived secret.
+        if SECRET_VERSION not in (key.value("metadata") or {}) and is_secret_lost(key, own, now):
+            run.warn(messages.secret_unknown(str(key.alias), run.user_data_file, request.wording))
     for entry in entries:
         if entry["problem"]:
             run.warn(entry["problem"])

@@ -22,6 +22,7 @@ from .previous import (
     is_abandoned,
     is_due,
     is_lost_rotation,
+    is_secret_lost,
     previous_mark,
     retirement,
     retirement_again,
@@ -30,6 +31,7 @@ from .previous import (
     without_replaced,
 )
 from .replacement import correction, merged_settings, recreation_of, successor_of
+from .secrets import Secret
 from .settings import LIFETIME_START, SETTINGS, setting, with_companions
 from .steps import NEVER, Create, Delete, Plan, Rename, Step, Update
 
@@ -147,6 +149,8 @@ def _plan_for_existing(
         return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
     if is_found and is_due(desired, key, snapshot) and (due := _rotation(desired, claims, snapshot)):
         return due
+    if desired.rotate and not desired.secret_of(key) and is_secret_lost(key, desired.known_secrets, now):
+        return Plan("unchanged", key=key, problem=problems.secret_unknown(desired))
     found = _update(desired, key, now)
     if successor and not found.step and not found.problem:
         # A concurrent run may have copied the settings before this run changed them.
@@ -180,6 +184,11 @@ def differences(desired: DesiredKey, key: ObservedKey) -> dict[str, Any]:
     return with_companions(found, desired.settings, key.value("metadata"))
 
 
+def secret_of_creation(desired: DesiredKey, step: Create) -> Secret | None:
+    """Return the secret that a new key gets; None if it is not known before."""
+    return step.secret or (None if step.new_secret else desired.new_secret)
+
+
 def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | None:
     """Return the key as it will be after the plan, as far as that is known: for check mode and diff mode."""
     step, key = plan.step, plan.key
@@ -187,7 +196,7 @@ def predict(desired: DesiredKey, plan: Plan, now: datetime) -> ObservedKey | Non
         renamed = replace(key, alias=step.alias)
         return predict(desired, _update(desired, renamed, now), now)
     if isinstance(step, Create):
-        secret = step.secret or (None if step.new_secret else desired.new_secret)
+        secret = secret_of_creation(desired, step)
         key_id = secret.key_id if secret else ""
         settings = {**dict.fromkeys(SETTINGS), **step.settings}
         return ObservedKey(key_id, desired.alias, created_at=now, expires=instant_of(step.end, now), settings=settings)

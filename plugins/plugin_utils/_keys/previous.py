@@ -13,7 +13,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from .lifetimes import TOLERANCE
 from .model import DesiredKey, ObservedKey, Snapshot
 from .names import previous_alias
 from .replacement import successor_of
+from .secrets import Secret
 from .settings import PREVIOUS, REPLACED_BY, SECRET_VERSION
 from .steps import Create, Delete, Retire, Update
 
@@ -64,6 +65,16 @@ def is_lost_rotation(desired: DesiredKey, key: ObservedKey, before: ObservedKey,
     is_derived = SECRET_VERSION in (key.value("metadata") or {})
     is_unknown = not is_derived and not desired.secret_of(key)
     return is_unknown and is_abandoned(key, now) and desired.rotate.is_due(before.created_at, now)
+
+
+def is_secret_lost(key: ObservedKey, known: Collection[Secret], now: datetime) -> bool:
+    """Return whether the known secrets are those of keys that the key has replaced.
+
+    The run that has replaced them was killed before it saved the new secret, or has saved it elsewhere. One that is not
+    done is not counted.
+    """
+    is_known = key.key_id in {one.key_id for one in known}
+    return bool(known) and not is_known and key.replaces is not None and is_abandoned(key, now)
 
 
 def without_replaced(keys: Sequence[ObservedKey]) -> tuple[ObservedKey, ...]:

@@ -27,6 +27,7 @@ from .durations import format_instant
 from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
+from .plan import secret_of_creation
 from .problems import not_applied, unfinished_replacement, unknown_age
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
@@ -137,8 +138,9 @@ def _check_references(run: Run, on_unknown_models: OnUnknownModels, teams: Colle
 def _preview(run: Run) -> list[Outcome]:
     """Return the outcomes that check mode reports."""
     for one in run.keys:
-        is_created = isinstance(one.plan.step, Create) and not one.error
-        if is_created and (secret := one.desired.new_secret) and (problem := _owner_of_secret(run, one, secret)):
+        step = one.plan.step
+        secret = secret_of_creation(one.desired, step) if isinstance(step, Create) and not one.error else None
+        if secret and (problem := _owner_of_secret(run, one, secret)):
             one.fail(problem)
     return [one.preview() for one in run.keys]
 

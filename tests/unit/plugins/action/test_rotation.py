@@ -186,6 +186,25 @@ def test_another_controller_knows_the_derived_secret(run, proxy, tmp_path):
     assert (result["changed"], entry_of(result)["key"]) == (False, derive(SEED, ALIAS, 2).value)
 
 
+def test_a_later_run_reports_that_the_new_secret_was_lost(run, proxy, tmp_path, warnings):
+    run(duration="30d")
+    saved = (tmp_path / "provision-user-data.yaml").read_text()
+    age(proxy, ALIAS)
+    run("rotate_old", rotate=ROTATE)
+    # The run was killed before it saved the secret, more than 15 minutes ago.
+    (tmp_path / "provision-user-data.yaml").write_text(saved)
+    proxy.row(ALIAS)["created_at"] = (proxy.now() - timedelta(minutes=16)).isoformat()
+    sentence = f"Virtual key {ALIAS} exists, but its secret is not known"
+    for _overlap in ("runs", "has ended", "has ended"):
+        warnings.clear()
+        assert run("rotate_old", rotate=ROTATE)["msg"].startswith(sentence)
+        run("status")
+        assert [text.startswith(sentence) for text in warnings] == [True]
+        proxy.row(f"{ALIAS}.previous")["expires"] = (proxy.now() - DAY).isoformat()
+    entry = entry_of(run("provision", rotate=ROTATE, regenerate="if_unrecoverable"))
+    assert entry_of(run("rotate_old", rotate=ROTATE))["key"] == entry["key"]
+
+
 def test_an_environment_without_keys_has_nothing_to_rotate(run, proxy):
     result = run("rotate_old", rotate=ROTATE)
     assert (result["changed"], result["report"]) == (False, "There is no virtual key of environment abc")

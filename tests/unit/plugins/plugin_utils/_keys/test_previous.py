@@ -14,6 +14,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.d
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import DesiredKey, Snapshot
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan, predict
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.previous import find_previous
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.problems import secret_unknown
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import result_entry
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.rotation import Rotation
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import (
@@ -334,6 +335,32 @@ def test_a_secret_that_somebody_knows_is_not_replaced(row, desired):
     assert planned(key(MINE, **row), previous_of(), before=key(**OLD), **desired).step is None
 
 
+@pytest.mark.parametrize(
+    ("row", "known", "desired", "is_reported"),
+    [
+        ({}, OTHER, {}, True),  # that of the key that it has replaced
+        ({}, given("sk-the-secret-before-both"), {}, True),
+        ({}, MINE, {}, False),
+        ({}, None, {}, False),  # nothing is saved here
+        ({"age": timedelta(minutes=14)}, OTHER, {}, False),  # a concurrent run has not saved it yet
+        ({"metadata": MARK}, OTHER, {}, False),  # it has replaced none
+        ({}, OTHER, {"rotate": None}, False),
+    ],
+)
+@pytest.mark.parametrize("overlap", [HOUR, -HOUR])
+def test_a_later_run_reports_a_secret_that_was_lost(row, known, desired, is_reported, overlap):
+    current = key(MINE, **{"age": timedelta(minutes=15), "metadata": {**MARK, REPLACES: OTHER.key_id}, **row})
+    known_secrets = (known,) if known else ()
+    result = planned(current, previous_of(expires=overlap), known_secrets=known_secrets, **desired)
+    problem = secret_unknown(DesiredKey(ALIAS))
+    assert result.problem == (problem if is_reported else None)
+
+
+def test_a_key_whose_secret_was_lost_is_replaced_when_it_is_old():
+    current = key(MINE, **OLD, metadata={REPLACES: OTHER.key_id})
+    assert isinstance(planned(current, known_secrets=(OTHER,)).step, Create)
+
+
 def test_a_successor_that_another_kind_of_run_has_left_is_marked_first():
     old = key(**OLD)
     abandoned = successor_of(old, age=DAY, metadata={"a": 1})
@@ -415,6 +442,14 @@ def test_check_mode_predicts_a_rotation(proxy, old):
     outcome = succeeded(rotate(proxy, options={"check_mode": True}), "regenerated")
     assert (outcome.secret, outcome.after.created_at > outcome.before.created_at) == (None, True)
     assert proxy.rows == before
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_check_mode_predicts_the_next_derived_secret(proxy, version):
+    proxy.add(ALIAS, derived(version).value, age=2 * HOUR)
+    desired = {"secret": derived(1), "versions": versions(), "secret_required": True}
+    outcome = succeeded(rotate(proxy, **desired, options={"check_mode": True}), "regenerated")
+    assert outcome.secret == derived(version + 1)
 
 
 def test_after_the_overlap_the_next_run_deletes_the_old_key(proxy, old):
