@@ -149,7 +149,8 @@ def _old(world: World, alias: str) -> World:
 
 
 def _add(world: World, alias: str, secret: str, **columns: Any) -> World:
-    columns = {"metadata": {}, "models": MODELS, "max_budget": BUDGET, "expires": FIRST_END, **columns}
+    columns = {"models": MODELS, "max_budget": BUDGET, "expires": FIRST_END, **columns}
+    columns["metadata"] = {"guid": GUID, **columns.get("metadata", {})}
     return world.with_key(alias, secret, **columns)
 
 

@@ -17,7 +17,7 @@ from .._keys.durations import format_instant
 from .._keys.lifetimes import earlier_end
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
-from .._keys.previous import is_secret_lost
+from .._keys.previous import is_secret_lost, previous_of
 from .._keys.problems import unfinished_replacement
 from .._keys.result import (
     describe_previous,
@@ -231,11 +231,10 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     users = {member.alias: member.user for member in members}  # in the order of the members
     now = run.client.now()
     aliases = {key.alias for key in found}
-    previous = {key.final_alias: key for key in found if key.is_previous}
     entries = [
         {
             **describe_status(key, now),
-            "previous": describe_previous(previous.get(alias) if key.alias == alias else None),
+            "previous": describe_previous(previous_of(key, found, request.guid) if key.alias == alias else None),
             "guid": request.guid,
             **({"user": user} if user else {}),
         }

@@ -13,7 +13,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,15 +35,48 @@ def find_previous(
 ) -> tuple[ObservedKey, ...]:
     """Return the keys that the desired key has replaced and that work until their overlap ends.
 
-    The alias alone is no proof. An update that another run sends at the same time can remove the mark from a key, and
-    then the key that has replaced it proves it.
+    Anybody can give a key such an alias, and write any metadata. An update that another run sends at the same time can
+    remove the mark from a key, and then the key that has replaced it proves it.
 
     :param candidates: keys with the alias of a previous key.
     :param claimants: the keys that have the alias of the desired key, or get it.
     """
-    replaced = {one.previous_id for one in claimants}
     return tuple(
-        one for one in candidates if (one.is_previous or one.key_id in replaced) and not desired.is_foreign(one)
+        one
+        for one in candidates
+        if not desired.is_foreign(one)
+        and (_is_left(desired, one) or any(_has_replaced(desired, key, one) for key in claimants))
+    )
+
+
+def previous_of(key: ObservedKey, found: Iterable[ObservedKey], owner: str | None = None) -> ObservedKey | None:
+    """Return the key among others that a key has replaced and that works until its overlap ends, if there is one."""
+    candidates = [one for one in found if key.alias and one.alias == previous_alias(key.alias)]
+    return next(iter(find_previous(DesiredKey(key.alias, owner=owner), candidates, [key])), None)
+
+
+def _has_replaced(desired: DesiredKey, key: ObservedKey, old: ObservedKey) -> bool:
+    """Return whether a key has replaced another one. The first proves it, or the second one with the same guid does."""
+    guid = _guid_of(old)
+    if old.key_id in (key.previous_id, key.replaces):
+        return guid in (None, _guid_of(key))
+    # The key that has replaced the old one may be gone: this one has replaced it at once.
+    is_named = old.is_previous and (old.value("metadata") or {})[REPLACED_BY] in (key.key_id, key.replaces)
+    return is_named and guid == _guid_of(key) and (guid is not None or desired.owner is None)
+
+
+def _guid_of(key: ObservedKey) -> str | None:
+    guid = (key.value("metadata") or {}).get("guid")
+    return None if guid is None else str(guid)
+
+
+def _is_left(desired: DesiredKey, key: ObservedKey) -> bool:
+    """Return whether a key is deleted with the environment whose guid it has, also if its successor is gone."""
+    return (
+        not desired.present
+        and key.is_previous
+        and _guid_of(key) is not None
+        and _guid_of(key) == (desired.owner or desired.guid)
     )
 
 

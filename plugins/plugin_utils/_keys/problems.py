@@ -125,6 +125,15 @@ def unfinished_replacement(name: str, successor_alias: str) -> str:
     )
 
 
+def not_proven(name: str, key: ObservedKey) -> str:
+    """Return the warning about a key that is not deleted, because it may belong to somebody else."""
+    end = f"expires at {format_instant(key.expires)}" if key.expires else "never expires"
+    return (
+        f"Key {key.alias} is not deleted, because nothing proves that virtual key {name} has replaced it; it {end}. If "
+        "it is yours, delete it by its alias (key_alias)"
+    )
+
+
 def expired(desired: DesiredKey, expires: datetime) -> str:
     return (
         f"Virtual key {desired.name} expired at {format_instant(expires)}, and a replacement would expire at the same "

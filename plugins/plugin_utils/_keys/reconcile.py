@@ -28,7 +28,7 @@ from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
 from .plan import secret_of_creation
-from .problems import not_applied, unfinished_replacement, unknown_age
+from .problems import not_applied, not_proven, unfinished_replacement, unknown_age
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
 from .replacement import correction
@@ -112,11 +112,14 @@ def _check_unique(run: Run) -> None:
 
 
 def _warn_about_others(run: Run) -> None:
-    """Warn about a replacement that another run has not finished, if this run does not finish it either."""
+    """Warn about a replacement that this run does not finish, and about previous keys that it does not delete."""
     for one in run.keys:
         is_left = one.desired.present and one.plan.operation != "regenerated" and not isinstance(one.plan.step, Delete)
         if is_left and one.snapshot and one.snapshot.keys and one.snapshot.successors:
             run.warn(unfinished_replacement(one.desired.name, str(one.desired.successor_alias)))
+        for key in run.unproven[str(one.desired.alias)] if not one.desired.present else ():
+            if key.is_previous:
+                run.warn(not_proven(one.desired.name, key))
 
 
 def _warn_about_ages(run: Run) -> None:

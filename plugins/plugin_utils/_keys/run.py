@@ -10,7 +10,7 @@ Private to this collection: names and behaviour may change in any release.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._concurrency import run_concurrently
 from .._litellm.client import Client
@@ -29,6 +29,7 @@ class Run:
 
     :ivar warn: called with what the user should know.
     :ivar show_progress: called with a progress message from time to time.
+    :ivar unproven: the keys that look as if one with the alias had replaced them. Nothing proves it.
     """
 
     client: Client
@@ -36,6 +37,7 @@ class Run:
     warn: Notify
     show_progress: Notify
     observer: Observer
+    unproven: dict[str, list[ObservedKey]] = field(default_factory=dict)
 
 
 def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[ObservedKey] | None = None) -> None:
@@ -75,4 +77,5 @@ def take_snapshots(run: Run, keys: Sequence[KeyProgress], found: Sequence[Observ
         successors_of_key = tuple(key for key in created if key.final_alias == alias)
         candidates = by_alias.get(previous_alias(str(alias)), ())
         previous = find_previous(one.desired, candidates, (*own, *successors_of_key))
+        run.unproven[str(alias)] = [key for key in candidates if key not in previous]
         one.observe(Snapshot(own, now, successors_of_key, previous))

@@ -56,6 +56,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.plugins.plugin_ut
     MINE,
     NOW,
     OTHER,
+    SECRETS,
     SUCCESSOR,
     key,
     successor_of,
@@ -221,8 +222,20 @@ def test_the_versions_do_not_show_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("metadata", "mark", "owner", "is_found"),
+    ("metadata", "current", "owner", "is_found"),
     [
+        # The mark must name the key, and both must name the same guid.
+        ({REPLACED_BY: "anything"}, {}, None, False),
+        ({REPLACED_BY: SECRETS[2].key_id}, {}, None, False),
+        ({REPLACED_BY: MINE.key_id, "guid": "other"}, {}, None, False),
+        ({REPLACED_BY: MINE.key_id, "guid": "other"}, {"guid": "abc"}, None, False),
+        ({REPLACED_BY: MINE.key_id}, {"guid": "abc"}, None, False),
+        ({REPLACED_BY: MINE.key_id, "guid": 5}, {"guid": "5"}, None, True),
+        ({REPLACED_BY: MINE.key_id}, {}, "abc", False),
+        # The key itself names what it has replaced.
+        ({"guid": "abc"}, {REPLACES: OTHER.key_id, "guid": "abc"}, "abc", True),
+        ({}, {REPLACES: OTHER.key_id, "guid": "abc"}, "abc", True),
+        ({"guid": "other"}, {REPLACES: OTHER.key_id, "guid": "abc"}, None, False),
         ({REPLACED_BY: MINE.key_id}, MARK, None, True),
         ({REPLACED_BY: MINE.key_id}, {}, None, True),
         ({}, MARK, None, True),  # an update at the same time has removed the mark
@@ -230,13 +243,35 @@ def test_the_versions_do_not_show_the_seed():
         ({}, {PREVIOUS: {"key_id": MINE.key_id}}, None, False),
         ({}, {PREVIOUS: OTHER.key_id}, None, False),
         ({REPLACED_BY: 5}, {}, None, False),
-        ({REPLACED_BY: MINE.key_id, "guid": "abc"}, MARK, "abc", True),
+        ({REPLACED_BY: MINE.key_id, "guid": "abc"}, {"guid": "abc"}, "abc", True),
+        ({REPLACED_BY: MINE.key_id, "guid": "abc"}, {**MARK, "guid": "abc"}, "abc", True),
         ({REPLACED_BY: MINE.key_id, "guid": "abd"}, MARK, "abc", False),
     ],
 )
-def test_the_alias_alone_does_not_prove_what_a_key_was(metadata, mark, owner, is_found):
+def test_the_alias_alone_does_not_prove_what_a_key_was(metadata, current, owner, is_found):
     desired, previous = DesiredKey(ALIAS, owner=owner), previous_of(metadata=metadata)
-    assert find_previous(desired, [previous], [key(MINE, metadata=mark)]) == ((previous,) if is_found else ())
+    assert find_previous(desired, [previous], [key(MINE, metadata=current)]) == ((previous,) if is_found else ())
+
+
+@pytest.mark.parametrize("claimants", [[], [key(MINE)]])
+@pytest.mark.parametrize(
+    ("metadata", "desired", "is_found"),
+    [
+        ({"guid": "abc"}, {"owner": "abc"}, True),
+        ({"guid": "abc"}, {"guid": "abc"}, True),
+        ({"guid": "abc"}, {}, False),
+        ({}, {"owner": "abc"}, False),
+        ({}, {"guid": "abc"}, False),
+        ({}, {}, False),
+        ({"guid": "other"}, {"owner": "abc"}, False),
+        ({"guid": "other"}, {"guid": "abc"}, False),
+    ],
+)
+def test_a_previous_key_whose_successor_is_gone_is_deleted_only_with_the_guid(claimants, metadata, desired, is_found):
+    previous = previous_of(metadata={REPLACED_BY: SECRETS[2].key_id, **metadata})
+    deletion = DesiredKey(ALIAS, present=False, **desired)
+    assert find_previous(deletion, [previous], claimants) == ((previous,) if is_found else ())
+    assert find_previous(replace(deletion, present=True), [previous], claimants) == ()
 
 
 @pytest.mark.parametrize(
@@ -397,7 +432,9 @@ def test_a_deletion_deletes_all():
     successor = successor_of(old, given("sk-the-newest-of-all-secrets"))
     result = planned(key(MINE, metadata=MARK), successor, previous_of(), present=False)
     assert set(result.step.key_ids) == {MINE.key_id, successor.key_id, OTHER.key_id}
-    assert planned(previous_of(), present=False).step == Delete((OTHER.key_id,))
+    left = previous_of(metadata={REPLACED_BY: MINE.key_id, "guid": "abc"})
+    assert planned(left, present=False, guid="abc").step == Delete((OTHER.key_id,))
+    assert planned(left, present=False).operation == "absent"
 
 
 def test_without_a_current_key_one_is_created_beside_the_previous_one():
@@ -509,6 +546,25 @@ def test_a_key_with_the_alias_of_the_previous_one_is_not_touched(proxy, old):
     assert outcome.error.startswith(f"Cannot replace virtual key {ALIAS}: ")
     assert f"Key with alias '{PREVIOUS_ALIAS}' already exists" in outcome.error
     assert {row["token"]: row["key_alias"] for row in proxy.rows.values()} == {old: ALIAS, other: PREVIOUS_ALIAS}
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_a_foreign_key_with_a_forged_mark_is_left_alone(proxy, has_key):
+    current = proxy.add(ALIAS, MINE.value, age=2 * HOUR, metadata={"guid": "abc"}) if has_key else "gone"
+    forged = {REPLACED_BY: current, "guid": "other"}
+    other = proxy.add(PREVIOUS_ALIAS, metadata=forged, expires=(proxy.now() - HOUR).isoformat())
+    before = dict(proxy.row(PREVIOUS_ALIAS))
+    warnings: list[str] = []
+    if has_key:
+        assert rotate(proxy, known_secrets=(MINE,)).error
+        succeeded(run_one(proxy, settings={"blocked": True}), "updated")
+    outcome = run_one(proxy, guid="abc", present=False, options={"warn": warnings.append})
+    succeeded(outcome, "deleted" if has_key else "absent")
+    assert list(proxy.rows) == [other]
+    assert proxy.row(PREVIOUS_ALIAS) == before
+    assert [text.split(";")[0] for text in warnings] == [
+        f"Key {PREVIOUS_ALIAS} is not deleted, because nothing proves that virtual key {ALIAS} has replaced it"
+    ]
 
 
 def test_of_two_runs_at_the_same_time_one_rotates(proxy, old):
