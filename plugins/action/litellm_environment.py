@@ -141,7 +141,7 @@ class ActionModule(ControllerAction):
                     warn=self.warn,
                     show_progress=self.progress_reporter(),
                     user_data_file=display_path(output_folder(self, task_vars) / data_file("provision")),
-                    lists={one.option: display_path(one.path) for one in lists},
+                    lists={one.option: display_path(one.path) for one in lists if one.is_written},
                     remembered=remembered_places(known, request.guid, lambda path: Path(path).expanduser().is_file()),
                 )
             )
@@ -165,7 +165,10 @@ class ActionModule(ControllerAction):
                 done.error = done.error or str(error)
             else:
                 url, own_ids = client.connection.base_url, key_ids_of(known)
-                update_lists(lists, done, keys, url, request.guid, own_ids, self._task.check_mode)
+                # Without saved user data, a deleted key proves as well that a file is of this environment.
+                own_ids |= {str(entry["key_id"]) for entry in done.entries if entry["operation"] == "deleted"}
+                for warning in update_lists(lists, done, keys, url, request.guid, own_ids, self._task.check_mode):
+                    self.warn(warning)
         missing = self._missing_collection(done, task_vars) if in_role else None
         return self._to_result(request, client, done, missing)
 
@@ -255,7 +258,7 @@ class ActionModule(ControllerAction):
         if kept and request.operation in WRITING_OPERATIONS:
             url = client.connection.url
             extra, is_here = docling_data(request.options, url), self._writes_here(request.options, task_vars)
-            paths = {one.option: str(one.path) for one in lists}
+            paths = {one.option: str(one.path) for one in lists if not one.is_former}
             places = partial(places_to_save, request.options, paths, is_controller=is_here)
             try:
                 merge_user_data_files(

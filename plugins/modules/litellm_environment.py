@@ -206,6 +206,9 @@ options:
       - A CSV file on the controller that lists the key of each user, with the columns C(user), C(key), C(endpoint),
         C(models) and C(expires). Only its owner can read it. It is updated when keys change, and deleted with the last
         key. The directory must exist.
+      - Its path is saved in the user data. If another path is given later, the former file is deleted, unless it
+        contains anything else than keys of this environment. Without saved user data, set the option in every task,
+        also to destroy the keys, because the file is not found otherwise.
     type: str
   handout_file:
     description:
@@ -213,7 +216,10 @@ options:
         its models, when it ends, a QR code, and three commands that try the key. It loads nothing from the network.
         Only its owner can read it. It is updated when keys change, and deleted with the last key. The directory must
         exist.
-      - It needs the Python package C(segno) on the controller.
+      - Its path is saved, and a former page deleted, as described for O(keys_file). Without saved user data, set the
+        option in every task, also to destroy the keys, because the page is not found otherwise.
+      - It needs the Python package C(segno) on the controller. Without it, a task that does not set the option
+        deletes a page that is out of date, and warns.
     type: str
   handover_host:
     description: The host of O(env_file) and O(profile_file). It is returned in RV(handover).

@@ -35,10 +35,17 @@ class KeyList:
     """A file that lists keys.
 
     :ivar option: the option that names it, and the name under which its path is saved.
+    :ivar is_former: an earlier run has written it, and this run writes another file instead.
     """
 
     option: str
     path: Path
+    is_former: bool = False
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the file can be written, and is to be written if there are keys."""
+        return not self.is_former and (self.option != HANDOUT_FILE or bool(find_spec(_QR_LIBRARY)))
 
     def check(self, own_ids: Collection[str] | None, name: str) -> None:
         """Check that the file can be written, and contains nothing but keys of this environment.
@@ -144,14 +151,13 @@ def key_lists(request: Request, known: Iterable[SavedKey]) -> list[KeyList]:
                 )
             if request.operation != "destroy":
                 one.check(own_ids, name)
-        else:
-            saved = next((str(key.record[option]) for key in own if key.record.get(option)), None)
-            if not saved or not Path(saved).is_file():
-                continue
-            one = KeyList(option, Path(saved))
-        if option == HANDOUT_FILE and request.operation != "destroy" and not find_spec(_QR_LIBRARY):
-            raise OptionError(_without_library(f"{name} ({one.path})"))
-        found.append(one)
+            if not one.is_written and request.operation != "destroy":
+                raise OptionError(_without_library(f"{name} ({one.path})"))
+            found.append(one)
+        # Users who were added by other runs may have another path, so there may be several.
+        for path in dict.fromkeys(Path(str(key.record[option])) for key in own if key.record.get(option)):
+            if path.is_file() and all(other.path.resolve() != path.resolve() for other in found):
+                found.append(KeyList(option, path, is_former=bool(given) and request.operation != "destroy"))
     return found
 
 
@@ -163,28 +169,52 @@ def update_lists(
     guid: str,
     own_ids: Collection[str],
     check_mode: bool,
-) -> None:
-    """Write the files with the keys that the environment has now, or remove them if there are none.
+) -> list[str]:
+    """Write the files with the keys that the environment has now, and return warnings.
+
+    If there are no keys, the files are removed. Former files are, too, and
+    pages that are out of date and cannot be written.
 
     :param own_ids: the ids of the keys that the environment had before.
     """
+    warnings = []
+    listed = [Secret(key["key"], "given").key_id for key in keys if key["key"]]
+    keys_changed = result.changed
     for one in lists:
         before = one.key_ids() or set()
+        is_written = bool(keys) and one.is_written
+        if keys and not one.is_written and not one.is_former and before == set(listed) and not keys_changed:
+            continue
         try:
-            if keys:
+            if is_written:
                 is_changed = one.write(keys, base_url, guid, check_mode=check_mode)
             else:
                 is_changed = not check_mode and one.remove(own_ids)
         except UserDataError as error:
             result.error = result.error or str(error)
             continue
+        if keys and not is_written and not check_mode:
+            warnings += _warnings_about(one, is_removed=is_changed)
         if not is_changed:
             continue
         result.changed = True
-        if not keys:
+        if not is_written:
             result.summary.append(f"Removed: {display_path(one.path)}")
-        listed = [Secret(key["key"], "given").key_id for key in keys if key["key"]]
-        result.diff.append(difference_of_list(one.path, before, listed))
+        result.diff.append(difference_of_list(one.path, before, listed if is_written else ()))
+    return warnings
+
+
+def _warnings_about(one: KeyList, *, is_removed: bool) -> list[str]:
+    """Return what to know about a file that was to be removed although there are keys."""
+    path = display_path(one.path)
+    if not is_removed:
+        return [
+            f"{path} is out of date and was not removed, because it contains something else than the keys of this "
+            "environment; remove it if it lists keys"
+        ]
+    if one.is_former:
+        return []
+    return [f"{path} was out of date and was removed. {_without_library('A new page')}"]
 
 
 def key_ids_of(keys: Iterable[SavedKey]) -> set[str]:

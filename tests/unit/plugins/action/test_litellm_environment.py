@@ -904,19 +904,74 @@ def test_the_page_to_print_follows_the_keys(run, proxy, tmp_path):
     assert not path.exists()
 
 
-def test_the_page_to_print_needs_a_library_before_any_request(run, proxy, tmp_path, monkeypatch):
+def test_a_page_that_is_asked_for_needs_a_library_before_any_request(run, proxy, tmp_path, monkeypatch):
     path = tmp_path / "handout.html"
-    run(handout_file=str(path))
-    before = path.read_text()
-    proxy.requests.clear()
     monkeypatch.setattr(key_lists, "find_spec", lambda name: None)
-    for arguments in ({"handout_file": str(tmp_path / "other.html")}, {"regenerate": "always"}):
-        message = (
-            f"handout_file ({arguments.get('handout_file', path)}) needs the Python package segno for its QR codes"
-        )
-        assert run(**arguments)["msg"].startswith(message)
-    assert (path.read_text(), proxy.requests) == (before, [])
-    assert "failed" not in run("destroy")
+    message = f"handout_file ({path}) needs the Python package segno for its QR codes"
+    assert run(handout_file=str(path))["msg"].startswith(message)
+    assert (path.exists(), proxy.requests) == (False, [])
+
+
+@pytest.mark.parametrize("arguments", [{"regenerate": "always"}, {"operation": "extend", "extend_by": "7d"}])
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_without_the_library_a_page_of_an_earlier_run_does_not_block_an_operation(
+    run, tmp_path, monkeypatch, warnings, arguments, is_edited
+):
+    """A key that has leaked must be replaced, whatever can be printed."""
+    path = tmp_path / "handout.html"
+    run(handout_file=str(path), duration="7d")
+    monkeypatch.setattr(key_lists, "find_spec", lambda name: None)
+    assert not run(duration="7d")["changed"]
+    assert (path.exists(), warnings) == (True, [])
+    if is_edited:
+        path.write_text(path.read_text().replace("<main>", "<main>Room 7"))
+    operation = {"operation": "provision", **arguments}.pop("operation")
+    more = {name: value for name, value in arguments.items() if name != "operation"}
+    result = run(operation, **more, **({"duration": "7d"} if operation == "provision" else {}))
+    assert "failed" not in result
+    assert path.exists() == is_edited
+    assert len(warnings) == 1
+    expected = (
+        "is out of date and was not removed" if is_edited else "was out of date and was removed. A new page needs"
+    )
+    assert expected in warnings[0]
+    assert not any("Page to print" in line for line in result["summary"])
+    assert (f"Removed: {path}" in result["summary"]) == (not is_edited)
+
+
+@pytest.mark.parametrize("option", ["keys_file", "handout_file"])
+def test_a_list_under_another_name_replaces_the_former_one(run, tmp_path, option, warnings):
+    first, second = tmp_path / "a", tmp_path / "b"
+    run(users=["ann", "bob"], **{option: str(first)})
+    result = run(users=["ann"], **{option: str(second)}, check_mode=True)
+    assert first.exists()
+    result = run(users=["ann"], **{option: str(second)})
+    assert f"Removed: {first}" in result["summary"]
+    assert (first.exists(), second.exists()) == (False, True)
+    before = second.read_text()
+    run("rotate", users=["bob"])
+    assert second.read_text() != before, "the record of bob names the former file"
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    run(users=["ann", "bob"], **{option: str(link / "b")})
+    assert second.exists()
+    run("destroy")
+    assert not second.exists()
+
+
+def test_a_former_page_that_was_edited_is_kept_and_named(run, tmp_path, warnings):
+    first = tmp_path / "a.html"
+    run(handout_file=str(first))
+    first.write_text(first.read_text().replace("<main>", "<main>Room 7"))
+    run(handout_file=str(tmp_path / "b.html"))
+    assert first.exists()
+    assert "a.html is out of date and was not removed" in warnings[-1]
+
+
+def test_a_destroy_that_names_the_page_removes_it_without_saved_user_data(run, tmp_path):
+    path = tmp_path / "handout.html"
+    run(handout_file=str(path), save_user_data=False, key_seed=SEED)
+    run("destroy", handout_file=str(path), save_user_data=False, key_seed=SEED)
     assert not path.exists()
 
 
