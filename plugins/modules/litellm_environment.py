@@ -213,7 +213,7 @@ options:
   handout_file:
     description:
       - An HTML page on the controller to print and to cut into cards, one for each user, with the endpoint, the key,
-        its models, when it ends, a QR code, and three commands that try the key. It loads nothing from the network.
+        its models, when it ends, a QR code, and commands that try the key. It loads nothing from the network.
         Only its owner can read it. It is updated when keys change, and deleted with the last key. The directory must
         exist.
       - Its path is saved, and a former page deleted, as described for O(keys_file). Without saved user data, set the

@@ -43,7 +43,7 @@ def test_the_commands_of_a_card_work_until_the_key_is_replaced(controller: Contr
     printed = cards(path)
     assert list(printed) == USERS
     for lines in (printed["ann"], printed[USERS[-1]]):
-        assert len(lines) == 3
+        assert len(lines) == 4
         output = run_shell(lines)
         assert '"object":"list"' in output
         assert "I am Granite" in output

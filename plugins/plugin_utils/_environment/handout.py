@@ -63,12 +63,16 @@ def key_ids_in_page(text: str) -> set[str] | None:
 
 
 def commands(base_url: str, secret: str, models: Sequence[str]) -> list[str]:
-    """Return three lines for a shell that try a key: set variables, list the models, send a request."""
+    """Return lines for a shell that try a key in three steps: set both variables, list the models, send a request.
+
+    The key has a line of its own, so that it is not broken where the page is narrow.
+    """
     model = next((name for name in models if not _NO_MODEL.search(name)), "MODEL")
     request = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}]})
     curl = 'curl -H "Authorization: Bearer $OPENAI_API_KEY"'
     return [
-        f"export OPENAI_BASE_URL={shlex.quote(base_url)} OPENAI_API_KEY={shlex.quote(secret)}",
+        f"export OPENAI_BASE_URL={shlex.quote(base_url)}",
+        f"export OPENAI_API_KEY={shlex.quote(secret)}",
         f'{curl} "$OPENAI_BASE_URL/models"',
         f'{curl} -H "Content-Type: application/json" "$OPENAI_BASE_URL/chat/completions" -d {shlex.quote(request)}',
     ]

@@ -26,12 +26,14 @@ _DELETE_FIRST = "delete the key first (state: absent; with the role, ACTION: des
 def failure(desired: DesiredKey, step: Step | None, error: LiteLLMError) -> str:
     """Return what failed, why, and what to do."""
     verb = _VERBS.get(type(step), "update") if desired.present else "delete"
-    advice = "Correct the options that it refuses"
+    advice = ". Correct the options that it refuses"
     if error.transient:
-        advice = "Run again"
+        advice = ". Run again"
     elif (error.status or 500) >= 500:
-        advice = "Run again, and if it fails again, check the log of the proxy"
-    return f"Cannot {verb} virtual key {desired.name}: {str(error).rstrip('.')}. {advice}"
+        advice = ". Run again, and if it fails again, check the log of the proxy"
+    elif error.refuses_route:
+        advice = ""  # the error itself says what to do
+    return f"Cannot {verb} virtual key {desired.name}: {str(error).rstrip('.')}{advice}"
 
 
 def unknown_age(name: str) -> str:

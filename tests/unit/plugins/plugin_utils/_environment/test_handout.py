@@ -91,16 +91,16 @@ def test_names_are_text(text: str) -> None:
 @pytest.mark.parametrize("name", [*HOSTILE, "it's", 'a "b" $HOME `id` \\', "$(reboot)", "é\n"])
 def test_the_lines_are_commands_for_a_shell(name: str) -> None:
     name = name.replace("*", "x")  # a pattern is no name
-    first, second, third = commands(URL, SECRET, ["openai/*", name])
-    assert shlex.split(first) == ["export", f"OPENAI_BASE_URL={URL}", f"OPENAI_API_KEY={SECRET}"]
-    assert "\n" not in first + second + third
-    *_options, data = shlex.split(third)
+    *exports, models, request = commands(URL, SECRET, ["openai/*", name])
+    assert exports == [f"export OPENAI_BASE_URL={URL}", f"export OPENAI_API_KEY={SECRET}"]
+    assert "\n" not in models + request
+    *_options, data = shlex.split(request)
     assert json.loads(data)["model"] == name
 
 
 @pytest.mark.parametrize("models", [[], ["*"], ["openai/*", "all-team-models"]])
 def test_without_the_name_of_a_model_there_is_a_placeholder(models: list[str]) -> None:
-    assert '"model": "MODEL"' in commands(URL, SECRET, models)[2]
+    assert '"model": "MODEL"' in commands(URL, SECRET, models)[-1]
 
 
 def test_the_code_is_that_of_the_endpoint_and_the_key() -> None:

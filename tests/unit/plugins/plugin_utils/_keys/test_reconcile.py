@@ -526,6 +526,13 @@ def test_another_400_is_not_repeated(proxy):
     assert proxy.counts()[UPDATE] == 1
 
 
+def test_a_route_that_the_calling_key_may_not_call_is_no_fault_of_the_options(proxy):
+    proxy.allowed_routes = ("info_routes", "/key/list")
+    error = str(run(proxy, DesiredKey(ALIAS))[0].error)
+    assert error.startswith(f"Cannot create virtual key {ALIAS}: ")
+    assert error.endswith("is limited to other routes; pass the master key, or a key that may call this route")
+
+
 # Several keys
 
 
