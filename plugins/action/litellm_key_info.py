@@ -52,6 +52,8 @@ OPTIONS = {
     "status": Option(choices=("active", "expired", "blocked", "unknown")),
     "shared_budgets": Option("bool", False),
 }
+# The options that can leave out keys of an environment.
+_FILTERS = ("guid", "key_alias", "key_id", "user_id", "team_id", "metadata", "expires_before", "status")
 
 
 class ActionModule(ControllerAction):
@@ -78,14 +80,14 @@ class ActionModule(ControllerAction):
         return {
             "changed": False,
             "virtual_keys": [{**describe_status(key, now), "guid": _guid(key, options)} for key in matching],
-            "shared_budgets": self._shared_budgets(client, matching) if options["shared_budgets"] else [],
+            "shared_budgets": self._shared_budgets(client, matching, options) if options["shared_budgets"] else [],
             "now": format_instant(now),
             "api_endpoint": client.connection.url,
             "api_base_url": client.connection.base_url,
             "api_calls": client.api_calls,
         }
 
-    def _shared_budgets(self, client: Client, keys: Sequence[ObservedKey]) -> list[Result]:
+    def _shared_budgets(self, client: Client, keys: Sequence[ObservedKey], options: Mapping[str, Any]) -> list[Result]:
         """Return the shared budgets of the keys' environments. Teams are listed only if a key points to one."""
         # Imported here, because only this option needs them.
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_keys import (
@@ -97,7 +99,11 @@ class ActionModule(ControllerAction):
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.teams import list_teams
 
         try:
-            return listed_budgets(list_teams(client), teams) if (teams := teams_of(keys)) else []
+            if not (teams := teams_of(keys)):
+                return []
+            is_filtered = any(options[name] is not None for name in _FILTERS)
+            prefix = None if is_filtered else options["alias_prefix"] or ""
+            return listed_budgets(list_teams(client), teams, prefix)
         except LiteLLMError as error:
             self.warn(f"The shared budgets of the environments are left out, because they cannot be read: {error}")
             return []

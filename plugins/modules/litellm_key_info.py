@@ -50,7 +50,9 @@ options:
   shared_budgets:
     description:
       - Whether to return the shared budgets of the environments of the keys, too. This lists the teams of the proxy if
-        a key is in a team that can be such a budget. If they cannot be listed, a warning says why.
+        a key is in a team that can be such a budget. If the teams are listed and no option but O(alias_prefix) selects
+        keys, the budgets that no key is in any more, or yet, are returned, too. If the teams cannot be listed, a
+        warning says why.
     type: bool
     version_added: 2.1.0
     default: false

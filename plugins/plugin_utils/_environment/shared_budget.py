@@ -263,11 +263,21 @@ def not_removed(request: Request, team_id: str, reason: str) -> str:
     )
 
 
-def listed_budgets(rows: Iterable[Mapping[str, Any]], teams: Mapping[str, str]) -> list[Json]:
+def listed_budgets(
+    rows: Iterable[Mapping[str, Any]], teams: Mapping[str, str], unused_prefix: str | None = None
+) -> list[Json]:
     """Return the shared budgets among the rows of all teams, in the order of their guids.
 
     :param teams: the result of `budget_keys.teams_of`; a team that does not name the same environment is left out.
+    :param unused_prefix: return the teams of this collection that no key is in, too, if their ids start with this.
     """
-    budgets = [ObservedBudget.from_row(row) for row in rows if row.get("team_id") in teams]
-    own = [budget for budget in budgets if budget.belongs_to(teams[budget.team_id])]
+
+    def is_listed(budget: ObservedBudget) -> bool:
+        if budget.team_id in teams:
+            return budget.belongs_to(teams[budget.team_id])
+        is_unused = unused_prefix is not None and budget.team_id.startswith(unused_prefix)
+        return is_unused and budget.is_managed and budget.guid is not None
+
+    budgets = [ObservedBudget.from_row(row) for row in rows if isinstance(row.get("team_id"), str)]
+    own = filter(is_listed, budgets)
     return [{"guid": one.guid, **describe_budget(one)} for one in sorted(own, key=lambda one: str(one.guid))]

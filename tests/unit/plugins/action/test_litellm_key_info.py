@@ -271,6 +271,11 @@ def test_shared_budgets_are_listed_once_and_only_if_a_key_has_one(run, proxy):
         ("z", 10.0, 2.5, 7.5),
     ]
     assert proxy.counts()["GET /v2/team/list"] == 1
+    proxy.add_team("virtkey-u", max_budget=1.0, metadata={"guid": "u", "managed_by": MANAGED_BY})
+    proxy.add_team("other-v", max_budget=1.0, metadata={"guid": "v", "managed_by": MANAGED_BY})
+    proxy.add_team("virtkey-t", max_budget=1.0, metadata={"guid": "t"})
+    unused = run(shared_budgets=True, alias_prefix="virtkey-")
+    assert [one["guid"] for one in unused["shared_budgets"]] == ["u", "x", "z"]
     only = run(shared_budgets=True, metadata={"guid": "z"})
     assert [one["team_id"] for one in only["shared_budgets"]] == ["virtkey-z"]
     assert run()["shared_budgets"] == []
