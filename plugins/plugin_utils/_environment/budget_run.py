@@ -199,13 +199,16 @@ class BudgetRun:
         result.changed = result.changed or any(one.changed for one in self._moved)
         result.shared_budget = rules.describe_budget(self.after)
         result.error = result.error or self.error
+        check_mode, is_destroy = self._run.check_mode, self._run.request.operation == "destroy"
         if self.after:
-            line = rules.budget_line(self.after, check_mode=self._run.check_mode)
-            after_end = (at for at, one in enumerate(result.summary, start=1) if one.startswith(("End:", "No end:")))
-            result.summary.insert(next(after_end, len(result.summary)), line)
-            if self._run.request.operation == "status":
-                result.report = line
-            if self.after.is_spent and self._run.request.operation != "destroy":
-                self._run.warn(rules.spent_budget(self._guid, self.after, self._run.request))
+            line = rules.budget_line(self.after, check_mode=check_mode)
         elif self.before:
-            result.summary.append(rules.deleted_budget(self._guid, self._team_id, check_mode=self._run.check_mode))
+            line = rules.deleted_budget(self._guid, self._team_id, check_mode=check_mode)
+        else:
+            return
+        after_end = (at for at, one in enumerate(result.summary, start=1) if one.startswith(("End:", "No end:")))
+        result.summary.insert(next(after_end, len(result.summary)), line)
+        if self._run.request.operation == "status":
+            result.report = line
+        if self.after and self.after.is_spent and not is_destroy:
+            self._run.warn(rules.spent_budget(self._guid, self.after, self._run.request))
