@@ -181,8 +181,13 @@ def update_lists(
     listed = [Secret(key["key"], "given").key_id for key in keys if key["key"]]
     keys_changed = result.changed
     for one in lists:
-        before = one.key_ids() or set()
+        found = one.key_ids()
+        before = found or set()
         is_written = bool(keys) and one.is_written
+        if is_written and found is None and one.path.exists():
+            if keys_changed and not check_mode:
+                warnings += _warnings_about(one, is_removed=False)
+            continue
         if keys and not one.is_written and not one.is_former and before == set(listed) and not keys_changed:
             continue
         try:
@@ -209,7 +214,7 @@ def _warnings_about(one: KeyList, *, is_removed: bool) -> list[str]:
     path = display_path(one.path)
     if not is_removed:
         return [
-            f"{path} is out of date and was not removed, because it contains something else than the keys of this "
+            f"{path} is out of date and was left as it is, because it contains something else than the keys of this "
             "environment; remove it if it lists keys"
         ]
     if one.is_former:

@@ -91,5 +91,6 @@ def test_run_by_hand_an_invalid_argument_is_one_sentence(tmp_path: Path, argumen
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert (run.returncode, run.stderr, run.stdout) == (1, message, "")

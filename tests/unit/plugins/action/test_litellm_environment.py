@@ -932,7 +932,7 @@ def test_without_the_library_a_page_of_an_earlier_run_does_not_block_an_operatio
     assert path.exists() == is_edited
     assert len(warnings) == 1
     expected = (
-        "is out of date and was not removed" if is_edited else "was out of date and was removed. A new page needs"
+        "is out of date and was left as it is" if is_edited else "was out of date and was removed. A new page needs"
     )
     assert expected in warnings[0]
     assert not any("Page to print" in line for line in result["summary"])
@@ -959,13 +959,27 @@ def test_a_list_under_another_name_replaces_the_former_one(run, tmp_path, option
     assert not second.exists()
 
 
+@pytest.mark.parametrize("option", ["keys_file", "handout_file"])
+def test_a_list_that_was_edited_is_not_overwritten_by_a_later_run(run, tmp_path, warnings, option):
+    path = tmp_path / "list"
+    run(**{option: str(path)})
+    edited = "Room 7\n" + path.read_text()
+    path.write_text(edited)
+    warnings.clear()
+    assert not run()["changed"]
+    assert "is out of date" not in str(warnings)
+    assert "failed" not in run("rotate")
+    assert path.read_text() == edited
+    assert any(text.startswith(f"{path} is out of date and was left as it is") for text in warnings)
+
+
 def test_a_former_page_that_was_edited_is_kept_and_named(run, tmp_path, warnings):
     first = tmp_path / "a.html"
     run(handout_file=str(first))
     first.write_text(first.read_text().replace("<main>", "<main>Room 7"))
     run(handout_file=str(tmp_path / "b.html"))
     assert first.exists()
-    assert "a.html is out of date and was not removed" in warnings[-1]
+    assert "a.html is out of date and was left as it is" in warnings[-1]
 
 
 def test_a_destroy_that_names_the_page_removes_it_without_saved_user_data(run, tmp_path):
