@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .._keys.durations import DurationError, human, parse
+from .._keys.durations import DurationError, human, parse, parse_instant
 from .._keys.result import unusable_key
 from .._text import Wording, printable
 from .request import OPERATIONS, Request
@@ -93,10 +93,18 @@ def nothing_extended(entries: Sequence[Entry]) -> str:
 
 def nothing_rotated(entries: Sequence[Entry]) -> str:
     """Return the report of a rotation by age that replaced nothing."""
-    ends = sorted(str(entry["previous"]["expires"]) for entry in entries if entry.get("previous"))
-    if ends:
-        return f"Nothing is rotated: no virtual key is old enough, and previous secrets work until {ends[-1]}"
-    return "Nothing is rotated: no virtual key is old enough"
+    report = "Nothing is rotated: no virtual key is old enough"
+    ends = previous_ends(entries)
+    return f"{report}, and previous secrets work until {ends[-1] or 'they are deleted'}" if ends else report
+
+
+def previous_ends(entries: Sequence[Entry]) -> list[str | None]:
+    """Return until when the secrets work that were replaced because of their age, the last one last. None is for ever.
+
+    Another client can remove the expiry of a key.
+    """
+    ends = {entry["previous"]["expires"] for entry in entries if entry.get("previous")}
+    return sorted(ends, key=lambda end: (end is None, end and parse_instant(end)))
 
 
 def unknown_operation(operation: str) -> str:

@@ -208,7 +208,12 @@ def _report_missing(run: EnvironmentRun, entries: Sequence[Json]) -> str:
         report = messages.users_without_key(run.request, missing, [one.user for one in run.members if one.user])
         run.warn(report)
         return report
-    return messages.no_keys(run.request.guid) if len(absent) == len(entries) else ""
+    if len(absent) < len(entries):
+        return ""
+    report = messages.no_keys(run.request.guid)
+    if run.request.operation == "rotate_old":  # runs on a schedule: a misspelled guid would never be noticed
+        run.warn(report)
+    return report
 
 
 def _place(run: EnvironmentRun, result: OperationResult) -> Place:
@@ -244,7 +249,7 @@ def status_of(run: EnvironmentRun) -> OperationResult:
     ]
     for key in found:
         if key.alias != key.final_alias and key.final_alias in users and not key.is_previous:
-            run.warn(unfinished_replacement(str(key.final_alias), str(key.alias)))
+            run.warn(unfinished_replacement(str(key.final_alias), key))
     for key in found:
         own = [Secret(one.secret, "given") for one in run.known if one.alias == key.alias]
         # Anybody with the seed knows a derived secret.

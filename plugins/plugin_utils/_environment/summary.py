@@ -21,7 +21,7 @@ from typing import Any
 from .._keys.durations import parse_instant
 from .._keys.lifetimes import time_until
 from .._keys.result import unusable_key
-from .messages import listed, no_keys, nothing_extended, unusable
+from .messages import listed, no_keys, nothing_extended, previous_ends, unusable
 from .records import HANDOUT_FILE, KEYS_FILE
 from .request import Request
 
@@ -169,10 +169,9 @@ def _expiry(entries: Sequence[Entry], place: Place) -> str:
 
 def _previous(entries: Sequence[Entry], place: Place) -> Iterator[str]:
     """Yield until when the secrets work that were replaced because of their age."""
-    ends = sorted({str(entry["previous"]["expires"]) for entry in entries if entry.get("previous")}, key=parse_instant)
-    if ends:
+    if ends := previous_ends(entries):
         which = "The previous secret works" if len(entries) == 1 else "Previous secrets work"
-        yield f"{which} until {ends[-1]}, {time_until(ends[-1], place.now)}"
+        yield f"{which} until {ends[-1]}, {time_until(ends[-1], place.now)}" if ends[-1] else f"{which} without an end"
 
 
 def _saved(request: Request, entries: Sequence[Entry], place: Place) -> Iterator[str]:

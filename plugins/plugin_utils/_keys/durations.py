@@ -154,7 +154,7 @@ def parse_with_unit(value: object) -> Duration:
     :raises DurationError: for a bare number, and for any other value that is not a duration.
     """
     number = str(value).strip()
-    if isinstance(value, (int, float, str)) and _NUMBER.fullmatch(number):
+    if isinstance(value, (int, float, str)) and _NUMBER.fullmatch(number) and number.strip("0."):
         raise DurationError(f"{_quote(value)} has no unit; write {number}h for hours or {number}d for days")
     return parse(value)
 

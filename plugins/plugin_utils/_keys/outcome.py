@@ -28,6 +28,7 @@ class Outcome:
     :ivar unconfirmed_secret: the secret of a key that this run may have created, and that could not be read back.
     :ivar end_set: this run has set the expiry.
     :ivar previous: the key that `after` has replaced and that works until its overlap ends.
+    :ivar deleted_previous: the previous keys that were deleted, or would be.
     :ivar not_deleted: the ids of keys that LiteLLM reported as deleted and that still exist.
     """
 
@@ -41,6 +42,7 @@ class Outcome:
     end_set: bool = False
     not_deleted: tuple[str, ...] = ()
     previous: ObservedKey | None = None
+    deleted_previous: tuple[ObservedKey, ...] = ()
 
     def __post_init__(self) -> None:
         self.error = self.error and printable(self.error)

@@ -88,6 +88,13 @@ def is_due(desired: DesiredKey, key: ObservedKey, snapshot: Snapshot) -> bool:
     return desired.rotate.is_due(key.created_at, snapshot.now) and not has_overlap
 
 
+def stops_rotation(key: ObservedKey | None, previous: Sequence[ObservedKey]) -> ObservedKey | None:
+    """Return a previous key without an expiry, which a run cannot set: the overlap never ends."""
+    if not key or not previous:
+        return None
+    return next((one for one in previous if one.expires is None and (one.problem or not key.overlap)), None)
+
+
 def is_lost_rotation(desired: DesiredKey, key: ObservedKey, before: ObservedKey, now: datetime) -> bool:
     """Return whether nobody knows the secret of a key that has replaced an old one, because its run was killed.
 

@@ -33,6 +33,9 @@ def failure(desired: DesiredKey, step: Step | None, error: LiteLLMError) -> str:
         advice = ". Run again, and if it fails again, check the log of the proxy"
     elif error.refuses_route:
         advice = ""  # the error itself says what to do
+    elif isinstance(step, Create | Rename | Retire) and step.alias != desired.alias and "already exists" in str(error):
+        way_out = f"If no other run is active, delete key {step.alias}, which is in the way, or give it another alias"
+        advice = f". {way_out}"
     return f"Cannot {verb} virtual key {desired.name}: {str(error).rstrip('.')}{advice}"
 
 
@@ -41,6 +44,14 @@ def unknown_age(name: str) -> str:
     return (
         f"Virtual key {name} is not rotated, because the proxy does not return when it was created. Replace it once "
         "(regenerate: always)"
+    )
+
+
+def endless_previous(name: str, previous: ObservedKey) -> str:
+    """Return the warning about a key that is not replaced, because the overlap of the last rotation does not end."""
+    return (
+        f"Virtual key {name} is not rotated, because key {previous.alias}, which it has replaced, never expires. "
+        "Delete that key by its alias (key_alias)"
     )
 
 
@@ -119,11 +130,17 @@ def older_secret(desired: DesiredKey) -> str:
     )
 
 
-def unfinished_replacement(name: str, successor_alias: str) -> str:
-    """Return the warning about a replacement that another run has not finished."""
+def unfinished_replacement(name: str, successor: ObservedKey, *, rotates: bool = False) -> str:
+    """Return the warning about a replacement that another run has not finished.
+
+    :param rotates: keys are replaced because of their age.
+    """
+    advice = "replace the key again (regenerate)"
+    if rotates or successor.previous_id:
+        advice = "the next rotation finishes it when that key is 15 minutes old"
     return (
-        f"Another run has started to replace virtual key {name} and has not finished: key {successor_alias} exists. If "
-        "no run is active, replace the key again (regenerate)"
+        f"Another run has started to replace virtual key {name} and has not finished: key {successor.alias} exists. If "
+        f"no run is active, {advice}"
     )
 
 

@@ -42,7 +42,7 @@ class KeyProgress:
     :ivar last_error: the error of the last attempt.
     :ivar failed_rounds: the number of rounds with a transient error.
     :ivar server_secrets: the proxy accepts only secrets that it generates.
-    :ivar previous_ids: the ids of the keys that the key had replaced and that still existed.
+    :ivar previous_found: the keys that the key had replaced and that still existed, by id.
     :ivar observed_last_attempt: there was a snapshot after the last attempt.
     """
 
@@ -58,7 +58,7 @@ class KeyProgress:
     last_error: LiteLLMError | None = None
     failed_rounds: int = 0
     server_secrets: bool = False
-    previous_ids: set[str] = field(default_factory=set)
+    previous_found: dict[str, ObservedKey] = field(default_factory=dict)
     observed_last_attempt: bool = True
     error: str | None = None
 
@@ -72,7 +72,7 @@ class KeyProgress:
         self.snapshot = snapshot
         self.observed_last_attempt = True
         self.was_created |= self.created in {key.key_id for key in snapshot.claimants}
-        self.previous_ids |= {key.key_id for key in snapshot.previous}
+        self.previous_found |= {key.key_id: key for key in snapshot.previous}
         if self.first_plan is None:
             self.goal = resolve_lifetime(self.desired, snapshot.now)
         if self.last_error and self.last_error.refuses_custom_secrets and not self.server_secrets:
@@ -215,7 +215,7 @@ class KeyProgress:
     def surplus_deleted(self) -> int:
         """How many keys this run has deleted that were surplus when it started."""
         before = self.before if self.desired.present else None
-        return len(self._deleted - self.previous_ids - {before.key_id, self.created}) if before else 0
+        return len(self._deleted - self.previous_found.keys() - {before.key_id, self.created}) if before else 0
 
     @property
     def previous(self) -> ObservedKey | None:
@@ -293,7 +293,7 @@ class KeyProgress:
     def _has_changed(self, key: ObservedKey, before: ObservedKey) -> bool:
         """Whether this run has changed the key that it found, or deleted keys with its alias."""
         touched = self._deleted | {step.key_id for step in self.attempted if isinstance(step, Update)}
-        others = self.surplus_deleted or self._has_attempted(Rename) or touched & self.previous_ids
+        others = self.surplus_deleted or self._has_attempted(Rename) or touched & self.previous_found.keys()
         return bool(others) or self._has_updated(key, before)
 
     def _has_updated(self, key: ObservedKey, before: ObservedKey) -> bool:

@@ -16,6 +16,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from .._concurrency import block_termination_signals
 from .._errors import LiteLLMError
@@ -28,14 +29,15 @@ from .model import DesiredKey, ObservedKey
 from .observer import Observer
 from .outcome import Outcome
 from .plan import secret_of_creation
-from .problems import not_applied, not_proven, unfinished_replacement, unknown_age
+from .previous import stops_rotation
+from .problems import endless_previous, not_applied, not_proven, unfinished_replacement, unknown_age
 from .progress import KeyProgress
 from .references import OnUnknownModels, reference_problems
 from .replacement import correction
 from .run import Notify, Run, take_snapshots
 from .secrets import Secret, generate
 from .settings import SETTINGS
-from .steps import NEVER, Create, Delete, Retire, Update
+from .steps import NEVER, Create, Delete, Retire, Step, Update
 
 # To finish the replacement of another run takes two steps, and one's own three. A race takes up to three more, and what
 # the proxy interpreted in its own way one.
@@ -116,17 +118,20 @@ def _warn_about_others(run: Run) -> None:
     for one in run.keys:
         is_left = one.desired.present and one.plan.operation != "regenerated" and not isinstance(one.plan.step, Delete)
         if is_left and one.snapshot and one.snapshot.keys and one.snapshot.successors:
-            run.warn(unfinished_replacement(one.desired.name, str(one.desired.successor_alias)))
+            rotates = one.desired.rotate is not None
+            run.warn(unfinished_replacement(one.desired.name, one.snapshot.successors[0], rotates=rotates))
         for key in run.unproven[str(one.desired.alias)] if not one.desired.present else ():
             if key.is_previous:
                 run.warn(not_proven(one.desired.name, key))
 
 
 def _warn_about_ages(run: Run) -> None:
-    """Warn about keys that are not replaced because of their age, because that is unknown."""
+    """Warn about keys that are not replaced because of their age, because it is unknown or an overlap does not end."""
     for one in run.keys:
         if one.desired.rotate and one.before and one.before.created_at is None and one.plan.operation != "regenerated":
             run.warn(unknown_age(one.desired.name))
+        if one.desired.rotate and one.snapshot and (stops := stops_rotation(one.before, one.snapshot.previous)):
+            run.warn(endless_previous(one.desired.name, stops))
 
 
 def _check_references(run: Run, on_unknown_models: OnUnknownModels, teams: Collection[str]) -> None:
@@ -145,7 +150,9 @@ def _preview(run: Run) -> list[Outcome]:
         secret = secret_of_creation(one.desired, step) if isinstance(step, Create) and not one.error else None
         if secret and (problem := _owner_of_secret(run, one, secret)):
             one.fail(problem)
-    return [one.preview() for one in run.keys]
+    return [
+        replace(one.preview(), deleted_previous=_previous_among(one, [one.plan.step], frozenset())) for one in run.keys
+    ]
 
 
 def _run_rounds(run: Run) -> None:
@@ -211,7 +218,22 @@ def _finish(run: Run) -> list[Outcome]:
             )
         _warn_about_defaults(run, one)
         delete_surplus_key(run.client, one)
-    return [one.outcome() for one in run.keys]
+    return [
+        replace(
+            one.outcome(),
+            deleted_previous=_previous_among(one, one.attempted, one.snapshot.ids if one.snapshot else ()),
+        )
+        for one in run.keys
+    ]
+
+
+def _previous_among(one: KeyProgress, steps: Sequence[Step | None], left: Collection[str]) -> tuple[ObservedKey, ...]:
+    """Return the previous keys that steps delete.
+
+    :param left: the ids of keys that still exist.
+    """
+    ids = {key_id for step in steps if isinstance(step, Delete) for key_id in step.key_ids} - set(left)
+    return tuple(key for key_id, key in one.previous_found.items() if key_id in ids)
 
 
 def _warn_about_defaults(run: Run, one: KeyProgress) -> None:

@@ -168,10 +168,13 @@ def unlimited_keys(outcomes: Sequence[Outcome], wording: Wording) -> str | None:
 
 def difference(outcome: Outcome) -> Json | None:
     """Return the key before and after, for diff mode; None if it did not change. It contains no secret."""
-    if outcome.before is outcome.after:  # nothing was done
+    gone = [one for one in outcome.deleted_previous if one is not outcome.before]
+    if outcome.before is outcome.after and not gone:  # nothing was done
         return None
     extra = [name for name in outcome.desired.settings if name not in SETTINGS]
     before, after = (_diffable(key, extra) for key in (outcome.before, outcome.after))
+    if gone:
+        before["previous"] = [_diffable(one, extra) for one in gone]
     if is_same_json(before, after):
         return None
     observed = outcome.after or outcome.before

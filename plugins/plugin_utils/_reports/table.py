@@ -99,7 +99,8 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
 
 def _previous(key: Key) -> list[str]:
     previous = key.get("previous")
-    return [f"previous secret until {previous['expires']}"] if previous else []
+    end = previous and previous["expires"]
+    return [f"previous secret until {end}" if end else "previous secret without an end"] if previous else []
 
 
 def format_sums(report: Mapping[str, Any]) -> list[str]:

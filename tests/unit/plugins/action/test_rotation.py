@@ -205,9 +205,35 @@ def test_a_later_run_reports_that_the_new_secret_was_lost(run, proxy, tmp_path, 
     assert entry_of(run("rotate_old", rotate=ROTATE))["key"] == entry["key"]
 
 
-def test_an_environment_without_keys_has_nothing_to_rotate(run, proxy):
+def test_a_previous_key_without_an_expiry_gets_its_end_again(run, proxy):
+    run(duration="30d")
+    age(proxy, ALIAS)
+    entry = entry_of(run("rotate_old", rotate=ROTATE))
+    proxy.row(f"{ALIAS}.previous")["expires"] = None
+    status = run("status")
+    assert entry_of(status)["previous"]["expires"] is None
+    assert "previous secret without an end" in "".join(status["report"])
+    summary = run("provision", duration="30d", check_mode=True)["summary"]
+    assert "The previous secret works without an end" in summary
+    assert entry_of(run("rotate_old", rotate=ROTATE))["previous"]["expires"][:16] == entry["previous"]["expires"][:16]
+
+
+def test_a_foreign_key_without_an_expiry_is_not_shown(run, proxy):
+    key = entry_of(run())
+    foreign = {"guid": "other", "replaced_by_in_litellm_virtual_keys": key["key_id"]}
+    proxy.add(f"{ALIAS}.previous", metadata=foreign)
+    for operation in ("provision", "status", "rotate_old", "stop"):
+        result = run(operation, rotate=ROTATE, block_on_stop=True)
+        assert entry_of(result)["previous"] is None
+    age(proxy, ALIAS)
+    assert f"key {ALIAS}.previous" in run("rotate_old", rotate=ROTATE)["msg"]
+    assert (proxy.row(f"{ALIAS}.previous")["metadata"], proxy.row(ALIAS)["token"]) == (foreign, key["key_id"])
+
+
+def test_an_environment_without_keys_has_nothing_to_rotate(run, proxy, warnings):
     result = run("rotate_old", rotate=ROTATE)
     assert (result["changed"], result["report"]) == (False, "There is no virtual key of environment abc")
+    assert warnings == ["There is no virtual key of environment abc"]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_duration_with_a_unit(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [(7, "7"), ("7", "7"), (" 7 ", "7"), (1.5, "1.5"), ("-1", "-1"), (0, "0")]
+    ("value", "number"), [(7, "7"), ("7", "7"), (" 7 ", "7"), (1.5, "1.5"), ("-1", "-1"), ("0.5", "0.5")]
 )
 def test_a_duration_without_a_unit_is_refused_where_a_unit_is_required(value, number):
     with pytest.raises(DurationError) as error:

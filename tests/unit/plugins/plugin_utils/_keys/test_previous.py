@@ -15,7 +15,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.m
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.plan import plan, predict
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.previous import find_previous
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.problems import secret_unknown
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import result_entry
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import difference, result_entry
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.rotation import Rotation
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.secrets import (
     SecretVersions,
@@ -492,9 +492,14 @@ def test_check_mode_predicts_the_next_derived_secret(proxy, version):
 def test_after_the_overlap_the_next_run_deletes_the_old_key(proxy, old):
     rotate(proxy)
     proxy.row(PREVIOUS_ALIAS)["expires"] = (proxy.now() - HOUR).isoformat()
-    assert succeeded(run_one(proxy, options={"check_mode": True}), "updated").previous is not None
+    check = succeeded(run_one(proxy, options={"check_mode": True}), "updated")
+    assert check.previous is not None
     outcome = succeeded(run_one(proxy), "updated")
     assert (outcome.previous, proxy.aliases()) == (None, [ALIAS])
+    for shown in map(difference, (check, outcome)):
+        assert shown is not None
+        assert [one["key_alias"] for one in shown["before"].pop("previous")] == [PREVIOUS_ALIAS]
+        assert shown["before"] == shown["after"]
     succeeded(run_one(proxy), "unchanged")
 
 
@@ -504,7 +509,11 @@ def test_a_deletion_deletes_both_on_every_release(proxy, old, release):
     rotate(proxy)
     succeeded(rotate(proxy, known_secrets=(MINE,)), "unchanged")
     assert proxy.aliases() == [ALIAS, PREVIOUS_ALIAS]
-    succeeded(run_one(proxy, present=False), "deleted")
+    for options in ({"check_mode": True}, {}):
+        shown = difference(succeeded(run_one(proxy, present=False, options=options), "deleted"))
+        assert shown is not None
+        assert [shown["before"]["key_alias"], shown["before"]["previous"][0]["key_alias"]] == [ALIAS, PREVIOUS_ALIAS]
+        assert shown["after"] == {}
     assert proxy.aliases() == []
 
 
@@ -545,6 +554,7 @@ def test_a_key_with_the_alias_of_the_previous_one_is_not_touched(proxy, old):
     outcome = rotate(proxy, known_secrets=(OTHER,))
     assert outcome.error.startswith(f"Cannot replace virtual key {ALIAS}: ")
     assert f"Key with alias '{PREVIOUS_ALIAS}' already exists" in outcome.error
+    assert outcome.error.endswith(f"delete key {PREVIOUS_ALIAS}, which is in the way, or give it another alias")
     assert {row["token"]: row["key_alias"] for row in proxy.rows.values()} == {old: ALIAS, other: PREVIOUS_ALIAS}
 
 
@@ -567,6 +577,31 @@ def test_a_foreign_key_with_a_forged_mark_is_left_alone(proxy, has_key):
     ]
 
 
+def test_an_overlap_that_never_ends_is_reported(proxy, old):
+    outcome = rotate(proxy)
+    proxy.row(PREVIOUS_ALIAS)["expires"] = None
+    warnings: list[str] = []
+    arguments = {"known_secrets": (outcome.secret,), "options": {"warn": warnings.append}}
+    succeeded(rotate(proxy, **arguments), "updated")
+    assert proxy.row(PREVIOUS_ALIAS)["expires"]
+    assert warnings == []
+    proxy.row(PREVIOUS_ALIAS)["expires"] = None
+    proxy.row(ALIAS)["metadata"][PREVIOUS]["overlap"] = None
+    outcome = succeeded(rotate(proxy, **arguments), "unchanged")
+    assert result_entry(outcome)["previous"]["expires"] is None
+    assert warnings == [
+        f"Virtual key {ALIAS} is not rotated, because key {PREVIOUS_ALIAS}, which it has replaced, never expires. "
+        "Delete that key by its alias (key_alias)"
+    ]
+
+
+def test_a_key_with_the_alias_of_the_successor_is_not_touched(proxy, old):
+    proxy.add(SUCCESSOR)
+    error = rotate(proxy, known_secrets=(OTHER,)).error
+    assert error.endswith(f"delete key {SUCCESSOR}, which is in the way, or give it another alias")
+    assert proxy.aliases() == [ALIAS, SUCCESSOR]
+
+
 def test_of_two_runs_at_the_same_time_one_rotates(proxy, old):
     def other_run():
         marks = {REPLACES: old, PREVIOUS: {"key_id": old, "overlap": "10m"}}
@@ -580,8 +615,9 @@ def test_of_two_runs_at_the_same_time_one_rotates(proxy, old):
     # It has ended before the next run, whose warning names the key that is left.
     warnings.clear()
     succeeded(rotate(proxy, known_secrets=(OTHER,), options={"warn": warnings.append}), "unchanged")
-    assert [warning.split(":")[0] for warning in warnings] == [
-        f"Another run has started to replace virtual key {ALIAS} and has not finished"
+    assert warnings == [
+        f"Another run has started to replace virtual key {ALIAS} and has not finished: key {SUCCESSOR} exists. If no "
+        "run is active, the next rotation finishes it when that key is 15 minutes old"
     ]
     # Much later, nobody knows its secret.
     proxy.row(SUCCESSOR)["created_at"] = (proxy.now() - HOUR).isoformat()

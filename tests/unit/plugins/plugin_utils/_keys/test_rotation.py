@@ -44,6 +44,8 @@ def test_a_rotation(value, rotation):
         ("30d", "rotate must be a dictionary like {every: 30d, overlap: 24h}, but is '30d'"),
         ({"every": "30d", "overlp": "1h"}, "rotate contains 'overlp'; it can contain every and overlap"),
         ({"overlap": "1h"}, "rotate.every is missing; set how old a secret can become, such as 30d"),
+        ({"every": 0}, "rotate.every: 0 is not a duration: it must be more than zero"),
+        ({"every": "0.0"}, "rotate.every: '0.0' is not a duration: it must be more than zero"),
         ({"every": 30}, "rotate.every: 30 has no unit; write 30h for hours or 30d for days"),
         ({"every": "0d"}, "rotate.every: '0d' is not a duration: it must be more than zero"),
         ({"every": "30d", "overlap": "soon"}, "rotate.overlap: 'soon' is not a duration"),
