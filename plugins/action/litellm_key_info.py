@@ -33,7 +33,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.n
     previous_alias,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import KeysByAlias, Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import describe_status, key_status
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.previous import previous_of
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
+    describe_previous,
+    describe_status,
+    key_status,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.permission import (
     require_administrator,
@@ -77,9 +82,17 @@ class ActionModule(ControllerAction):
             keys = observer.find_by_prefix(options["alias_prefix"] or "", query)
         now = client.now()
         matching = [key for key in keys if _matches(key, options, before, now)]
+        replaced = [key for key in keys if key.is_previous]
         return {
             "changed": False,
-            "virtual_keys": [{**describe_status(key, now), "guid": _guid(key, options)} for key in matching],
+            "virtual_keys": [
+                {
+                    **describe_status(key, now),
+                    "previous": describe_previous(previous_of(key, replaced)),
+                    "guid": _guid(key, options),
+                }
+                for key in matching
+            ],
             "shared_budgets": self._shared_budgets(client, matching, options) if options["shared_budgets"] else [],
             "now": format_instant(now),
             "api_endpoint": client.connection.url,

@@ -127,6 +127,22 @@ virtual_keys:
       type: bool
       sample: false
       version_added: 2.1.0
+    previous:
+      description:
+        - The key that this one has replaced by age and whose secret works until its expiry, as in
+          M(rhpds.litellm_virtual_keys.litellm_key). It is null if there is none, or if the key is named by O(key_id).
+      type: dict
+      contains:
+        key_id:
+          description: The SHA-256 hash of the old secret.
+          type: str
+        key_alias:
+          description: The alias that the old key has until then.
+          type: str
+        expires:
+          description: The time until which the old secret works, in ISO 8601 format.
+          type: str
+      version_added: 2.1.0
     problem:
       description:
         - Which data of the key could not be read, because another client stored unexpected values, such as the expiry

@@ -260,3 +260,7 @@ def test_the_information_about_a_key_includes_the_one_that_it_has_replaced(run, 
             (ALIAS, "abc", False),
             (f"{ALIAS}.previous", "abc", True),
         }
+        assert {key["key_alias"]: (key["previous"] or {}).get("key_alias") for key in keys} == {
+            ALIAS: f"{ALIAS}.previous",
+            f"{ALIAS}.previous": None,
+        }
