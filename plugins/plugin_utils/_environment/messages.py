@@ -93,9 +93,10 @@ def nothing_extended(entries: Sequence[Entry]) -> str:
 
 def nothing_rotated(entries: Sequence[Entry]) -> str:
     """Return the report of a rotation by age that replaced nothing."""
-    report = "Nothing is rotated: no virtual key is old enough"
-    ends = previous_ends(entries)
-    return f"{report}, and previous secrets work until {ends[-1] or 'they are deleted'}" if ends else report
+    if ends := previous_ends(entries):
+        until = ends[-1] or "they are deleted"
+        return f"Nothing is rotated: no virtual key is old enough, and previous secrets work until {until}"
+    return "Nothing is rotated: no virtual key is old enough"
 
 
 def previous_ends(entries: Sequence[Entry]) -> list[str | None]:

@@ -99,8 +99,7 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
 
 def _previous(key: Key) -> list[str]:
     previous = key.get("previous")
-    end = previous and previous["expires"]
-    return [f"previous secret until {end}" if end else "previous secret without an end"] if previous else []
+    return [f"previous secret until {previous['expires'] or 'it is deleted'}"] if previous else []
 
 
 def format_sums(report: Mapping[str, Any]) -> list[str]:

@@ -212,7 +212,7 @@ def test_a_previous_key_without_an_expiry_gets_its_end_again(run, proxy):
     proxy.row(f"{ALIAS}.previous")["expires"] = None
     status = run("status")
     assert entry_of(status)["previous"]["expires"] is None
-    assert "previous secret without an end" in "".join(status["report"])
+    assert "previous secret until it is deleted" in "".join(status["report"])
     summary = run("provision", duration="30d", check_mode=True)["summary"]
     assert "The previous secret works without an end" in summary
     assert entry_of(run("rotate_old", rotate=ROTATE))["previous"]["expires"][:16] == entry["previous"]["expires"][:16]
