@@ -48,6 +48,12 @@ def listed(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def written(path: Path) -> tuple[int, int]:
+    """Return what is different after each write. Reading a file changes its other times."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
 @pytest.fixture
 def _loose_umask() -> Iterator[None]:
     before = os.umask(0)
@@ -409,9 +415,9 @@ def test_data_that_were_loaded_do_not_change(tmp_path: Path, change: Callable[[P
 @pytest.mark.parametrize(("data", "is_written"), [({"a": 1}, False), ({"a": True}, True), ({"a": 2}, True)])
 def test_merging_what_is_saved_already_writes_nothing(tmp_path: Path, data: dict[str, Any], is_written: bool) -> None:
     save(tmp_path, "provision", data={"a": 1}, users={"ann": {"b": 2}})
-    before = (tmp_path / DATA).stat()
+    before = written(tmp_path / DATA)
     merge(tmp_path, "provision", lambda _data: (data, {"ann": {"b": 2}}))
-    assert ((tmp_path / DATA).stat() != before) == is_written
+    assert (written(tmp_path / DATA) != before) == is_written
 
 
 def test_merging_what_is_saved_already_makes_the_file_private(tmp_path: Path) -> None:
@@ -433,9 +439,9 @@ def test_an_update_changes_the_file(tmp_path: Path) -> None:
 
 def test_an_update_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
     save(tmp_path, "provision", data={"a": 1})
-    before = (tmp_path / DATA).stat()
+    before = written(tmp_path / DATA)
     update(tmp_path, "provision", lambda _data: False)
-    assert (tmp_path / DATA).stat() == before
+    assert written(tmp_path / DATA) == before
 
 
 def test_an_update_creates_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
@@ -578,10 +584,10 @@ def test_messages_with_a_revoked_secret_are_removed(tmp_path: Path) -> None:
 def test_no_message_is_removed_without_a_revoked_secret(tmp_path: Path) -> None:
     remove_messages(tmp_path, "provision", {SECRET})
     save(tmp_path, "provision", messages=["Models: a"])
-    before = (tmp_path / INFO).stat()
+    before = written(tmp_path / INFO)
     for texts in (set(), {SECRET}):
         remove_messages(tmp_path, "provision", texts)
-    assert (tmp_path / INFO).stat() == before
+    assert written(tmp_path / INFO) == before
 
 
 # Files and folders of other users
