@@ -98,7 +98,8 @@ class Setting:
         """
         if self.kind in ("int", "float") and not is_amount(value):
             raise OptionError(f"{self.name} is {value:g}; it must be at least 0 and less than {MAX_NUMBER:g}")
-        if self.kind == "list of str" and not all(map(str.strip, value)):
+        # An empty name of a model is an unknown model, about which `on_unknown_models` decides.
+        if self.kind == "list of str" and self.name != "models" and not all(map(str.strip, value)):
             raise OptionError(f"{self.name} contains an empty name")
         return value
 

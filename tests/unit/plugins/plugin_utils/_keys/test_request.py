@@ -396,7 +396,7 @@ A_WINDOW = {"budget_duration": "1d", "max_budget": 5}
         ({"on_create": {"budget_duration": "soon"}}, "on_create: budget_duration: 'soon' is not a duration"),
         *(
             ({name: values}, f"{name} contains an empty name")
-            for name in ("access_group_ids", "enforced_params", "models", "tags")
+            for name in ("access_group_ids", "enforced_params", "tags")
             for values in ([""], ["a", " "])
         ),
         *(
