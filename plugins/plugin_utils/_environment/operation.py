@@ -30,7 +30,7 @@ from .records import SavedKey
 from .request import parse_extension
 from .results import EnvironmentRun, Json, result_of, status_of
 from .rotation import check_rotation, may_replace
-from .saving import delete_if_lost, save_or_delete
+from .saving import delete_if_lost, delete_unsaved_keys, save_or_delete
 from .shared_budget import requested_budget
 
 
@@ -69,17 +69,19 @@ def run_operation(run: EnvironmentRun) -> Json:
     desired = budget.prepare(desired, found or ())
     removes_team = request.operation == "destroy" and has_team(request, run.known, found or ())
     outcomes = _reconcile(run, desired, found, budget, is_saved_later=removes_team)
-    if not removes_team:
-        budget.follow(outcomes)
-    if request.operation == "extend":
-        outcomes = without_deleted(request, outcomes, run.known, run.members, run.warn)
-    for outcome in outcomes:
-        if outcome.error == secret_unknown(outcome.desired):
-            outcome.error = messages.secret_unknown(outcome.desired.name, run.user_data_file, request.wording)
-    if removes_team:
-        _remove_budget(run, budget, outcomes)
     is_saved = run.saves_user_data or request.operation == "destroy"
     with delete_if_lost(run.client, outcomes, is_saved=is_saved):
+        if not removes_team:
+            budget.follow(outcomes)
+        if budget.error and not is_saved:
+            delete_unsaved_keys(run.client, outcomes, "saving user data is switched off, and the task fails")
+        if request.operation == "extend":
+            outcomes = without_deleted(request, outcomes, run.known, run.members, run.warn)
+        for outcome in outcomes:
+            if outcome.error == secret_unknown(outcome.desired):
+                outcome.error = messages.secret_unknown(outcome.desired.name, run.user_data_file, request.wording)
+        if removes_team:
+            _remove_budget(run, budget, outcomes)
         result = result_of(run, outcomes)
         budget.add_to(result)
         return run.finish(result)

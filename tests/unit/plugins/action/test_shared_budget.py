@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.utils.display import Display
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment import budget_team
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_run import BudgetRun
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys import reconcile
 from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.fake_litellm import MASTER_KEY, Fault
 
@@ -680,3 +681,24 @@ def test_keys_that_are_rotated_with_an_overlap_share_the_budget_and_leave_nothin
     assert (joined.get("msg"), joined["shared_budget"]["limit"], len(proxy.rows)) == (None, 50.0, 4)
     assert run("destroy").get("msg") is None
     assert (proxy.rows, proxy.teams) == ({}, {})
+
+
+def test_keys_whose_secrets_are_not_saved_are_deleted_if_the_run_is_interrupted_after_them(run, proxy, monkeypatch):
+    def interrupt(self, outcomes):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BudgetRun, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(users=USERS, shared_budget=100, save_user_data=False)
+    assert proxy.rows == {}
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_keys_whose_secrets_are_not_saved_are_deleted_if_the_budget_fails_after_them(run, proxy, monkeypatch, saves):
+    def fail(self, outcomes):
+        self.error = "The shared budget is not certain"
+
+    monkeypatch.setattr(BudgetRun, "follow", fail)
+    result = run(users=USERS, shared_budget=100, save_user_data=saves)
+    assert result["failed"]
+    assert len(proxy.rows) == (2 if saves else 0)
