@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the rulebook of the guide with ansible-rulebook, on a real proxy: it extends, replaces and tells, each once."""
+"""Run the rulebook of the guide with ansible-rulebook, on a real proxy: it extends, replaces and reports, each once."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Watcher:
         await self._send(decision)
 
     async def _send(self, decision: Decision) -> None:
-        """Send the events, and save each of them as sent at once: whoever kills this process runs nothing any more."""
+        """Send the events, and save each of them as sent at once: a process that is killed does nothing afterwards."""
         unsent = list(decision.events)
         self._keep(without(decision.marks, unsent))
         while unsent:
