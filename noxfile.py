@@ -213,7 +213,7 @@ def sandbox(session: nox.Session) -> None:
 
 @atexit.register
 def list_failed_tests() -> None:
-    """Repeat at the end which tests failed: the output of a test may be thousands of lines above."""
+    """Repeat at the end which tests and tasks failed: the output of a test may be thousands of lines above."""
     failed = Path(FOR_PYTEST["FAILED_TESTS"])
     if IS_FIRST and failed.exists():
         print(f"Failed tests:\n{failed.read_text()}", end="", file=sys.stderr)
@@ -249,6 +249,21 @@ def end_to_end(session: nox.Session, core: str) -> None:
     )
 
 
+def failed_tasks(log: str) -> list[str]:
+    """Return the failed tasks in a log of Ansible with the beginnings of their results."""
+    failed: list[str] = []
+    task, before = "", 0
+    for line in log.splitlines():
+        text = line.partition(" | ")[2]  # behind the time, the process and the user
+        if text.startswith("TASK ["):
+            task, before = text.rstrip("* "), len(failed)
+        elif text.startswith(("fatal: ", "failed: ")):
+            failed.append(f"{task} {text[:500]}")
+        elif text.startswith("...ignoring"):
+            del failed[before:]
+    return failed
+
+
 @session_per_core(CORE, OLDEST_CORE, tag="integration", requires=("sandbox",), pythons=OLDER)
 def integration(session: nox.Session, core: str) -> None:
     """Run tests/integration/targets against a real proxy."""
@@ -257,7 +272,15 @@ def integration(session: nox.Session, core: str) -> None:
     config = copy / "tests" / "integration" / "integration_config.yml"
     config.touch(mode=0o600)
     config.write_text(json.dumps({name.lower(): value for name, value in proxy_environment().items()}))
-    ansible_test(session, copy, "integration", *session.posargs)
+    log = CACHE / session.name / "ansible.log"
+    log.unlink(missing_ok=True)
+    config.with_name("integration.cfg").write_text(f"[defaults]\nlog_path = {log}\n")
+    try:
+        ansible_test(session, copy, "integration", *session.posargs)
+    except CommandFailed:
+        with Path(FOR_PYTEST["FAILED_TESTS"]).open("a", encoding="utf-8") as failed:
+            failed.writelines(f"  {session.name}: {task}\n" for task in failed_tasks(log.read_text()))
+        raise
 
 
 @session_per_core(CORE, tag="unit", pythons=OURS)
