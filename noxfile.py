@@ -254,7 +254,7 @@ def failed_tasks(log: str) -> list[str]:
     failed: list[str] = []
     task, before = "", 0
     for line in log.splitlines():
-        text = line.partition(" | ")[2]  # behind the time, the process and the user
+        text = line.partition("| ")[2]  # behind the time, the process and the user
         if text.startswith("TASK ["):
             task, before = text.rstrip("* "), len(failed)
         elif text.startswith(("fatal: ", "failed: ")):
