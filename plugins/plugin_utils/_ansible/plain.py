@@ -40,10 +40,9 @@ def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
 
     try:
         plain = json.loads(json.dumps(value, default=convert), parse_constant=refuse if for_database else None)
-        for text in _texts(plain):
-            text.encode()  # fails for a lone surrogate
-            if for_database and "\0" in text:
-                raise ValueError("a null character, which PostgreSQL cannot store")
+        json.dumps(plain, ensure_ascii=False).encode()  # fails for a lone surrogate
+        if for_database and any("\0" in text for text in _texts(plain)):
+            raise ValueError("a null character, which PostgreSQL cannot store")
         if for_database and has_more_levels(plain, MAX_LEVELS):
             raise ValueError(f"it is nested more than {MAX_LEVELS} levels deep")
     except RecursionError:

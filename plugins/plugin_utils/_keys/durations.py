@@ -28,6 +28,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from .._errors import OptionError
@@ -185,16 +186,14 @@ def until(end: datetime, now: datetime) -> Duration:
 
 def human(duration: Duration) -> str:
     """Return the duration in words: `7 days`, `1 day 12 hours`, `1 month`. parse() accepts the result."""
-    parts: list[tuple[int, Unit]] = []
     if duration.unit == "mo":
-        parts.append((duration.amount, "mo"))
-    else:
-        rest = duration.seconds()
-        for unit, size in _SECONDS.items():
-            count, rest = divmod(rest, size)
-            if count:
-                parts.append((count, unit))
-    return " ".join(f"{count} {_WORDS[unit][count != 1]}" for count, unit in parts)
+        return f"{duration.amount} {_WORDS['mo'][duration.amount != 1]}"
+    parts, rest = [], duration.seconds()
+    for unit, size in _SECONDS.items():
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {_WORDS[unit][count != 1]}")
+    return " ".join(parts)
 
 
 def parse_instant(value: object) -> datetime:
@@ -234,20 +233,21 @@ def _parse(value: object, unit: str) -> Duration:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise DurationError(f"it is of type {type(value).__name__}; {_HOW_TO_WRITE}")
     if isinstance(value, str):
-        return _from_terms(_terms(value.strip(), unit))
+        return _from_text(value.strip(), unit)
     if isinstance(value, float) and not math.isfinite(value):
         raise DurationError("it is not finite")
     # A float has its decimal value: 1.1 is eleven tenths, not the nearest binary fraction.
     return _from_terms([(Fraction(repr(value)), unit)])
 
 
-def _terms(text: str, unit: str) -> list[tuple[Fraction, str]]:
+@lru_cache
+def _from_text(text: str, unit: str) -> Duration:
     if not text:
         raise DurationError(f"it is empty; {_HOW_TO_WRITE}")
     if len(text) > _MAX_TEXT:
         raise DurationError(f"it is longer than {_MAX_TEXT} characters")
     if _NUMBER.fullmatch(text):
-        return [(Fraction(text), unit)]
+        return _from_terms([(Fraction(text), unit)])
     if iso := _ISO_DURATION.fullmatch(text):
         # The same terms with other letters. M means months before the T, and minutes after it.
         days, clock = iso[1], iso[2] or ""
@@ -257,7 +257,7 @@ def _terms(text: str, unit: str) -> list[tuple[Fraction, str]]:
     terms = _TERM.findall(text)
     if not terms or _TERM.sub("", text):
         raise DurationError(_HOW_TO_WRITE)
-    return [(Fraction(number), _unit(name)) for number, name in terms]
+    return _from_terms([(Fraction(number), _unit(name)) for number, name in terms])
 
 
 def _unit(name: str) -> str:

@@ -186,7 +186,7 @@ class ObservedKey:
                 shown = shorten(str(value)) if isinstance(value, int | float) else type(value).__name__
                 problems[name] = f"{name} is {shown}"
                 readable[name] = None
-        for name, value in row.items():
+        for name, value in row.items() if has_more_levels(row, MAX_LEVELS + 1) else ():
             if has_more_levels(value, MAX_LEVELS):
                 problems[name] = f"{name} has more than {MAX_LEVELS} levels"
                 readable[name] = None
