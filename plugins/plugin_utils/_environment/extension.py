@@ -72,16 +72,16 @@ def without_deleted(
                 f"Virtual key {name} does not exist and cannot be recreated, because its settings were not saved. "
                 f"Provision it ({provision})"
             )
-    existing = [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
-    missing = [outcome.desired.name for outcome in outcomes if outcome not in existing]
-    if not existing:
+    missing = [outcome for outcome in outcomes if outcome.operation == "absent" and not outcome.error]
+    if len(missing) == len(outcomes):
         raise UserError(nothing_to_extend(request, members))
     if missing:
         warn(
-            f"Not extended, because they were deleted before they expired or never existed: {', '.join(missing)}. "
+            "Not extended, because they were deleted before they expired or never existed: "
+            f"{', '.join(outcome.desired.name for outcome in missing)}. "
             f"Provision them to create them again ({provision})"
         )
-    return existing
+    return [outcome for outcome in outcomes if outcome.operation != "absent" or outcome.error]
 
 
 def nothing_to_extend(request: Request, members: Sequence[Member]) -> str:
