@@ -27,7 +27,12 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._report
 
 @jinja_plugin
 def keys_table(keys: Any, now: object = None) -> list[str]:
-    return format_table(_checked_keys(keys, "keys_table"), instant_or_now(now))
+    if not isinstance(keys, Mapping):
+        return format_table(_checked_keys(keys, "keys_table"), instant_or_now(now))
+    report = _checked_report(keys, "keys_table")
+    lines = format_table(report["virtual_keys"], instant_or_now(report["now"] if now is None else now))
+    sums = format_sums(report)
+    return [*(lines or ["No keys"]), *(["", *sums] if sums else [])]
 
 
 @jinja_plugin
@@ -65,9 +70,7 @@ def keys_csv(keys: Any) -> str:
 
 @jinja_plugin
 def keys_sums(report: Any) -> list[str]:
-    if not isinstance(report, Mapping) or not {"environments", "users"} <= set(report):
-        raise OptionError("keys_sums requires the result of keys_report")
-    return format_sums(report)
+    return format_sums(_checked_report(report, "keys_sums"))
 
 
 @jinja_plugin
@@ -75,9 +78,7 @@ def keys_html(report: Any) -> str:
     # Imported here, so that the other filters do not load the page and its template.
     from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.page import render_page
 
-    if not isinstance(report, Mapping) or not {"virtual_keys", "totals", "now", "soon"} <= set(report):
-        raise OptionError("keys_html requires the result of keys_report")
-    return render_page(report)
+    return render_page(_checked_report(report, "keys_html"))
 
 
 @jinja_plugin
@@ -106,6 +107,13 @@ def _checked_keys(keys: Any, name: str) -> Sequence[Mapping[str, Any]]:
     if isinstance(keys, list | tuple) and all(isinstance(key, Mapping) and "status" in key for key in keys):
         return keys
     raise OptionError(f"{name} requires the virtual_keys of a litellm_key_info result")
+
+
+def _checked_report(report: Any, name: str) -> Mapping[str, Any]:
+    names = {"virtual_keys", "totals", "environments", "users", "now", "soon"}
+    if isinstance(report, Mapping) and names <= set(report):
+        return report
+    raise OptionError(f"{name} requires the result of keys_report")
 
 
 def _checked_models(models: object) -> Sequence[str] | None:

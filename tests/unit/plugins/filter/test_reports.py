@@ -50,6 +50,19 @@ def test_keys_table_matches_its_documentation():
     assert FILTERS["keys_table"]([], NOW) == []
 
 
+def test_the_table_of_a_report_includes_its_sums():
+    report = FILTERS["keys_report"]([KEY, OLD], NOW)
+    sums = FILTERS["keys_sums"](report)
+    assert sums
+    assert FILTERS["keys_table"](report) == [*FILTERS["keys_table"](report["virtual_keys"], NOW), "", *sums]
+    assert FILTERS["keys_table"](FILTERS["keys_report"]([KEY], NOW)) == FILTERS["keys_table"](
+        FILTERS["keys_report"]([KEY], NOW)["virtual_keys"], NOW
+    )
+    assert FILTERS["keys_table"](FILTERS["keys_report"]([], NOW)) == ["No keys"]
+    with pytest.raises(AnsibleFilterError, match="keys_table requires the result of keys_report"):
+        FILTERS["keys_table"]({"virtual_keys": [KEY]})
+
+
 def test_keys_report_accepts_the_values_of_a_playbook():
     report = FILTERS["keys_report"]([KEY, OLD], NOW, guids="user123", soon="2h", api_endpoint="http://proxy")
     assert [key["findings"] for key in report["virtual_keys"]] == [["expired", "possibly_orphaned"], []]
