@@ -250,7 +250,7 @@ def end_to_end(session: nox.Session, core: str) -> None:
 
 
 def failed_tasks(log: str) -> list[str]:
-    """Return the failed tasks in a log of Ansible with the beginnings of their results."""
+    """Return the failed tasks in a log of Ansible, rescued ones included, with the beginnings of their results."""
     failed: list[str] = []
     task, before = "", 0
     for line in log.splitlines():
@@ -278,8 +278,9 @@ def integration(session: nox.Session, core: str) -> None:
     try:
         ansible_test(session, copy, "integration", *session.posargs)
     except CommandFailed:
+        tasks = failed_tasks(log.read_text()) if log.exists() else ()  # it may have failed before the first playbook
         with Path(FOR_PYTEST["FAILED_TESTS"]).open("a", encoding="utf-8") as failed:
-            failed.writelines(f"  {session.name}: {task}\n" for task in failed_tasks(log.read_text()))
+            failed.writelines(f"  {session.name}: {task}\n" for task in tasks)
         raise
 
 

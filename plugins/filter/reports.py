@@ -112,6 +112,7 @@ def _checked_keys(keys: Any, name: str) -> Sequence[Mapping[str, Any]]:
 def _checked_report(report: Any, name: str) -> Mapping[str, Any]:
     names = {"virtual_keys", "totals", "environments", "users", "now", "soon"}
     if isinstance(report, Mapping) and names <= set(report):
+        _checked_keys(report["virtual_keys"], name)
         return report
     raise OptionError(f"{name} requires the result of keys_report")
 

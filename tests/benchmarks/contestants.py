@@ -279,13 +279,18 @@ class BareClient:
             self._list(pool, guid, users)
 
     def _list(self, pool: urllib3.PoolManager, guid: str, users: int) -> list[str]:
-        found: list[str] = []
         alias = quote(f"virtkey-{guid}" + ("-user" if users > 1 else ""))
         part = "&substring_matching=true" if users > 1 else ""
-        for page in range(1, 2 + (users - 1) // 100):
-            path = f"/key/list?return_full_object=true&size=100&page={page}&key_alias={alias}{part}"
-            found += [row["token"] for row in self._request(pool, "GET", path)["keys"]]
-        return found
+
+        def page(number: int) -> Json:
+            path = f"/key/list?return_full_object=true&size=100&page={number}&key_alias={alias}{part}"
+            listing: Json = self._request(pool, "GET", path)
+            return listing
+
+        first = page(1)
+        with ThreadPoolExecutor(self._concurrency) as executor:
+            further = executor.map(page, range(2, 1 + first["total_pages"]))
+        return [row["token"] for listing in (first, *further) for row in listing["keys"]]
 
     def _request(self, pool: urllib3.PoolManager, method: str, path: str, body: Json | None = None) -> Any:
         response = pool.request(method, self._url + path, body=None if body is None else json.dumps(body))

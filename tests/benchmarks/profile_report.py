@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.pages import Section, Table
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.pages import show_seconds as _seconds
 from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results import (
@@ -18,6 +20,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.benchmarks.results imp
     PROVISION,
     PROXY_CPU,
     SECOND_PROVISION,
+    Case,
     Results,
     part_of_profile,
 )
@@ -63,11 +66,11 @@ def _parts(results: Results) -> Table:
 
 def _goals(results: Results) -> Table:
     rows = []
+    contestants = (PROFILED, PROFILED_EMPTY, PROFILED_BARE)
     for users, operation in _cases(results):
-        whole, empty, bare = (
-            results.seconds(contestant, operation, users) for contestant in (PROFILED, PROFILED_EMPTY, PROFILED_BARE)
-        )
-        above, allowed = whole - empty - bare, SHARE * (empty + bare) + SECONDS
+        whole, empty, bare = (results.seconds(one, operation, users) for one in contestants)
+        above = statistics.median(results.differences(*(Case(one, operation, users) for one in contestants)))
+        allowed = SHARE * (empty + bare) + SECONDS
         rows.append(
             [
                 f"{users:,}",
@@ -80,9 +83,10 @@ def _goals(results: Results) -> Table:
         )
     return Table(
         "What the role takes above the necessary",
-        "The same runs, the bare client with 8 concurrent requests, and the seconds that the role takes above the "
-        f"empty playbook and the bare client together. The goal is at most {SHARE:.0%} of these and {SECONDS} "
-        "seconds. The last columns are the peak of the memory in MB and the number of requests.",
+        "The same runs, the bare client with 8 concurrent requests, and the seconds that the role takes more than the "
+        "empty playbook and the bare client together: the median of these differences in the single rounds. The goal "
+        f"is at most {SHARE:.0%} of these two and {SECONDS} seconds. The last columns are the peak of the memory in MB "
+        "and the number of requests.",
         ["users", "operation", "whole", "empty", "bare client", "above both", "goal", "status", "MB", "requests"],
         rows,
     )

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from dataclasses import astuple
 from pathlib import Path
 
@@ -141,43 +143,46 @@ def _goals(results: Results) -> Table:
     """Compare the results with the performance goals. Omit goals that were not measured."""
     rows = []
 
-    def add(goal: str, value: float, bound: float, *, at_least: bool = False, unit: str = "") -> None:
+    def add(goal: str, rounds: list[float], bound: float, *, at_least: bool = False, unit: str = "") -> None:
+        value = statistics.median(rounds)
         is_met = value >= bound if at_least else value <= bound
         limit = "at least" if at_least else "at most"
-        rows.append([goal, f"{limit} {bound:.3g}{unit}", f"{value:.2f}{unit}", "met" if is_met else "not met"])
+        spread = f"{min(rounds):.2f}, {max(rounds):.2f}" if len(rounds) > 1 else NOT_RUN
+        status = "met" if is_met else "not met"
+        rows.append([goal, f"{limit} {bound:.3g}{unit}", f"{value:.2f}{unit}", spread, str(len(rounds)), status])
 
     for operation in (PROVISION, DESTROY):
         if results.has(URI_TASKS, operation, MANY):
-            ratio = results.ratio(Case(URI_TASKS, operation, MANY), Case(ROLE, operation, MANY))
-            rounds = results.runs(URI_TASKS, operation, MANY)
-            add(f"{MANY} users, {operation}: speedup over uri tasks (rounds: {rounds})", ratio, 25, at_least=True)
+            ratios = results.ratios(Case(URI_TASKS, operation, MANY), Case(ROLE, operation, MANY))
+            add(f"{MANY} users, {operation}: speedup over uri tasks", ratios, 25, at_least=True)
     if results.has(ENGINE, PROVISION, MANY):
         for operation in (PROVISION, DESTROY):
-            ratio = results.ratio(Case(ENGINE, operation, MANY), results.fastest(operation, MANY))
-            add(f"{MANY} users, {operation}: requests only, relative to the bare client", ratio, 1.25)
+            ratios = results.ratios(Case(ENGINE, operation, MANY), results.fastest(operation, MANY))
+            add(f"{MANY} users, {operation}: requests only, relative to the bare client", ratios, 1.25)
     if results.has(URI_TASKS, PROVISION, 1):
-        ratio = results.ratio(Case(ROLE, PROVISION, 1), Case(URI_TASKS, PROVISION, 1))
-        add("1 user, provision: time relative to uri tasks", ratio, 0.65)
+        ratios = results.ratios(Case(ROLE, PROVISION, 1), Case(URI_TASKS, PROVISION, 1))
+        add("1 user, provision: time relative to uri tasks", ratios, 0.65)
     if counts := results.unrelated_keys():
-        fewest, most, users = counts[0], counts[-1], results.users_among_unrelated_keys()
-        for operation in OPERATIONS:
-            ratio = results.ratio(Case(ROLE, operation, users, most), Case(ROLE, operation, users, fewest))
-            growth = results.ratio(results.fastest(operation, users, most), results.fastest(operation, users, fewest))
+        fewest, users = counts[0], results.users_among_unrelated_keys()
+        for many, operation in itertools.product(counts[1:], OPERATIONS):
+            ratios = results.ratios(Case(ROLE, operation, users, many), Case(ROLE, operation, users, fewest))
+            growth = results.ratio(results.fastest(operation, users, many), results.fastest(operation, users, fewest))
             limit = 1.05 if operation == SECOND_PROVISION else growth * 1.05
-            add(f"{users} users, {operation}, {most:,} unrelated keys: time relative to {fewest:,} keys", ratio, limit)
+            add(f"{users} users, {operation}, {many:,} unrelated keys: time relative to {fewest:,} keys", ratios, limit)
     if large := results.large_environments():
         for operation in (REPORT, DESTROY):
-            ratio = results.ratio(Case(LARGE, operation, large[-1]), Case(LARGE_BARE, operation, large[-1]))
-            add(f"{large[-1]:,} keys, {operation}: time relative to the bare client", ratio, 1.15)
+            ratios = results.ratios(Case(LARGE, operation, large[-1]), Case(LARGE_BARE, operation, large[-1]))
+            add(f"{large[-1]:,} keys, {operation}: time relative to the bare client", ratios, 1.15)
     if results.has(ROLE, SECOND_PROVISION, MANY):
-        overhead = results.difference(Case(ROLE, SECOND_PROVISION, MANY), Case(EMPTY, PROVISION, MANY))
+        overhead = results.differences(Case(ROLE, SECOND_PROVISION, MANY), Case(EMPTY, PROVISION, MANY))
         add(f"{MANY} users, {SECOND_PROVISION}: overhead over an empty playbook", overhead, 0.4, unit=" s")
     return Table(
         "Performance goals",
-        "The goals were set before the implementation. Each ratio on this page is the median of the ratios of single "
-        "rounds, in which both contestants ran one after the other. It can differ slightly from the ratio of the two "
-        "medians.",
-        ["goal", "target", "measured", "status"],
+        "Each ratio on this page is the median of the ratios of single rounds, in which both contestants ran one after "
+        "the other, and can differ slightly from the ratio of the two medians. The target for provision and destroy "
+        "among unrelated keys is 1.05 times the growth of the bare client. In the other columns are the minimum, the "
+        "maximum, and the number of rounds.",
+        ["goal", "target", "measured", "min, max", "rounds", "status"],
         rows,
     )
 

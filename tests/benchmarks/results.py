@@ -105,11 +105,15 @@ class Results:
 
     def ratio(self, case: Case, baseline: Case) -> float:
         """Return the median of the ratios of case to baseline in each round."""
-        return statistics.median(one / other for one, other in self._paired(case, baseline))
+        return statistics.median(self.ratios(case, baseline))
 
-    def difference(self, case: Case, baseline: Case) -> float:
-        """Return the median of the differences between case and baseline in each round, in seconds."""
-        return statistics.median(one - other for one, other in self._paired(case, baseline))
+    def ratios(self, case: Case, baseline: Case) -> list[float]:
+        """Return the ratio of case to baseline in each round."""
+        return [one / other for one, other in self._in_rounds(case, baseline)]
+
+    def differences(self, case: Case, *others: Case) -> list[float]:
+        """Return how much longer case takes than all others together in each round, in seconds."""
+        return [seconds[0] - sum(seconds[1:]) for seconds in self._in_rounds(case, *others)]
 
     def fastest(self, operation: str, users: int, unrelated_keys: int = 0, *, indexed: bool = False) -> Case:
         """Return the bare client with the fastest concurrency."""
@@ -118,10 +122,10 @@ class Results:
         ]
         return min(cases, key=lambda case: self.seconds(*astuple(case)))
 
-    def _paired(self, case: Case, baseline: Case) -> Iterator[tuple[float, float]]:
-        """Return the seconds of both cases for each round in which both ran."""
-        pairs = zip(self._samples[case], self._samples[baseline], strict=False)
-        return ((one.seconds, other.seconds) for one, other in pairs)
+    def _in_rounds(self, *cases: Case) -> Iterator[tuple[float, ...]]:
+        """Return the seconds of the cases for each round in which all of them ran."""
+        rounds = zip(*(self._samples[case] for case in cases), strict=False)
+        return (tuple(sample.seconds for sample in samples) for samples in rounds)
 
     def users(self) -> list[int]:
         return sorted({case.users for case in self._samples if case.contestant == ROLE and not case.unrelated_keys})

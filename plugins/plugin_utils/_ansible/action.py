@@ -257,9 +257,9 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Do not search for reference cycles: with many keys, that takes longer than reading their user data itself.
+    """Pause the search for reference cycles: with many keys, it doubles the time for reading their user data.
 
-    What is not part of a cycle is freed as always, and the process ends with the task.
+    Other objects are freed as always, and the process ends with the task.
     """
     was_enabled = gc.isenabled()
     gc.disable()

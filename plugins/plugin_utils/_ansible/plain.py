@@ -45,6 +45,8 @@ def to_plain(value: Any, what: str, *, for_database: bool = False) -> Any:
             raise ValueError("a null character, which PostgreSQL cannot store")
         if for_database and has_more_levels(plain, MAX_LEVELS):
             raise ValueError(f"it is nested more than {MAX_LEVELS} levels deep")
+    except UnicodeEncodeError as error:
+        problem = f"{what} contains a value that cannot be stored: {error.reason}"
     except RecursionError:
         problem = f"{what} contains a value that cannot be stored: it is nested too deep"
     except (TypeError, ValueError) as error:

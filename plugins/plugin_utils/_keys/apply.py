@@ -37,8 +37,16 @@ def apply_steps(client: Client, pending: Sequence[KeyProgress], show_progress: C
 
     :param show_progress: called with a progress message.
     """
-    batches = _batches([one for one in pending if isinstance(one.plan.step, Delete)])
-    run_concurrently(lambda batch: _delete_batch(client, batch), batches, 1, finish_started=True)
+    deletions = [one for one in pending if isinstance(one.plan.step, Delete)]
+    batches = _batches(deletions)
+    # LiteLLM takes longer for concurrent deletions.
+    run_concurrently(
+        lambda batch: _delete_batch(client, batch),
+        batches,
+        1,
+        lambda done: show_progress(f"{sum(map(len, batches[:done]))} of {len(deletions)} virtual keys deleted"),
+        finish_started=True,
+    )
     writes = [one for one in pending if not isinstance(one.plan.step, Delete)]
     max_errors = max(_MAX_CONSECUTIVE_ERRORS, client.connection.concurrency)
     consecutive_errors = 0
