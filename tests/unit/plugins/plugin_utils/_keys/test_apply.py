@@ -83,6 +83,14 @@ def test_a_key_is_deleted_despite_a_fault(proxy, fault):
     assert proxy.rows == {}
 
 
+def test_the_progress_of_many_deletions_is_shown(proxy):
+    aliases = [f"virtkey-abc-user{number}" for number in range(1, 151)]
+    run(proxy, *map(DesiredKey, aliases))
+    shown = []
+    run(proxy, *(DesiredKey(alias, present=False) for alias in aliases), show_progress=shown.append)
+    assert shown == ["100 of 150 virtual keys deleted", "150 of 150 virtual keys deleted"]
+
+
 @pytest.mark.parametrize("status", [400, 403, 500])
 @pytest.mark.parametrize("retries", [0, 1, 2, 3])
 @pytest.mark.parametrize(("position", "count"), [(0, 3), (149, 150)])
