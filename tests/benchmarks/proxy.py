@@ -93,7 +93,7 @@ class MeasuredProxy(Proxy):
 
     @contextlib.contextmanager
     def index(self) -> Iterator[None]:
-        """Add the index that the documentation recommends to operators, and remove it again."""
+        """Add an ordinary index on aliases, and remove it again."""
         self.sql(f"CREATE INDEX CONCURRENTLY {INDEX} ON {TABLE} (key_alias)")
         try:
             yield

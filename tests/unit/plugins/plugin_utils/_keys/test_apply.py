@@ -86,7 +86,7 @@ def test_a_key_is_deleted_despite_a_fault(proxy, fault):
 def test_the_progress_of_many_deletions_is_shown(proxy):
     aliases = [f"virtkey-abc-user{number}" for number in range(1, 151)]
     run(proxy, *map(DesiredKey, aliases))
-    shown = []
+    shown: list[str] = []
     run(proxy, *(DesiredKey(alias, present=False) for alias in aliases), show_progress=shown.append)
     assert shown == ["100 of 150 virtual keys deleted", "150 of 150 virtual keys deleted"]
 
