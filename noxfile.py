@@ -75,9 +75,14 @@ os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 # The shims of pyenv fail for versions that are not active, so add the interpreters themselves to PATH.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, Path.home().glob(".pyenv/versions/3.1?.*/bin"))])
 
-if IS_FIRST:
-    Path(FOR_PYTEST["FAILED_TESTS"]).unlink(missing_ok=True)
 
+def create_private(file: Path) -> None:
+    """Create a file that only its owner can read, because output of tests can contain keys."""
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+
+
+if IS_FIRST:
     # Exit normally on SIGTERM, so that the atexit handlers run.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
@@ -85,6 +90,8 @@ if IS_FIRST:
     (COLLECTIONS / COLLECTION).parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (COLLECTIONS / COLLECTION).symlink_to(Path("..", "..", "..", ".."))
+
+    create_private(Path(FOR_PYTEST["FAILED_TESTS"]))
 
 if any(character.isspace() for character in str(ROOT)):
     # ansible-test fails if the path of its Python contains a space.
@@ -214,9 +221,8 @@ def sandbox(session: nox.Session) -> None:
 @atexit.register
 def list_failed_tests() -> None:
     """Repeat at the end which tests and tasks failed: the output of a test may be thousands of lines above."""
-    failed = Path(FOR_PYTEST["FAILED_TESTS"])
-    if IS_FIRST and failed.exists():
-        print(f"Failed tests:\n{failed.read_text()}", end="", file=sys.stderr)
+    if IS_FIRST and (failed := Path(FOR_PYTEST["FAILED_TESTS"]).read_text()):
+        print(f"Failed tests:\n{failed}", end="", file=sys.stderr)
 
 
 @atexit.register
@@ -273,14 +279,13 @@ def integration(session: nox.Session, core: str) -> None:
     config.touch(mode=0o600)
     config.write_text(json.dumps({name.lower(): value for name, value in proxy_environment().items()}))
     log = CACHE / session.name / "ansible.log"
-    log.unlink(missing_ok=True)
+    create_private(log)
     config.with_name("integration.cfg").write_text(f"[defaults]\nlog_path = {log}\n")
     try:
         ansible_test(session, copy, "integration", *session.posargs)
     except CommandFailed:
-        tasks = failed_tasks(log.read_text()) if log.exists() else ()  # it may have failed before the first playbook
         with Path(FOR_PYTEST["FAILED_TESTS"]).open("a", encoding="utf-8") as failed:
-            failed.writelines(f"  {session.name}: {task}\n" for task in tasks)
+            failed.writelines(f"  {session.name}: {task}\n" for task in failed_tasks(log.read_text()))
         raise
 
 

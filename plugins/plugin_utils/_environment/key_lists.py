@@ -172,8 +172,8 @@ def update_lists(
 ) -> list[str]:
     """Write the files with the keys that the environment has now, and return warnings.
 
-    If there are no keys, the files are removed. Former files are, too, and
-    pages that are out of date and cannot be written.
+    Files are removed if there are no keys. Former files, and pages that are out of date and cannot be written, are
+    removed as well.
 
     :param own_ids: the ids of the keys that the environment had before.
     """
