@@ -33,10 +33,8 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.n
     previous_alias,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import KeysByAlias, Observer
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.previous import previous_of
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.result import (
-    describe_previous,
-    describe_status,
+    describe_listed,
     key_status,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.client import Client
@@ -82,17 +80,9 @@ class ActionModule(ControllerAction):
             keys = observer.find_by_prefix(options["alias_prefix"] or "", query)
         now = client.now()
         matching = [key for key in keys if _matches(key, options, before, now)]
-        replaced = [key for key in keys if key.is_previous]
         return {
             "changed": False,
-            "virtual_keys": [
-                {
-                    **describe_status(key, now),
-                    "previous": describe_previous(previous_of(key, replaced)),
-                    "guid": _guid(key, options),
-                }
-                for key in matching
-            ],
+            "virtual_keys": describe_listed(matching, keys, now, options["alias_prefix"] or DEFAULT_ALIAS_PREFIX),
             "shared_budgets": self._shared_budgets(client, matching, options) if options["shared_budgets"] else [],
             "now": format_instant(now),
             "api_endpoint": client.connection.url,
@@ -102,23 +92,17 @@ class ActionModule(ControllerAction):
 
     def _shared_budgets(self, client: Client, keys: Sequence[ObservedKey], options: Mapping[str, Any]) -> list[Result]:
         """Return the shared budgets of the keys' environments. Teams are listed only if a key points to one."""
-        # Imported here, because only this option needs them.
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_keys import (
-            teams_of,
+        # Imported here, because only this option needs it.
+        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import (
+            list_shared_budgets,
+            unread_shared_budgets,
         )
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.shared_budget import (
-            listed_budgets,
-        )
-        from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litellm.teams import list_teams
 
+        is_filtered = any(options[name] is not None for name in _FILTERS)
         try:
-            if not (teams := teams_of(keys)):
-                return []
-            is_filtered = any(options[name] is not None for name in _FILTERS)
-            prefix = None if is_filtered else options["alias_prefix"] or ""
-            return listed_budgets(list_teams(client), teams, prefix)
+            return list_shared_budgets(client, keys, None if is_filtered else options["alias_prefix"] or "")
         except LiteLLMError as error:
-            self.warn(f"The shared budgets of the environments are left out, because they cannot be read: {error}")
+            self.warn(unread_shared_budgets(error))
             return []
 
 
@@ -157,9 +141,3 @@ def _matches(key: ObservedKey, options: Mapping[str, Any], before: datetime | No
 def _has_metadata(metadata: Any, expected: Mapping[str, Any] | None) -> bool:
     """Return whether the metadata contain these values, compared as text: YAML reads a guid of digits as a number."""
     return all(str((metadata or {}).get(name)) == str(value) for name, value in (expected or {}).items())
-
-
-def _guid(key: ObservedKey, options: Mapping[str, Any]) -> str | None:
-    prefix = options["alias_prefix"] or DEFAULT_ALIAS_PREFIX
-    alias = key.final_alias if key.is_previous else key.alias
-    return alias.removeprefix(prefix) if alias and alias.startswith(prefix) else None

@@ -14,12 +14,17 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     jinja_plugin,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
+    Duration,
+    format_instant,
+    parse,
+)
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
     format_csv,
+    format_report,
     format_sums,
     format_table,
 )
@@ -30,9 +35,7 @@ def keys_table(keys: Any, now: object = None) -> list[str]:
     if not isinstance(keys, Mapping):
         return format_table(_checked_keys(keys, "keys_table"), instant_or_now(now))
     report = _checked_report(keys, "keys_table")
-    lines = format_table(report["virtual_keys"], instant_or_now(report["now"] if now is None else now))
-    sums = format_sums(report)
-    return [*(lines or ["No keys"]), *(["", *sums] if sums else [])]
+    return format_report(report if now is None else {**report, "now": format_instant(instant_or_now(now))})
 
 
 @jinja_plugin

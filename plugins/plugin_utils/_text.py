@@ -60,6 +60,8 @@ class Wording:
 
 def printable(text: str) -> str:
     """Return the text with control characters escaped: a proxy can put terminal sequences into a message."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 

@@ -71,7 +71,9 @@ def test_a_module_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-@pytest.mark.parametrize("action", sorted(path.stem for path in (PLUGINS / "action").glob("*.py")))
+@pytest.mark.parametrize(
+    "action", sorted({path.stem for path in (PLUGINS / "action").glob("*.py")} - {"litellm_key_report"})
+)
 def test_an_action_does_not_import_the_reports(action: str) -> None:
     """Ansible compiles every module that a task imports, in every run."""
     waiting = [PLUGINS / "action" / f"{action}.py"]

@@ -48,7 +48,7 @@ def as_documented(option: Option) -> tuple[Any, ...]:
 
 
 def test_every_action_has_a_documentation_page() -> None:
-    assert len(ACTIONS) == 9
+    assert len(ACTIONS) == 10
     modules = {path.stem for path in (PLUGINS / "modules").glob("*.py")}
     assert modules - set(ACTIONS) == ON_MANAGED_NODES
     assert set(ACTIONS) <= modules

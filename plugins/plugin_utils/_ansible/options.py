@@ -200,7 +200,7 @@ def is_vaulted(value: Any) -> bool:
 
 def _coerce(name: str, option: Option, value: Any) -> Any:
     # A template whose value is null becomes empty text before ansible-core 2.19.
-    if value is None or (value == "" and (option.choices or option.type not in ("str", "path", "raw"))):
+    if value is None or (value == "" and (option.choices or option.type not in ("str", "raw"))):
         return option.default
     try:
         value = _READERS[option.type](value)

@@ -18,7 +18,7 @@ from .._keys.model import ObservedKey
 from .._keys.observer import Observer
 from .._keys.outcome import Outcome
 from .._litellm.client import Client
-from .._litellm.teams import create_team, delete_team, read_team, update_team
+from .._litellm.teams import create_team, delete_team, list_teams, read_team, update_team
 from . import shared_budget as rules
 from .budget_keys import is_in_team, teams_of
 from .shared_budget import ObservedBudget, SharedBudget
@@ -128,6 +128,21 @@ class BudgetTeam:
 def _pause(attempt: int) -> None:
     """Wait longer after each attempt, and not exactly as long as other controllers."""
     time.sleep(min(_MAX_PAUSE, 0.25 * 2**attempt) * random.uniform(0.5, 1))
+
+
+def list_shared_budgets(client: Client, keys: Iterable[ObservedKey], unused_prefix: str | None) -> list[rules.Json]:
+    """Return the shared budgets of the keys' environments. The teams are listed only if a key points to one.
+
+    :param unused_prefix: return the budgets that no key is in, too, if the ids of their teams start with this.
+    :raises LiteLLMError: if the teams cannot be listed.
+    """
+    teams = teams_of(keys)
+    return rules.listed_budgets(list_teams(client), teams, unused_prefix) if teams else []
+
+
+def unread_shared_budgets(error: LiteLLMError) -> str:
+    """Return a warning that the budgets of `list_shared_budgets` are missing."""
+    return f"The shared budgets of the environments are left out, because they cannot be read: {error}"
 
 
 def delete_unused_teams(

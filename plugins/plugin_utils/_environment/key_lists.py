@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils._file_trust import Trust, own_uids
-from ...module_utils._paths import open_parent
+from ...module_utils._paths import open_parent, write_file
 from .._errors import OptionError, UserDataError
 from .._keys.secrets import Secret
 from .keys_file import csv_of_keys, key_ids_in_csv
@@ -94,15 +94,9 @@ class KeyList:
         """
         content = self._render(keys, base_url, guid).encode("utf-8")
         try:
-            with open_parent(str(self.path), Trust(own_uids())) as (folder, name):
-                found = folder.read(name, MAX_BYTES)
-                if found and found[0] == content and found[1].st_mode & 0o077 == 0:
-                    return False
-                if not check_mode:
-                    folder.replace(name, content)
+            return write_file(str(self.path), content, Trust(own_uids()), check_mode)
         except OSError as error:
             raise UserDataError(f"Cannot write {self.path}: {error.strerror or error}") from None
-        return True
 
     def remove(self, own_ids: Collection[str]) -> bool:
         """Remove the file, and return whether it existed. A file that contains anything else is kept.

@@ -166,7 +166,7 @@ def from_seconds(seconds: int) -> Duration:
     :raises DurationError: if the number is zero or negative.
     """
     try:
-        return _from_seconds(Fraction(seconds))
+        return _from_seconds(seconds)
     except DurationError as exc:
         raise DurationError(f"{_quote(seconds)} seconds is not a duration: {exc}") from None
 
@@ -290,7 +290,7 @@ def _from_terms(terms: list[tuple[Fraction, str]]) -> Duration:
     return _from_seconds(sum((amount * _SECONDS[unit] for amount, unit in parts), Fraction(0)))
 
 
-def _from_seconds(seconds: Fraction) -> Duration:
+def _from_seconds(seconds: Fraction | int) -> Duration:
     if seconds.denominator != 1:
         raise DurationError("it is not a whole number of seconds")
     unit, size = next((unit, size) for unit, size in _SECONDS.items() if seconds % size == 0)

@@ -33,6 +33,11 @@ def previous_alias(alias: str) -> str:
     return f"{alias}{PREVIOUS_SUFFIX}"
 
 
+def guid_in_alias(alias: str, prefix: str) -> str | None:
+    """Return what follows the prefix in an alias; None if it does not start with it."""
+    return alias.removeprefix(prefix) if alias.startswith(prefix) else None
+
+
 def checked_alias(alias: str, option: str = "key_alias") -> str:
     """Return the alias if every release of LiteLLM accepts it and returns it unchanged.
 

@@ -9,7 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,9 @@ from .._text import Wording, printable
 from .durations import Duration, format_instant, from_seconds, parse_instant
 from .lifetimes import TOLERANCE
 from .model import ObservedKey, lifetime_start
+from .names import guid_in_alias
 from .outcome import Outcome
+from .previous import previous_of
 from .settings import SETTINGS, setting
 from .values import is_same_json
 
@@ -101,6 +103,28 @@ def describe_status(key: ObservedKey, now: datetime) -> Json:
         "problem": key.problem,
         "unreadable": sorted(key.unreadable),
     }
+
+
+def describe_listed(
+    keys: Iterable[ObservedKey], listed: Iterable[ObservedKey], now: datetime, prefix: str
+) -> list[Json]:
+    """Return the fields of `describe_status`, the guid in the alias, and the previous key of each of these keys.
+
+    :param listed: all keys that were found, among them the previous ones.
+    :param prefix: what an alias starts with, before the guid.
+    """
+    replaced: dict[str | None, list[ObservedKey]] = {}
+    for key in listed:
+        if key.is_previous:
+            replaced.setdefault(key.final_alias, []).append(key)
+    return [
+        {
+            **describe_status(key, now),
+            "previous": describe_previous(previous_of(key, replaced.get(key.alias, ()))),
+            "guid": guid_in_alias((key.final_alias if key.is_previous else key.alias) or "", prefix),
+        }
+        for key in keys
+    ]
 
 
 def key_status(key: ObservedKey, now: datetime) -> str:

@@ -43,8 +43,8 @@ _MAX_QUOTED_LENGTH = 60
 def parse_guids(value: Any) -> Guids | None:
     """Parse the guids of the existing environments: a list, or a text with commas or line breaks between them.
 
-    In a text, `#` starts a comment. A text can be a string, or a dictionary with the bytes of a file, as the module
-    `slurp` returns it. Lists may contain lists and texts. None means not specified, also in the outermost list.
+    In a text, `#` starts a comment. A text can be a string, the bytes of a file, or a dictionary with them, as the
+    module `slurp` returns it. Lists may contain lists and texts. None means not specified, also in the outermost list.
 
     :raises OptionError: for any other value; for a text that cannot be read for certain; and for a list without a
         guid, since every key would be orphaned.
@@ -62,6 +62,8 @@ def parse_guids(value: Any) -> Guids | None:
 
 def fold(text: str) -> str:
     """Return the form of a guid or a name that is compared: without case, invisible characters and kinds of dashes."""
+    if text.isascii():  # where only the case varies
+        return text.lower()
     visible = "".join(_to_hyphen(one) for one in unicodedata.normalize("NFKC", text) if not _is_invisible(one))
     return unicodedata.normalize("NFKC", visible.casefold())
 
@@ -86,6 +88,8 @@ def _flatten(parts: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
 def _guids_in(part: Any) -> Iterator[str]:
     if isinstance(part, Mapping) and part.get("encoding") == "base64":
         part = _decode(part.get("content"))
+    elif isinstance(part, bytes):
+        part = _decode(part)
     if isinstance(part, int) and not isinstance(part, bool):
         shown = str(part)[:_MAX_QUOTED_LENGTH]
         raise OptionError(
@@ -121,12 +125,12 @@ def _readings(token: str) -> Iterator[str]:
 
 
 def _decode(content: Any) -> str:
-    """Decode the bytes of a file, in Base64.
+    """Decode the bytes of a file, which may be in Base64.
 
     :raises OptionError: unless it is UTF-8, or UTF-16 or UTF-32 with a byte order mark.
     """
     try:
-        data = base64.b64decode(content, validate=True)
+        data = content if isinstance(content, bytes) else base64.b64decode(content, validate=True)
         mark = next((mark for mark in _BYTE_ORDER_MARKS if data.startswith(mark)), b"")
         return data.removeprefix(mark).decode(_BYTE_ORDER_MARKS.get(mark, "utf-8"))
     except (UnicodeDecodeError, binascii.Error, TypeError, ValueError):

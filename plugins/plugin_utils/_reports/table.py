@@ -136,6 +136,12 @@ def budget_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def format_report(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a report: the table of its keys, and the sums below it."""
+    lines, sums = format_table(report["virtual_keys"], parse_instant(report["now"])), format_sums(report)
+    return [*(lines or ["No keys"]), *(["", *sums] if sums else [])]
+
+
 def format_csv(keys: Sequence[Key]) -> str:
     """Return the keys as CSV, for a spreadsheet."""
     return csv_text(_CSV_COLUMNS, ([_csv_value(key, name) for name in _CSV_COLUMNS] for key in keys))
