@@ -69,7 +69,7 @@ class ActionModule(ControllerAction):
         aliases, ids = _names(options)
         client = self.connect(options)
         require_administrator(client)
-        observer = Observer(client)
+        observer = Observer(client, self.progress_reporter())
         if aliases or ids or any(options[name] is not None for name in ("guid", "key_alias", "key_id")):
             by_alias = observer.find_by_alias(aliases, previous=True)
             keys = [key for alias in aliases for key in (*by_alias[alias], *_previous(by_alias, alias))]

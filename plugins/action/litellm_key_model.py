@@ -61,7 +61,7 @@ class ActionModule(ControllerAction):
         client = self.connect(options)
         require_administrator(client)
         _check_served(client, new)
-        observer = Observer(client)
+        observer = Observer(client, self.progress_reporter())
         desired = [
             DesiredKey(alias=None, key_id=key.key_id, settings=settings)
             for key in observer.find_by_prefix(prefix)

@@ -76,7 +76,7 @@ class ActionModule(ControllerAction):
         client = self.connect(options)
         require_administrator(client)
         prefix = options["alias_prefix"]
-        keys = Observer(client).find_by_prefix(prefix)
+        keys = Observer(client, self.progress_reporter()).find_by_prefix(prefix)
         now = client.now()
         report = build_report(
             describe_listed(keys, keys, now, prefix or DEFAULT_ALIAS_PREFIX),

@@ -87,7 +87,8 @@ class Extent:
     :ivar unrelated_keys: numbers of keys of other environments on the proxy.
     :ivar scaling_rounds: rounds for each number of unrelated keys.
     :ivar lookups: numbers of lookups in one template.
-    :ivar many_keys: numbers of keys of one environment that are reported and destroyed, once each.
+    :ivar many_keys: numbers of keys of one environment that are reported and destroyed.
+    :ivar many_keys_rounds: rounds for each of these numbers.
     :ivar profiled: the number of rounds of profiled runs, by the number of users.
     """
 
@@ -98,6 +99,7 @@ class Extent:
     lookups: tuple[int, ...]
     lookup_rounds: int
     many_keys: tuple[int, ...]
+    many_keys_rounds: int
     profiled: dict[int, int]
 
 
@@ -109,10 +111,11 @@ FULL = Extent(
     (1, 1_000),
     5,
     (100, 1_000, 10_000),
+    3,
     {1: 9, 50: 5, 200: 3, 1_000: 3},
 )
 QUICK = Extent(
-    {1: Rounds(2, 2, 2, 1), 10: Rounds(2, 1, 1, 1)}, (100, 10_000), 1, 10, (1, 100), 1, (100,), {1: 2, 10: 1}
+    {1: Rounds(2, 2, 2, 1), 10: Rounds(2, 1, 1, 1)}, (100, 10_000), 1, 10, (1, 100), 1, (100,), 1, {1: 2, 10: 1}
 )
 
 
@@ -170,18 +173,20 @@ class Bench:
             for lookups in extent.lookups:
                 self._add(LOOKUP, str(lookups), 1, self._playbooks.run("lookups.yml", guid, 1, lookups=lookups))
 
-    def handle_many(self, keys: int) -> None:
+    def handle_many(self, keys: int, rounds: int) -> None:
         """Report and destroy the keys of a large environment."""
-        _log(f"{keys} keys of one environment")
-        self._proxy.fill(0)
-        guid, bare = self._new_guid(), BareClient(self._proxy, CONCURRENCIES[0])
-        self._proxy.fill_environment(guid, keys)
-        report = self._playbooks.run("rhpds.litellm_virtual_keys.report_keys", guid, keys, guids=[guid])
-        self._add(LARGE, REPORT, keys, report)
-        self._add(LARGE_BARE, REPORT, keys, measure(self._proxy, partial(bare.run, REPORT, guid, keys)))
-        self._add(LARGE, DESTROY, keys, self._playbooks.role(DESTROY, guid, keys))
-        self._proxy.fill_environment(guid, keys)
-        self._add(LARGE_BARE, DESTROY, keys, measure(self._proxy, partial(bare.run, DESTROY, guid, keys)))
+        bare = BareClient(self._proxy, CONCURRENCIES[0])
+        for number in range(rounds):
+            _log(f"{keys} keys of one environment, round {number + 1} of {rounds}")
+            self._proxy.fill(0)
+            guid = self._new_guid()
+            self._proxy.fill_environment(guid, keys)
+            report = self._playbooks.run("rhpds.litellm_virtual_keys.report_keys", guid, keys, guids=[guid])
+            self._add(LARGE, REPORT, keys, report)
+            self._add(LARGE_BARE, REPORT, keys, measure(self._proxy, partial(bare.run, REPORT, guid, keys)))
+            self._add(LARGE, DESTROY, keys, self._playbooks.role(DESTROY, guid, keys))
+            self._proxy.fill_environment(guid, keys)
+            self._add(LARGE_BARE, DESTROY, keys, measure(self._proxy, partial(bare.run, DESTROY, guid, keys)))
 
     def profile(self, users: int, rounds: int) -> None:
         """Run the role, and measure how long each part of it takes."""
@@ -268,16 +273,27 @@ class Bench:
         return f"bench{self._environments:04}"
 
 
-def run(extent: Extent, save: Callable[[Results], object], part: str, original: Path | None) -> Results:
-    """Run a part of the benchmark on a separate proxy. After each step, call `save` with the results so far."""
+def run(
+    extent: Extent,
+    save: Callable[[Results], object],
+    part: str,
+    original: Path | None = None,
+    earlier: Results | None = None,
+) -> Results:
+    """Run a part of the benchmark on a separate proxy. After each step, call `save` with the results so far.
+
+    :param earlier: results of the other parts, which are kept.
+    """
     with tempfile.TemporaryDirectory() as folder, sandbox() as proxy:
         bench = Bench(proxy, Playbooks.create(proxy, Path(folder)), original)
-        bench.results.machine = environment(proxy)
+        bench.results = earlier or Results(environment(proxy))
+        large = [partial(bench.handle_many, keys, extent.many_keys_rounds) for keys in extent.many_keys]
         if part == PROFILE:
             steps = [partial(bench.profile, users, rounds) for users, rounds in extent.profiled.items()]
+        elif part == LARGE:
+            steps = large
         else:
-            steps = [partial(bench.look_up, extent), partial(bench.scale, extent)]
-            steps += [partial(bench.handle_many, keys) for keys in extent.many_keys]
+            steps = [partial(bench.look_up, extent), partial(bench.scale, extent), *large]
             steps += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
         for step in steps:
             step()
@@ -314,7 +330,11 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="run a short benchmark (three minutes) without writing any files"
     )
-    parser.add_argument("--profile", action="store_true", help="measure where the time of the role goes instead")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--profile", action="store_true", help="measure where the time of the role goes instead")
+    parts.add_argument(
+        "--large", action="store_true", help="measure only large environments, and keep the other results"
+    )
     parser.add_argument("--again", action="store_true", help="rewrite the page and the chart with the last results")
     parser.add_argument(
         "--original",
@@ -323,8 +343,10 @@ def main() -> None:
         help="compare with the release of this collection that is installed in this folder, such as 1.3.2, too",
     )
     arguments = parser.parse_args()
-    part = PROFILE if arguments.profile else COMPARISON
-    file, extent = RESULTS_FILES[part], QUICK if arguments.quick else FULL
+    part = PROFILE if arguments.profile else LARGE if arguments.large else COMPARISON
+    file, extent = RESULTS_FILES[PROFILE if arguments.profile else COMPARISON], QUICK if arguments.quick else FULL
+    if (arguments.again or arguments.large) and not file.exists():
+        parser.error("there are no results yet; run the whole benchmark first")
     if arguments.again:
         results = Results.from_json(json.loads(file.read_text()))
     else:
@@ -333,7 +355,10 @@ def main() -> None:
             if not arguments.quick:
                 file.write_text(json.dumps(found.to_json()))
 
-        results = run(extent, save, part, arguments.original)
+        earlier = None
+        if arguments.large:
+            earlier = Results.from_json(json.loads(file.read_text())).without(LARGE, LARGE_BARE)
+        results = run(extent, save, part, arguments.original, earlier)
     section = profile_report.PROFILE if arguments.profile else report.COMPARISON
     if not arguments.quick:
         section.write(results, ROOT / "docs")

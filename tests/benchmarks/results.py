@@ -81,6 +81,14 @@ class Results:
     def add(self, case: Case, sample: Sample) -> None:
         self._samples[case].append(sample)
 
+    def without(self, *contestants: str) -> Results:
+        """Return the results of the other contestants."""
+        results = Results(self.machine)
+        results._samples.update(
+            (case, found) for case, found in self._samples.items() if case.contestant not in contestants
+        )
+        return results
+
     def has(self, *case: Any) -> bool:
         return Case(*case) in self._samples
 

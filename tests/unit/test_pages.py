@@ -51,6 +51,7 @@ NOT_MESSAGES = (
     "a list of names, like [a, b], or names with commas",
     "for a private certificate authority set ca_path",
     "… of … virtual keys deleted",
+    "… of … virtual keys listed",
     "… of … virtual keys written",
     # The first line of a shell profile.
     "# Virtual key …, written by rhpds.litellm_virtual_keys",

@@ -105,7 +105,7 @@ class EnvironmentRun:
     remembered: Remembered = field(default_factory=Remembered)
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.client)
+        self.observer = Observer(self.client, self.show_progress)
         self.note = ""
         self.members: list[Member] = []
 

@@ -9,7 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from .._litellm.client import Client
@@ -22,10 +22,13 @@ KeysByAlias = dict[str, tuple[ObservedKey, ...]]
 
 
 class Observer:
-    """Finds keys on one proxy."""
+    """Finds keys on one proxy.
 
-    def __init__(self, client: Client) -> None:
-        self._listing = KeyListing(client)
+    :param show_progress: called with a progress message from time to time.
+    """
+
+    def __init__(self, client: Client, show_progress: Callable[[str], None] = lambda text: None) -> None:
+        self._listing = KeyListing(client, show_progress)
 
     def find_by_alias(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from .._concurrency import run_concurrently
@@ -32,10 +33,14 @@ class IncompleteListingError(LiteLLMError):
 
 
 class KeyListing:
-    """The keys of one proxy as rows of LiteLLM. Remembers which filters the release supports."""
+    """The keys of one proxy as rows of LiteLLM. Remembers which filters the release supports.
 
-    def __init__(self, client: Client) -> None:
+    :param show_progress: called with a progress message after each page.
+    """
+
+    def __init__(self, client: Client, show_progress: Callable[[str], None] = lambda text: None) -> None:
         self._client = client
+        self._show_progress = show_progress
         self._pages = Pages(client)
         self._concurrency = client.connection.concurrency
         self._has_substring_filter: bool | None = None
@@ -221,7 +226,10 @@ class KeyListing:
                 self._long_listings.add(query["key_alias"])
             is_short = max_pages is None or len(numbers) < max_pages
             further = run_concurrently(
-                lambda number: self._pages.read(query, number, search), numbers if is_short else (), self._concurrency
+                lambda number: self._pages.read(query, number, search),
+                numbers if is_short else (),
+                self._concurrency,
+                partial(self._show_pages, first.total_count),
             )
             pages = (first, *further)
             if "substring_matching" in query and any(page.has_other_alias for page in pages):
@@ -242,6 +250,10 @@ class KeyListing:
             f"during each of {_MAX_ATTEMPTS} listings; run again",
             transient=True,
         )
+
+    def _show_pages(self, total_count: int, further: int) -> None:
+        """Show the progress of a listing: its first page and this number of further pages were read."""
+        self._show_progress(f"{min((1 + further) * PAGE_SIZE, total_count)} of {total_count} virtual keys listed")
 
     def _moved(self, key_ids: Collection[str], query: Mapping[str, str], search: Search) -> list[Row]:
         """Return the rows of those keys that still exist and match the query; none if there are too many."""

@@ -44,6 +44,13 @@ def of_names(rows: Iterable[Row], names: Iterable[str]) -> list[str]:
 # Requests
 
 
+def test_the_progress_of_a_long_listing_is_shown(httpserver: HTTPServer) -> None:
+    shown: list[str] = []
+    proxy = Proxy((1, 106), [key(f"virtkey-user{number}") for number in range(250)])
+    KeyListing(client_of(httpserver, proxy), shown.append).with_prefix("virtkey-")
+    assert shown == ["200 of 250 virtual keys listed", "250 of 250 virtual keys listed"]
+
+
 @pytest.mark.parametrize("release", [(1, 83), (1, 90), (1, 106)])
 def test_many_aliases_with_a_common_prefix_need_one_listing(listing: Listing, release: tuple[int, int]) -> None:
     proxy = Proxy(release, [key(f"virtkey-user{number}") for number in range(60)])
