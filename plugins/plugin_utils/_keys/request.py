@@ -9,6 +9,7 @@ Private to this collection: names and behaviour may change in any release.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,8 +59,8 @@ def check_unique(keys: Sequence[DesiredKey], option: str) -> None:
 
     :raises OptionError: if they do.
     """
-    names = [key.alias or key.key_id for key in keys]
-    if repeated := sorted({str(name) for name in names if names.count(name) > 1}):
+    names = Counter(key.alias or key.key_id for key in keys)
+    if repeated := sorted(str(name) for name, count in names.items() if count > 1):
         raise OptionError(f"{option} names {', '.join(repeated)} more than once")
     secrets = [key.secret.value for key in keys if key.present and key.secret]
     if len(set(secrets)) < len(secrets):
