@@ -111,7 +111,7 @@ FULL = Extent(
     (1, 1_000),
     5,
     (100, 1_000, 10_000),
-    3,
+    4,
     {1: 9, 50: 5, 200: 3, 1_000: 3},
 )
 QUICK = Extent(
@@ -174,19 +174,27 @@ class Bench:
                 self._add(LOOKUP, str(lookups), 1, self._playbooks.run("lookups.yml", guid, 1, lookups=lookups))
 
     def handle_many(self, keys: int, rounds: int) -> None:
-        """Report and destroy the keys of a large environment."""
+        """Report and destroy the keys of a large environment. The role and the bare client take turns to go first."""
         bare = BareClient(self._proxy, CONCURRENCIES[0])
+
+        def playbook(operation: str, guid: str) -> Sample:
+            if operation == DESTROY:
+                return self._playbooks.role(DESTROY, guid, keys)
+            return self._playbooks.run("rhpds.litellm_virtual_keys.report_keys", guid, keys, guids=[guid])
+
+        def requests(operation: str, guid: str) -> Sample:
+            return measure(self._proxy, partial(bare.run, operation, guid, keys))
+
+        contestants = [(LARGE, playbook), (LARGE_BARE, requests)]
         for number in range(rounds):
             _log(f"{keys} keys of one environment, round {number + 1} of {rounds}")
-            self._proxy.fill(0)
-            guid = self._new_guid()
-            self._proxy.fill_environment(guid, keys)
-            report = self._playbooks.run("rhpds.litellm_virtual_keys.report_keys", guid, keys, guids=[guid])
-            self._add(LARGE, REPORT, keys, report)
-            self._add(LARGE_BARE, REPORT, keys, measure(self._proxy, partial(bare.run, REPORT, guid, keys)))
-            self._add(LARGE, DESTROY, keys, self._playbooks.role(DESTROY, guid, keys))
-            self._proxy.fill_environment(guid, keys)
-            self._add(LARGE_BARE, DESTROY, keys, measure(self._proxy, partial(bare.run, DESTROY, guid, keys)))
+            for contestant, run_operation in contestants:
+                self._proxy.fill(0)
+                guid = self._new_guid()
+                self._proxy.fill_environment(guid, keys)
+                for operation in (REPORT, DESTROY):
+                    self._add(contestant, operation, keys, run_operation(operation, guid))
+            contestants.reverse()
 
     def profile(self, users: int, rounds: int) -> None:
         """Run the role, and measure how long each part of it takes."""
