@@ -16,6 +16,7 @@ from typing import Any
 
 from .._keys.durations import DurationError, human, parse, parse_instant
 from .._keys.result import unusable_key
+from .._keys.rotation import Rotation
 from .._text import Wording, printable
 from .request import OPERATIONS, Request
 from .user_data import DOCLING_ENDPOINT, DOCLING_MODEL
@@ -91,12 +92,22 @@ def nothing_extended(entries: Sequence[Entry]) -> str:
     return f"Nothing is extended: the virtual keys already live that long, until {until or 'they are deleted'}"
 
 
-def nothing_rotated(entries: Sequence[Entry]) -> str:
+def nothing_rotated(entries: Sequence[Entry], rotation: Rotation | None, now: datetime) -> str:
     """Return the report of a rotation by age that replaced nothing."""
-    if ends := previous_ends(entries):
-        until = ends[-1] or "they are deleted"
-        return f"Nothing is rotated: no virtual key is old enough, and previous secrets work until {until}"
-    return "Nothing is rotated: no virtual key is old enough"
+    are_young = all(is_too_young(entry, rotation, now) for entry in entries)
+    reason = (
+        "Nothing is rotated: no virtual key is old enough"
+        if are_young
+        else "Nothing is rotated: no virtual key can be rotated now"
+    )
+    ends = previous_ends(entries)
+    return f"{reason}, and previous secrets work until {ends[-1] or 'they are deleted'}" if ends else reason
+
+
+def is_too_young(entry: Entry, rotation: Rotation | None, now: datetime) -> bool:
+    """Return whether a key is certainly not old enough for a rotation."""
+    created_at = entry["created_at"]
+    return bool(rotation and created_at and not rotation.is_due(parse_instant(created_at), now))
 
 
 def previous_ends(entries: Sequence[Entry]) -> list[str | None]:

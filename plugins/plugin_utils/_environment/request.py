@@ -18,7 +18,7 @@ from .._keys.durations import Duration, parse_with_unit
 from .._keys.model import DesiredKey
 from .._keys.names import DEFAULT_ALIAS_PREFIX, checked_alias, checked_id
 from .._keys.request import LIFETIME_OPTIONS, KeyOptions
-from .._keys.rotation import parse_rotation
+from .._keys.rotation import Rotation, parse_rotation
 from .._text import Wording
 from .handover import check_file_name, check_handover
 from .members import Member, named_members
@@ -94,6 +94,11 @@ class Request:
         ]
 
     @property
+    def rotation(self) -> Rotation | None:
+        """When keys are replaced because of their age."""
+        return parse_rotation(self.settings.get("rotate") or self.options["rotate"])
+
+    @property
     def by_key_id(self) -> bool:
         """Whether a destroy deletes one key by its id."""
         return self.operation == "destroy" and self.options["delete_method"] == "by_key_id"
@@ -133,7 +138,7 @@ def parse_request(options: Options, settings: Options, defaults: KeyOptions, wor
         checked_id(options["key_id"] or "")
     if operation == "extend":
         _check_extension(options, settings, wording)
-    if operation == "rotate_old" and not parse_rotation(settings.get("rotate") or options["rotate"]):
+    if operation == "rotate_old" and not request.rotation:
         raise OptionError(
             f"{wording.option('rotate')} is not set; it must say how old a secret can become, and can say how long it "
             "works after it was replaced, such as {every: 30d, overlap: 24h}"

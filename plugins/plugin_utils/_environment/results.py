@@ -184,7 +184,7 @@ def result_of(run: EnvironmentRun, outcomes: Sequence[Outcome]) -> OperationResu
     if request.operation == "start":
         return result
     if request.operation == "rotate_old" and all(entry["operation"] != "regenerated" for entry in existing):
-        result.report = result.report or messages.nothing_rotated(existing)
+        result.report = result.report or messages.nothing_rotated(existing, request.rotation, now)
         return result
     if request.operation in ("provision", "rotate", "rotate_old"):
         result.messages = messages.provision_messages(

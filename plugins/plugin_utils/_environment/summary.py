@@ -21,7 +21,7 @@ from typing import Any
 from .._keys.durations import parse_instant
 from .._keys.lifetimes import time_until
 from .._keys.result import unusable_key
-from .messages import listed, no_keys, nothing_extended, previous_ends, unusable
+from .messages import is_too_young, listed, no_keys, nothing_extended, previous_ends, unusable
 from .records import HANDOUT_FILE, KEYS_FILE
 from .request import Request
 
@@ -42,7 +42,6 @@ _VERBS_OF_UPDATES = {
 _UNCHANGED = {
     "stop": "already blocked",
     "start": "not blocked",
-    "rotate_old": "not old enough",
 }
 
 
@@ -116,13 +115,24 @@ def _actions(request: Request, entries: Sequence[Entry], removed: Sequence[Entry
         elif operation == "unchanged" and request.operation == "extend":
             yield nothing_extended(group)
         elif operation == "unchanged":
-            state = _UNCHANGED.get(request.operation, "unchanged")
-            yield f"Left as {'it is' if len(group) == 1 else 'they are'} ({state}): {_keys(request, group)}"
+            for state, some in _states(request, group, place.now):
+                yield f"Left as {'it is' if len(some) == 1 else 'they are'} ({state}): {_keys(request, some)}"
         elif operation == "absent":
             named = bool(request.users or request.removed_users) and request.operation in ("destroy", "provision")
             yield f"Not found: {_keys(request, group)}" if named else no_keys(request.guid)
     if not entries and not removed and request.operation != "status":
         yield no_keys(request.guid)
+
+
+def _states(request: Request, unchanged: Sequence[Entry], now: datetime) -> Iterator[tuple[str, list[Entry]]]:
+    """Yield why keys did not change, and their entries."""
+    if request.operation != "rotate_old":
+        yield _UNCHANGED.get(request.operation, "unchanged"), list(unchanged)
+        return
+    rotation = request.rotation
+    for state, are_young in (("not old enough", True), ("cannot be rotated now", False)):
+        if some := [entry for entry in unchanged if is_too_young(entry, rotation, now) == are_young]:
+            yield state, some
 
 
 def _keys(request: Request, entries: Sequence[Entry]) -> str:

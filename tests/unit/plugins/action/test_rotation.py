@@ -101,6 +101,23 @@ def test_a_rotation_by_age_reports_that_nothing_is_old(run, proxy):
     assert report == f"Nothing is rotated: no virtual key is old enough, and previous secrets work until {until}"
 
 
+def test_a_rotation_by_age_reports_that_the_last_overlap_has_not_ended(run, proxy):
+    run(users=["ann", "bob"], duration="30d")
+    age(proxy, f"{ALIAS}-ann")
+    run("rotate_old", rotate=ROTATE)
+    age(proxy, f"{ALIAS}-ann")
+    until = proxy.row(f"{ALIAS}-ann.previous")["expires"]
+    result = run("rotate_old", rotate=ROTATE)
+    assert result["report"].startswith(
+        "Nothing is rotated: no virtual key can be rotated now, and previous secrets work "
+    )
+    assert until[:16] in result["report"]
+    assert result["summary"][:2] == [
+        f"Left as it is (not old enough): virtual key {ALIAS}-bob",
+        f"Left as it is (cannot be rotated now): virtual key {ALIAS}-ann",
+    ]
+
+
 def test_only_the_old_keys_of_an_environment_are_rotated(run, proxy, tmp_path):
     run(users=["ann", "bob", "cat"])
     age(proxy, f"{ALIAS}-ann", f"{ALIAS}-cat")
