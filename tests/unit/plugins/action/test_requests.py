@@ -12,6 +12,7 @@ from ansible_collections.rhpds.litellm_virtual_keys.tests.unit.request_budgets i
     STEPS_BESIDE,
     environment_over_budget,
     over_budget,
+    pages,
 )
 
 KEY = "rhpds.litellm_virtual_keys.litellm_key"
@@ -63,3 +64,11 @@ def test_an_environment_beside_another_one_with_the_same_prefix(send, proxy, use
         == []
     )
     assert len(proxy.rows) == 201
+
+
+@pytest.mark.parametrize("keys", [1, 101, 250])
+def test_a_report(send, proxy, keys):
+    """One listing, the models, the check of the master key, and whether the release can search for parts of aliases."""
+    for number in range(keys):
+        proxy.add(f"virtkey-abc-user{number}", metadata={"guid": "abc"})
+    assert len(send("rhpds.litellm_virtual_keys.litellm_key_report", {})) <= pages(keys) + 3
