@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import (
+    SHORT_NAMES,
     ControllerAction,
     Result,
     interruptible,
@@ -29,7 +30,6 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     ENVIRONMENT_OPTIONS,
     ROLE,
     ROLE_PREFIX,
-    SHORT_NAMES_FACT,
     coerce_settings,
     role_wording,
     unknown_role_variables,
@@ -107,7 +107,7 @@ class ActionModule(ControllerAction):
         in_role = bool(role and role.get_name().rpartition(".")[2] == ROLE)
         arguments = self.arguments(task_vars)
         if in_role:
-            self.wording = role_wording(self.wording.names, self.fact(SHORT_NAMES_FACT, task_vars))
+            self.wording = role_wording(self.wording.names, self.fact(SHORT_NAMES, task_vars))
         options = coerce_options(self.OPTIONS, arguments, "litellm_environment")
         if self._writes_here(options, task_vars):
             options.update(absolute_files(options))

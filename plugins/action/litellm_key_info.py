@@ -95,14 +95,14 @@ class ActionModule(ControllerAction):
         # Imported here, because only this option needs it.
         from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import (
             list_shared_budgets,
-            unread_shared_budgets,
+            warning_about_shared_budgets,
         )
 
         is_filtered = any(options[name] is not None for name in _FILTERS)
         try:
             return list_shared_budgets(client, keys, None if is_filtered else options["alias_prefix"] or "")
         except LiteLLMError as error:
-            self.warn(unread_shared_budgets(error))
+            self.warn(warning_about_shared_budgets(error))
             return []
 
 

@@ -15,17 +15,19 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
     CONNECTION_OPTIONS,
     Option,
     coerce_options,
+    is_empty,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._environment.budget_team import (
     list_shared_budgets,
-    unread_shared_budgets,
+    warning_about_shared_budgets,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import (
     LiteLLMError,
     OptionError,
     naming,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import Duration, parse
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._files import check_file, write_file
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import parse
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.model import ObservedKey
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.names import DEFAULT_ALIAS_PREFIX
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.observer import Observer
@@ -38,13 +40,16 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._litell
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import Guids, parse_guids
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.output import (
     FORMATS,
-    check_file,
     displayed,
-    format_for,
+    format_of,
     render,
-    save,
 )
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import ORDERS, build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import (
+    ORDERS,
+    build_report,
+    period,
+)
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._text import Wording
 
 OPTIONS = {
     **CONNECTION_OPTIONS,
@@ -64,14 +69,17 @@ class ActionModule(ControllerAction):
     OPTIONS = OPTIONS
 
     def execute(self, task_vars: Mapping[str, Any]) -> Result:
-        options = coerce_options(OPTIONS, self.arguments(task_vars), "litellm_key_report")
+        arguments = self.arguments(task_vars)
+        self.wording = Wording({**self.typed_names(task_vars), **self.wording.names})
+        options = coerce_options(OPTIONS, arguments, "litellm_key_report")
         file = options["file"]
-        its_format = format_for(options["format"], file)
+        name = format_of(options["format"], file, self.wording)
         if file:
-            check_file(file)
-        soon, ending_within = (_duration(options, name) for name in ("soon", "ending_within"))
-        if soon is None:
-            raise OptionError("soon is empty; it must be a duration, such as 24h")
+            check_file(Path(file), "file")
+        with naming("soon"):
+            soon = parse(OPTIONS["soon"].default if is_empty(options["soon"]) else options["soon"])
+        with naming("ending_within"):
+            ending_within = period(options["ending_within"])
         guids = _guids(options)
         client = self.connect(options)
         require_administrator(client)
@@ -91,11 +99,12 @@ class ActionModule(ControllerAction):
             shared_budgets=self._shared_budgets(client, keys, prefix),
         )
         result = {"changed": False, "totals": report["totals"], "summary": report["summary"]}
-        if not file:
-            result["report"] = displayed(report, its_format)
+        if file:
+            content = render(report, name).encode("utf-8")
+            changed = write_file(Path(file), content, is_strict=False, check_mode=self._task.check_mode)
+            result.update(changed=changed, file=file)
         else:
-            result["file"] = file
-            result["changed"] = save(render(report, its_format), file, check_mode=self._task.check_mode)
+            result["report"] = displayed(report, name)
         return {**result, "api_calls": client.api_calls}
 
     def _models(self, client: Client) -> Collection[str] | None:
@@ -109,20 +118,8 @@ class ActionModule(ControllerAction):
         try:
             return list_shared_budgets(client, keys, prefix)
         except LiteLLMError as error:
-            self.warn(unread_shared_budgets(error))
+            self.warn(warning_about_shared_budgets(error))
             return []
-
-
-def _duration(options: Mapping[str, Any], name: str) -> Duration | None:
-    """Return the duration in an option; None if it is empty or zero.
-
-    :raises OptionError: for any other value.
-    """
-    value = options[name]
-    if value is None or value in ("", "0", 0):
-        return None
-    with naming(name):
-        return parse(value)
 
 
 def _guids(options: Mapping[str, Any]) -> Guids | None:

@@ -15,12 +15,11 @@ from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansibl
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._errors import OptionError
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._keys.durations import (
-    Duration,
     format_instant,
     parse,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.guids import parse_guids
-from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.report import build_report, period
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.sweep import plan_sweep
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._reports.table import (
     format_csv,
@@ -59,7 +58,7 @@ def keys_report(
         guids=parse_guids(guids),
         api_endpoint=api_endpoint,
         guid=str(guid).strip() if guid is not None else None,
-        ending_within=_duration_or_none(ending_within),
+        ending_within=period(ending_within),
         sort=str(sort),
         models=_checked_models(models),
         shared_budgets=_checked_budgets(shared_budgets),
@@ -100,7 +99,7 @@ def keys_to_sweep(
         instant_or_now(now),
         choice,
         guids=parse_guids(guids),
-        expired_for=_duration_or_none(expired_for),
+        expired_for=period(expired_for),
         at_most=_whole_number(at_most, "at_most"),
         among=None if among is None else _checked_keys(among, "among"),
     )
@@ -135,11 +134,6 @@ def _checked_budgets(budgets: object) -> Sequence[Mapping[str, Any]]:
     if isinstance(budgets, list | tuple) and all(isinstance(one, Mapping) and names <= set(one) for one in budgets):
         return budgets
     raise OptionError("shared_budgets must be the shared_budgets of a litellm_key_info result")
-
-
-def _duration_or_none(value: object) -> Duration | None:
-    """Parse a duration, which may be zero here: None, an empty string and 0 stand for no duration."""
-    return None if value is None or value in ("", "0", 0) else parse(value)
 
 
 def _whole_number(value: object, name: str) -> int:

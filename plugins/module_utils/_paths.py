@@ -44,24 +44,6 @@ def open_parent(path: str, trust: Trust) -> Iterator[Tuple[Folder, str]]:
         yield folder, name
 
 
-def write_file(path: str, content: bytes, trust: Trust, is_check: bool = False) -> bool:
-    """Replace a file that does not have this content, or that others can read, and return whether it changes.
-
-    :param is_check: leave it as it is.
-    :raises UnsafeFileError: if another user could have put a part of the path there.
-    """
-    with open_parent(path, trust) as (folder, name):
-        status = folder.check(name)
-        is_private = status is not None and status.st_uid == os.geteuid() and not status.st_mode & 0o077
-        if status is not None and is_private and status.st_size == len(content):
-            found = folder.read(name, len(content))
-            if found is not None and found[0] == content:
-                return False
-        if not is_check:
-            folder.replace(name, content)
-    return True
-
-
 @contextlib.contextmanager
 def locate(folder: Folder, name: str) -> Iterator[Tuple[Folder, str]]:
     """Return the directory and the name of a file: others than these if the file is a symbolic link."""

@@ -23,7 +23,8 @@ options:
     description: Only the keys of this environment are reported.
     type: str
   ending_within:
-    description: Only the keys that expire within this duration are reported, such as V(3d).
+    description:
+      - Only the keys that expire within this duration are reported, such as V(3d). Keys that have expired are left out.
     type: raw
   sort:
     description: The order of the keys, V(end) for the earliest expiry first, or V(spend) for the highest spend first.
@@ -32,22 +33,25 @@ options:
     default: end
   guids:
     description:
-      - The guids of the existing environments, as a list or separated by commas. Keys of other environments are
-        reported as orphaned, or as possibly orphaned if only their alias contains a guid.
+      - The guids of the existing environments. Keys of other environments are reported as orphaned, or as possibly
+        orphaned if only their alias contains a guid. If not specified, orphaned keys are not detected.
+      - A list, or a string in which the guids are separated by line breaks or commas. In a string, C(#) starts a
+        comment. An empty list is an error.
+      - Numbers are refused, because YAML changes numbers such as V(01234) and V(1_000). Quote guids of digits.
     type: raw
   guids_file:
     description:
       - A file on the controller with the guids of the existing environments, one on each line, in UTF-8 or, with a byte
-        order mark, in UTF-16. These guids are added to O(guids).
+        order mark, in UTF-16. C(#) starts a comment. These guids are added to O(guids).
     type: path
   soon:
-    description: Keys that expire within this duration are reported as ending soon.
+    description: Keys that expire within this duration, such as V(36h) or V(2d), are reported as ending soon.
     type: raw
     default: 24h
   file:
     description:
-      - The file on the controller to save the report to, readable by its owner only. By default, the report is
-        returned.
+      - The file on the controller to save the report to, readable by its owner only. It belongs to the user who runs
+        Ansible, regardless of C(become). By default, the report is returned.
     type: path
   format:
     description:
@@ -71,10 +75,10 @@ attributes:
     description: In check mode, the file is not written.
     support: full
   diff_mode:
-    description: A report differs each time.
+    description: The differences between two reports are not shown.
     support: none
   idempotent:
-    description: The keys of the proxy are not changed. The file is, because the report contains its time.
+    description: The keys are not changed. The file changes if they do, and all formats but CSV contain times.
     support: partial
 """
 
@@ -92,11 +96,15 @@ EXAMPLES = r"""
     ending_within: 3d
     file: report.html
 
-- name: Fail if a key belongs to no existing environment
+- name: Look for keys of former environments
   rhpds.litellm_virtual_keys.litellm_key_report:
     guids: [user123, user124]
   register: report
-  failed_when: report.totals.orphaned > 0
+
+- name: Show how many there are
+  ansible.builtin.debug:
+    msg: "{{ report.summary }}"
+  when: report.totals.orphaned > 0
 """
 
 RETURN = r"""
@@ -115,7 +123,7 @@ file:
   type: str
   sample: report.html
 totals:
-  description: The number of keys, of active keys and of keys with each finding, and the spend of all keys.
+  description: The number of reported keys, of active keys and of keys with each finding, and the spend of all of them.
   returned: success
   type: dict
   sample: {"keys": 1, "active": 1, "expired": 0, "ends_soon": 0, "orphaned": 0, "spend": 4.1}

@@ -15,7 +15,7 @@ import pytest
 PLUGINS = Path(__file__).parents[2] / "plugins"
 UTILS = PLUGINS / "plugin_utils"
 ABSOLUTE = "ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils"
-SHARED = {"_concurrency", "_errors", "_masking", "_text"}
+SHARED = {"_concurrency", "_errors", "_files", "_masking", "_text"}
 # The packages that each package may import, in addition to itself.
 MAY_IMPORT = {
     **dict.fromkeys((*SHARED, "_litellm"), SHARED),

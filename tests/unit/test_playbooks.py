@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.action import SHORT_NAMES
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.environment_options import (
     ROLE_VARIABLES,
-    SHORT_NAMES_FACT,
 )
 from ansible_collections.rhpds.litellm_virtual_keys.plugins.plugin_utils._ansible.playbook_names import (
     ENVIRONMENT_PLAYBOOKS,
@@ -64,7 +64,7 @@ def test_every_variable_of_the_role_is_set_if_it_was_typed() -> None:
         task["ansible.builtin.set_fact"] for task in load("tasks/environment") if "ansible.builtin.set_fact" in task
     )
     expected = {name: f"{{{{ _typed.{name} | default(omit) }}}}" for name in ROLE_VARIABLES}
-    assert facts == {SHORT_NAMES_FACT: "{{ _litellm_playbook.short_names }}", **expected}
+    assert facts == {SHORT_NAMES: "{{ _litellm_playbook.short_names }}", **expected}
 
 
 def test_the_page_lists_every_short_name() -> None:

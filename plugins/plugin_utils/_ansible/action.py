@@ -43,6 +43,8 @@ Result = dict[str, Any]
 COLLECTION = "rhpds.litellm_virtual_keys"
 # The variable that each playbook of this collection sets.
 _PLAYBOOK_NAME = "litellm_playbook_name"
+# What the user of a playbook calls its variables: the result of litellm_playbook.
+SHORT_NAMES = "_litellm_short_names"
 _GROUP = f"group/{COLLECTION}.litellm"
 
 _SECONDS_BETWEEN_REPORTS = 5.0
@@ -166,6 +168,10 @@ class ControllerAction(ActionBase):
         """Return a fact of the play, or None. A template is ignored: it could contain a lookup of the same key."""
         value = task_vars.get(name)
         return None if self._templar.is_template(value) else value
+
+    def typed_names(self, task_vars: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return what the user of a playbook of this collection calls the options."""
+        return dict(self._templar.template(task_vars.get(SHORT_NAMES, {}))) if _PLAYBOOK_NAME in task_vars else {}
 
     def progress_reporter(self) -> Callable[[str], None]:
         """Return a function that displays a progress message if nothing was displayed for a while."""

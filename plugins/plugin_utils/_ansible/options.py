@@ -251,7 +251,13 @@ def _list(value: Any) -> list[Any]:
 
 
 def _path(value: Any) -> str:
-    return str(Path(os.path.expandvars(_text(value))).expanduser())
+    try:
+        path = str(Path(os.path.expandvars(_text(value))).expanduser())
+    except RuntimeError:  # the home directory of a user who does not exist
+        raise ValueError from None
+    if "\0" in path:
+        raise ValueError
+    return path
 
 
 def _number(read: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -50,6 +50,7 @@ _REPORT = Names(
         },
     },
     other={"alias_prefix", *_CONNECTION},
+    prefix="report_",
 )
 _CLEANUP = Names(
     short={

@@ -140,7 +140,7 @@ def list_shared_budgets(client: Client, keys: Iterable[ObservedKey], unused_pref
     return rules.listed_budgets(list_teams(client), teams, unused_prefix) if teams else []
 
 
-def unread_shared_budgets(error: LiteLLMError) -> str:
+def warning_about_shared_budgets(error: LiteLLMError) -> str:
     """Return a warning that the budgets of `list_shared_budgets` are missing."""
     return f"The shared budgets of the environments are left out, because they cannot be read: {error}"
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils._file_trust import Trust, own_uids
-from ...module_utils._paths import open_parent, write_file
+from ...module_utils._paths import open_parent
 from .._errors import OptionError, UserDataError
+from .._files import check_file, write_file
 from .._keys.secrets import Secret
 from .keys_file import csv_of_keys, key_ids_in_csv
 from .records import HANDOUT_FILE, KEYS_FILE, LISTS, SavedKey
@@ -54,10 +55,7 @@ class KeyList:
         :param name: what set the path, for messages.
         :raises OptionError: otherwise.
         """
-        if not self.path.parent.is_dir():
-            raise OptionError(f"{name} is {self.path}, but the directory {self.path.parent} does not exist")
-        if self.path.is_dir():
-            raise OptionError(f"{name} is {self.path}, which is a directory; name a file")
+        check_file(self.path, name)
         if self.path.exists():
             listed = self.key_ids()
             if listed is None or (own_ids is not None and not listed <= set(own_ids)):
@@ -92,11 +90,7 @@ class KeyList:
         :param keys: entries of a result, or saved records in that form; those whose secret is not known are left out.
         :raises UserDataError: if it cannot be written.
         """
-        content = self._render(keys, base_url, guid).encode("utf-8")
-        try:
-            return write_file(str(self.path), content, Trust(own_uids()), check_mode)
-        except OSError as error:
-            raise UserDataError(f"Cannot write {self.path}: {error.strerror or error}") from None
+        return write_file(self.path, self._render(keys, base_url, guid).encode("utf-8"), check_mode=check_mode)
 
     def remove(self, own_ids: Collection[str]) -> bool:
         """Remove the file, and return whether it existed. A file that contains anything else is kept.

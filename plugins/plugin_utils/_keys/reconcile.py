@@ -75,7 +75,7 @@ def reconcile(
     :raises LiteLLMError: if the first snapshot fails, so that nothing was changed. Later errors are in the outcomes.
     """
     keys = [KeyProgress(key, key.new_secret or generate()) for key in desired]
-    run = Run(client, keys, warn, show_progress, observer or Observer(client))
+    run = Run(client, keys, warn, show_progress, observer or Observer(client, show_progress))
     take_snapshots(run, run.keys, found)
     _check_unique(run)
     _warn_about_others(run)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .._errors import OptionError
-from .._keys.durations import Duration, format_instant, human, parse_instant
+from .._keys.durations import Duration, format_instant, human, parse, parse_instant
 from .._keys.model_names import unknown_models
 from .._keys.result import budget_at
 from .guids import Guids, fold
@@ -123,6 +123,14 @@ def build_report(
         "guids_without_key": None if guids is None else sorted(guids[one] for one in guids.keys() - guids_with_key),
         "summary": _summary(totals, soon) + _spent_budgets(budgets),
     }
+
+
+def period(value: object) -> Duration | None:
+    """Return the duration in an optional argument: None, an empty string and 0 stand for no duration.
+
+    :raises OptionError: for any other value that is not a duration.
+    """
+    return None if value is None or value in ("", "0", 0) else parse(value)
 
 
 def expiry_order(key: Key) -> tuple[bool, datetime | None, str]:

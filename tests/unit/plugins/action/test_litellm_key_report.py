@@ -129,6 +129,35 @@ def test_a_format_overrides_the_extension(run, tmp_path):
     assert json.loads((tmp_path / "keys.txt").read_text())["totals"]["keys"] == 3
 
 
+def test_an_empty_option_counts_as_not_given(run, tmp_path):
+    result = run(soon="", ending_within=0, sort="", format="", file="", guid="", guids_file="")
+    assert (result["totals"]["keys"], result["report"][0].split()[0]) == (3, "KEY")
+
+
+def test_a_file_changes_with_its_content_and_its_mode(run, proxy, tmp_path):
+    assert [run(file="keys.csv")["changed"] for _run in range(2)] == [True, False]
+    (tmp_path / "keys.csv").chmod(0o644)
+    assert [run(file="keys.csv", check_mode=check)["changed"] for check in (True, False, True)] == [True, True, False]
+    proxy.add("virtkey-new")
+    assert run(file="keys.csv")["changed"]
+
+
+def test_messages_name_what_the_user_of_the_playbook_typed(run_action, proxy):
+    variables = {
+        "litellm_url": proxy.url,
+        "litellm_master_key": MASTER_KEY,
+        "litellm_playbook_name": "report_keys",
+        "_litellm_short_names": {"file": "report_file", "format": "report_format", "sort": "sort"},
+    }
+
+    def message(**arguments):
+        return run_action(NAME, arguments, variables=variables)["msg"]
+
+    assert message(format="html") == "report_format is html, which requires a file; set report_file, too"
+    assert message(file=".") == "report_file is ., which is a directory; name a file"
+    assert message(sort="name") == "sort must be one of end, spend, but is 'name'"
+
+
 def test_check_mode_writes_nothing(run, tmp_path):
     result = run(check_mode=True, file="keys.txt")
     assert (result["changed"], result["file"]) == (True, "keys.txt")
@@ -139,10 +168,10 @@ def test_check_mode_writes_nothing(run, tmp_path):
     ("arguments", "message"),
     [
         ({"format": "xml"}, "format must be one of table, csv, json, html, but is 'xml'"),
-        ({"format": "html"}, "format is html, which requires file; set file to the file to save the report to"),
-        ({"format": "csv"}, "format is csv, which requires file; set file to the file to save the report to"),
+        ({"format": "html"}, "format is html, which requires a file; set file, too"),
+        ({"format": "csv"}, "format is csv, which requires a file; set file, too"),
         ({"sort": "name"}, "sort must be one of end, spend, but is 'name'"),
-        ({"soon": ""}, "soon is empty; it must be a duration, such as 24h"),
+        ({"soon": 0}, "soon: 0 is not a duration: it must be more than zero"),
         ({"soon": "later"}, "soon: 'later' is not a duration"),
         ({"ending_within": "x"}, "ending_within: 'x' is not a duration"),
         ({"guids": []}, "The list of guids is empty"),
@@ -151,6 +180,10 @@ def test_check_mode_writes_nothing(run, tmp_path):
         ({"guids_file": "."}, "Cannot read guids_file .: Is a directory"),
         ({"file": "missing/keys.txt"}, "file is missing/keys.txt, but the directory missing does not exist"),
         ({"file": "."}, "file is ., which is a directory; name a file"),
+        ({"file": f"{'a' * 300}.txt"}, f"file is {'a' * 300}.txt, which cannot be written: File name too long"),
+        ({"file": "a\0b"}, "file must be a path, but is 'a\\x00b'"),
+        ({"file": "~no-such-user/keys.txt"}, "file must be a path, but is '~no-such-user/keys.txt'"),
+        ({"guids_file": "~no-such-user/guids.txt"}, "guids_file must be a path, but is '~no-such-user/guids.txt'"),
     ],
 )
 def test_a_mistake_is_reported_as_one_sentence(run, arguments, message):
