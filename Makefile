@@ -49,7 +49,7 @@ rulebook: $(READY) ## Run the event source with ansible-rulebook on a real proxy
 	@$(NOX) --session rulebook -- $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (40 minutes; 3 with ARGS=--quick; ARGS=--profile: where the time goes; ARGS=--large: large environments)
+bench: $(READY) ## Compare performance with ansible.builtin.uri tasks; writes docs (40 minutes; 3 with ARGS=--quick; ARGS=--profile: where the time goes; ARGS=--large: large environments, 8 minutes)
 	@$(NOX) --session bench -- $(ARGS)
 
 .PHONY: docs

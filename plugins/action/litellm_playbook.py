@@ -54,10 +54,11 @@ class ActionModule(ControllerAction):
             if isinstance(text := extra.get(name), str):
                 extra[name] = _dictionary(name, text)
         translation = translate(extra, names, ALL_NAMES)
-        if translation.unread:
+        if unread := translation.unread:
+            long_names = sorted({names.short.get(name, names.settings_variable) for name in unread})
             self.warn(
-                f"The short names {', '.join(translation.unread)} are not read, because extra variables contain "
-                f"agnosticd_action or ACTION; use the names of the role, which start with {names.prefix}"
+                f"The short names {', '.join(unread)} are not read, because extra variables contain agnosticd_action "
+                f"or ACTION; set {', '.join(long_names)} instead"
             )
         variables = translation.variables
         result: Result = {}

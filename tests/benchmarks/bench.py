@@ -303,9 +303,13 @@ def run(
         else:
             steps = [partial(bench.look_up, extent), partial(bench.scale, extent), *large]
             steps += [partial(bench.compare, users, rounds) for users, rounds in extent.rounds.items()]
+        if part == LARGE:
+            own = environment(proxy)
+            bench.results.machine["Large environments"] = f"measured {own['Measured']} with LiteLLM {own['LiteLLM']}"
         for step in steps:
             step()
-            save(bench.results)
+            if part != LARGE or step is steps[-1]:  # until then, the earlier results are kept
+                save(bench.results)
         return bench.results
 
 

@@ -226,11 +226,11 @@ def test_the_json_report_matches_the_proxy_and_only_its_owner_can_read_it(ansibl
 INVALID_REPORTS: dict[str, tuple[Json, str]] = {
     "html without a file": (
         {"report_format": "html"},
-        "report_format is html, which requires a file; set file, too",
+        "format is html, which requires a file; set file, too",
     ),
     "unknown format": (
         {"report_format": "xml"},
-        "report_format must be one of table, csv, json, html, but is 'xml'",
+        "format must be one of table, csv, json, html, but is 'xml'",
     ),
     "no guid": ({"report_guids": []}, "The list of guids is empty, so every key would be orphaned"),
 }

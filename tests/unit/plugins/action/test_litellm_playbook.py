@@ -138,8 +138,14 @@ def test_short_names_that_are_not_read_are_named(run, warnings):
     run(guid="abc", ACTION="provision", models="a", rpm_limit=5, by="7d", ocp4_workload_litellm_virtual_keys_runtime=3)
     assert warnings == [
         "The short names by, models, rpm_limit are not read, because extra variables contain agnosticd_action or "
-        "ACTION; use the names of the role, which start with ocp4_workload_litellm_virtual_keys_"
+        "ACTION; set ocp4_workload_litellm_virtual_keys_extend_by, ocp4_workload_litellm_virtual_keys_models, "
+        "ocp4_workload_litellm_virtual_keys_settings instead"
     ]
+    run("sweep_keys", ACTION="provision", guids="a", at_most=5)
+    assert warnings.pop() == (
+        "The short names at_most, guids are not read, because extra variables contain agnosticd_action or ACTION; set "
+        "report_guids, sweep_at_most instead"
+    )
     run(guid="abc", ACTION="provision", cloud_provider="none", users="of another workload")
     assert len(warnings) == 1
 
