@@ -83,12 +83,14 @@ def test_a_key_is_deleted_despite_a_fault(proxy, fault):
     assert proxy.rows == {}
 
 
-def test_the_progress_of_many_deletions_is_shown(proxy):
-    aliases = [f"virtkey-abc-user{number}" for number in range(1, 151)]
+def test_the_progress_of_a_listing_and_of_many_deletions_is_shown(proxy):
+    aliases = [f"virtkey-abc-user{number}" for number in range(1, 251)]
     run(proxy, *map(DesiredKey, aliases))
     shown: list[str] = []
     run(proxy, *(DesiredKey(alias, present=False) for alias in aliases), show_progress=shown.append)
-    assert shown == ["100 of 150 virtual keys deleted", "150 of 150 virtual keys deleted"]
+    listed = [f"{number} of 250 virtual keys listed" for number in (200, 250)]
+    deleted = [f"{number} of 250 virtual keys deleted" for number in (100, 200, 250)]
+    assert shown == listed + deleted
 
 
 @pytest.mark.parametrize("status", [400, 403, 500])
