@@ -231,7 +231,7 @@ class Reader:
 
     def check(self, run: CommandResult) -> None:
         assert run.code == 0, run.output
-        warnings = re.findall(r"\[WARNING\]: (.*)", run.output)
+        warnings = run.text.split("[WARNING]: ")[1:]
         assert [text for text in warnings if "that this destroy does not include" not in text] == [], run.output
 
     def aliases(self) -> list[str]:
