@@ -21,6 +21,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ INSTANCE = ROOT / ".cache" / "sandbox" / "instances" / NAME
 GUID = "demo1"
 WORKSHOP, USERS = "demo2", 50
 SHARED, BUDGET = "demo3", 0.12  # US dollars; a request costs about 0.05
+MIN_AGE = 4  # seconds; a key is rotated from this age on
 PROMPT = "Hello! Who are you?"
 TERMINAL = sys.stdout.isatty()
 
@@ -81,6 +83,7 @@ def run_demo(output: Path) -> None:
 
     chapter("Provision a lab: the role creates a virtual key")
     play("provision_key", output, proxy, expect="changed=1")
+    created = time.time()
     data = yaml.safe_load((output / "provision-user-data.yaml").read_text())
 
     chapter("Call a model with the key")
@@ -102,6 +105,7 @@ def run_demo(output: Path) -> None:
     play("extend_key", output, proxy, expect="changed=1", extra={"by": "30d"})
 
     chapter("Rotate the key: the old secret works until an overlap ends")
+    wait_for_clock(proxy["LITELLM_URL"], created + MIN_AGE + 1)
     data = rotate(output, proxy, data, model)
 
     chapter("Destroy the lab: the role deletes the key")
@@ -130,8 +134,8 @@ def run_demo(output: Path) -> None:
 
 
 def rotate(output: Path, proxy: dict[str, str], data: dict[str, Any], model: str) -> dict[str, Any]:
-    """Rotate the key of the lab, which is some seconds old, and return its new user data."""
-    play("rotate_keys", output, proxy, expect="changed=1", extra={"every": "4s", "overlap": "3s"})
+    """Rotate the key of the lab, and return its new user data."""
+    play("rotate_keys", output, proxy, expect="changed=1", extra={"every": f"{MIN_AGE}s", "overlap": "3s"})
     new = yaml.safe_load((output / "provision-user-data.yaml").read_text())
     base_url, old_secret = data["litellm_api_base_url"], data["litellm_virtual_key"]
     statuses = [chat(base_url, secret, model)[0] for secret in (old_secret, new["litellm_virtual_key"])]
@@ -144,6 +148,20 @@ def rotate(output: Path, proxy: dict[str, str], data: dict[str, Any], model: str
         raise DemoError(f"After the overlap: HTTP {status} with the old secret, and {statuses[1]} with the new one.")
     say(f"After the overlap: HTTP {status} with the old secret.")
     return dict(new)
+
+
+def wait_for_clock(url: str, seconds: float) -> None:
+    """Wait until the clock of the proxy, which the collection reads, shows a time since the epoch.
+
+    While the proxy is busy, its clock is some seconds behind.
+    """
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _attempt in range(60):
+        with direct.open(f"{url}/health/liveliness", timeout=30) as response:
+            if parsedate_to_datetime(response.headers["Date"]).timestamp() >= seconds:
+                return
+        time.sleep(0.5)
+    raise DemoError("The clock of the proxy is half a minute behind. Run the demo again when the machine is less busy.")
 
 
 def share_a_budget(output: Path, proxy: dict[str, str], base_url: str, model: str) -> None:
