@@ -43,7 +43,7 @@ Result = dict[str, Any]
 COLLECTION = "rhpds.litellm_virtual_keys"
 # The variable that each playbook of this collection sets.
 _PLAYBOOK_NAME = "litellm_playbook_name"
-# What the user of a playbook calls its variables: the result of litellm_playbook.
+# The variable by which a playbook passes what its user calls the options, from the result of litellm_playbook.
 SHORT_NAMES = "_litellm_short_names"
 _GROUP = f"group/{COLLECTION}.litellm"
 

@@ -20,7 +20,6 @@ from .options import CONNECTION_OPTIONS, Option, coerce_options, is_empty
 
 ROLE = "ocp4_workload_litellm_virtual_keys"
 ROLE_PREFIX = f"{ROLE}_"
-# The fact by which a playbook of this collection passes the names that its user knows to the role's action.
 
 # The options that `settings` may contain: all that say what a key is, and none that say which key it is.
 SETTINGS_OPTIONS = {
