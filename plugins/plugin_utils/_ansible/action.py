@@ -181,7 +181,9 @@ class ControllerAction(ActionBase):
             nonlocal last
             if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
                 last = time.monotonic()
-                self._display.display(f"{self._task.action.rpartition('.')[2]}: {text}", stderr=True)
+                # The keys are more important: the display fails if Ansible itself was killed.
+                with contextlib.suppress(OSError, ValueError):
+                    self._display.display(f"{self._task.action.rpartition('.')[2]}: {text}", stderr=True)
 
         return report
 

@@ -229,6 +229,19 @@ def test_a_fact_that_is_a_template_is_ignored() -> None:
 # Progress
 
 
+def test_progress_that_cannot_be_displayed_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    displayed: list[str] = []
+
+    def display(_self: Display, text: str, **_options: Any) -> None:
+        displayed.append(text)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(base, "_SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr(Display, "display", display)
+    example().progress_reporter()("1 of 2 virtual keys listed")
+    assert len(displayed) == 1
+
+
 def test_progress_is_displayed_if_nothing_was_displayed_for_a_while(
     monkeypatch: pytest.MonkeyPatch, shown: list[str]
 ) -> None:
